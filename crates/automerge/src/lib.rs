@@ -1,0 +1,1 @@
+//! Automerge documents for Partita.

@@ -1,0 +1,1 @@
+//! The partita command: relay, demo, replay.

@@ -1,0 +1,107 @@
+//! What a node has: a number and a hash for each log.
+
+use crate::{
+    EntryId, LogId,
+    codec::{DecodeError, Reader, Writer},
+};
+use partita_crypto::{Hash, hash};
+
+/// The last contiguous entry held of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tip {
+    /// The log.
+    pub log: LogId,
+    /// The number of the entry, from 1.
+    pub seq: u64,
+    /// The entry.
+    pub head: EntryId,
+}
+
+impl Tip {
+    /// The least bytes that an encoded tip takes.
+    pub const MIN_ENCODED: usize = 16 + 1 + 32;
+
+    /// Appends the canonical encoding.
+    pub fn encode(&self, out: &mut Writer) {
+        out.raw(self.log.as_bytes());
+        out.varint(self.seq);
+        out.raw(self.head.as_bytes());
+    }
+
+    /// Reads one tip.
+    ///
+    /// # Errors
+    /// When the bytes are not a canonical tip; number 0 is none.
+    pub fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let tip = Self {
+            log: LogId::from_bytes(input.array()?),
+            seq: input.varint()?,
+            head: EntryId::from_bytes(input.array()?),
+        };
+        if tip.seq == 0 {
+            Err(DecodeError::Invalid("tip"))
+        } else {
+            Ok(tip)
+        }
+    }
+
+    /// Appends a list in canonical order: a count, then tips by rising log id.
+    pub fn encode_all(tips: &[Tip], out: &mut Writer) {
+        out.varint(tips.len() as u64);
+        for tip in tips {
+            tip.encode(out);
+        }
+    }
+
+    /// Reads a list of at most `most` tips.
+    ///
+    /// # Errors
+    /// When a log is named twice, out of order, or the bytes are no tips.
+    pub fn decode_all(input: &mut Reader<'_>, most: usize) -> Result<Vec<Self>, DecodeError> {
+        let count = input.count("the number of tips", most, Self::MIN_ENCODED)?;
+        let mut tips: Vec<Self> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let tip = Self::decode(input)?;
+            if tips.last().is_some_and(|last| last.log >= tip.log) {
+                return Err(DecodeError::NotCanonical);
+            }
+            tips.push(tip);
+        }
+        Ok(tips)
+    }
+}
+
+/// For each log that is a tip, the last contiguous entry held: a version vector. Equal only when the hashes are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Frontier {
+    tips: Vec<Tip>,
+}
+
+impl Frontier {
+    /// The frontier with these tips, one for a log.
+    pub fn new(mut tips: Vec<Tip>) -> Self {
+        tips.sort_unstable();
+        tips.dedup_by_key(|tip| tip.log);
+        Self { tips }
+    }
+
+    /// The tips by rising log id.
+    pub fn tips(&self) -> &[Tip] {
+        &self.tips
+    }
+
+    /// The tip of one log.
+    pub fn tip(&self, log: &LogId) -> Option<&Tip> {
+        self.tips
+            .binary_search_by_key(log, |tip| tip.log)
+            .ok()
+            .map(|at| &self.tips[at])
+    }
+
+    /// One hash for the whole frontier: two nodes that hold the same entries have the same.
+    pub fn hash(&self) -> Hash {
+        let mut out = Writer::with_capacity(8 + 56 * self.tips.len());
+        Tip::encode_all(&self.tips, &mut out);
+        hash("partita 2026 v1 frontier", &[out.as_slice()])
+    }
+}

@@ -1,0 +1,101 @@
+//! Where a device keeps its keys: outside the store.
+
+use partita_crypto::{BoxSecretKey, Secret, SigningKey, Zeroizing};
+use rand_core::CryptoRng;
+
+use crate::ReplicaId;
+
+/// The name under which [`DeviceKeys`] are kept.
+const DEVICE: &str = "device";
+
+/// Why keys cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeystoreError {
+    /// There is no keystore, or it lacks this secret. It is never made anew by itself: that would be another device.
+    #[error("{0} is missing: put the keystore back, or enrol this device again as a new one")]
+    Missing(String),
+    /// It would be overwritten.
+    #[error("{0} exists already: open it instead of creating it")]
+    Exists(String),
+    /// The content is not what it should be.
+    #[error("the keystore is damaged: {0}")]
+    Damaged(String),
+    /// The file can be read by other users of the machine.
+    #[error("{0} can be read by others: allow its owner alone (chmod 600)")]
+    Exposed(String),
+    /// The operating system reports a failure.
+    #[error("the keystore cannot be used: {0}")]
+    Io(String),
+}
+
+/// Named secrets, kept durably. A small trait, so that applications can use their platform's own.
+pub trait Keystore: Send + Sync {
+    /// The secret of this name; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] when the keystore itself cannot be read.
+    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError>;
+
+    /// Keeps a secret: it survives a crash when this returns.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] when it cannot be kept.
+    fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError>;
+}
+
+/// One device's own keys. The replica id is the verifying key of the first.
+#[derive(Debug)]
+pub struct DeviceKeys {
+    /// Signs entries and handshakes.
+    pub signing: SigningKey,
+    /// Opens what is boxed to this device.
+    pub boxes: BoxSecretKey,
+    /// Seals local snapshots at rest.
+    pub at_rest: Secret<32>,
+}
+
+impl DeviceKeys {
+    /// Makes new keys and keeps them.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Exists`] when the keystore holds a device already.
+    pub fn create(keystore: &dyn Keystore, rng: &mut dyn CryptoRng) -> Result<Self, KeystoreError> {
+        if keystore.get(DEVICE)?.is_some() {
+            return Err(KeystoreError::Exists("the device's key".into()));
+        }
+        let mut bytes = Zeroizing::new(vec![0u8; 96]);
+        rng.fill_bytes(&mut bytes);
+        keystore.put(DEVICE, &bytes)?;
+        Self::load(keystore)
+    }
+
+    /// The keys that the keystore holds.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Missing`] when it holds none.
+    pub fn load(keystore: &dyn Keystore) -> Result<Self, KeystoreError> {
+        let bytes = keystore
+            .get(DEVICE)?
+            .ok_or_else(|| KeystoreError::Missing("the device's key".into()))?;
+        let part = |n: usize| -> Result<Secret<32>, KeystoreError> {
+            let (parts, rest) = bytes.as_chunks::<32>();
+            match (parts.get(n), parts.len(), rest) {
+                (Some(part), 3, []) => Ok(Secret::from_bytes(*part)),
+                _ => Err(KeystoreError::Damaged(
+                    "the device's key has a wrong length".into(),
+                )),
+            }
+        };
+        Ok(Self {
+            signing: SigningKey::from_seed(&part(0)?),
+            boxes: BoxSecretKey::from_secret(&part(1)?),
+            at_rest: part(2)?,
+        })
+    }
+
+    /// The device's replica id.
+    pub fn replica(&self) -> ReplicaId {
+        ReplicaId::from_bytes(*self.signing.verifying_key().as_bytes())
+    }
+}

@@ -1,0 +1,63 @@
+//! The vocabulary of Partita and the seams of its plugins.
+//!
+//! Everything else in the project is written against this crate, so it is small and moves slowly. It performs
+//! no I/O and knows no clock, no randomness and no runtime: time and randomness are handed in.
+//! (`uhlc`, whose timestamp type is used, brings `rand` into the dependency tree; nothing here calls it.)
+//!
+//! # The words
+//!
+//! A [`ReplicaId`] is one device's copy. It writes [`Entry`] values into logs ([`LogId`]) inside a security context
+//! ([`ContextId`], [`ContextKind`]). A [`Frontier`] says what a node holds. Entries either carry the changes of
+//! a document ([`DocumentId`]) or are control entries, which the context's strategy itself understands.
+//!
+//! # The seams
+//!
+//! | trait | who implements it | what it decides |
+//! | --- | --- | --- |
+//! | [`PartitionStrategy`], [`AuthProvider`] | partition plugins | who gets which context, and in what form |
+//! | [`CrdtType`], [`CrdtDocument`], [`DocumentType`] | CRDT plugins | what the entries of a document mean |
+//! | [`Store`], [`StoreRead`] | stores | where entries live |
+//! | [`Transport`], [`Listener`], [`Connection`] | transports | how frames travel |
+
+mod clock;
+pub mod codec;
+mod control;
+mod crdt;
+mod entry;
+mod frontier;
+mod ids;
+mod keystore;
+mod standing;
+mod store;
+mod strategy;
+mod transport;
+mod verdict;
+
+pub use clock::{DriftExceeded, HybridClock, Now, Timestamp, timestamp_at};
+pub use control::{ControlGraph, MissingParents};
+pub use crdt::{
+    ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, Digest, DocumentType, Limits, Transact,
+    digest_hasher, document_id,
+};
+pub use entry::{Entry, EntryHeader, EntryKind, HeaderError, HeaderPrefix, LogStart, Stamp};
+pub use frontier::{Frontier, Tip};
+pub use ids::{
+    ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId,
+    ReplicaId, SessionId,
+};
+pub use keystore::{DeviceKeys, Keystore, KeystoreError};
+pub use standing::Standing;
+pub use store::{
+    Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry,
+};
+pub use strategy::{
+    AuthProvider, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy,
+    PeerInfo, RemoteContext, StrategyEffect, StrategyError, Transcript, Turn, WaitReason,
+};
+pub use transport::{Connection, FrameSink, FrameSource, Listener, Transport, TransportError};
+pub use verdict::{Access, Refusal, Verdict};
+
+pub use bytes::Bytes;
+pub use partita_crypto::{EpochId, Hash, Signature};
+pub use rand_core::CryptoRng;
+pub use uhlc::NTP64;

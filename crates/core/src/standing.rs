@@ -1,0 +1,80 @@
+//! How far the logs of those who lost their right to write still count.
+
+use std::collections::BTreeMap;
+
+use crate::{LogId, ReplicaId, Tip};
+
+/// What the control entries of a context, resolved, say about how far logs count.
+///
+/// A loss (revocation, removal, retirement) lists every log of the one who loses the right with the last entry that
+/// counts; a log that it does not list counts for nothing. Concurrent losses meet at the smaller. A vouch lifts the
+/// limit of one log to the entry that it names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// The losses of each replica, each the whole list of what counts.
+    pub losses: BTreeMap<ReplicaId, Vec<Vec<Tip>>>,
+    /// What remaining writers vouched for.
+    pub vouches: Vec<Tip>,
+}
+
+impl Standing {
+    /// Whether this replica lost its right to write.
+    pub fn has_lost(&self, replica: &ReplicaId) -> bool {
+        self.losses.contains_key(replica)
+    }
+
+    /// The last number of this log that counts; `None` when all of it does.
+    pub fn cap(&self, replica: &ReplicaId, log: &LogId) -> Option<u64> {
+        let counted = |tips: &Vec<Tip>| {
+            tips.iter()
+                .filter(|tip| tip.log == *log)
+                .map(|tip| tip.seq)
+                .max()
+                .unwrap_or(0)
+        };
+        let least = self.losses.get(replica)?.iter().map(counted).min()?;
+        let vouched = self
+            .vouches
+            .iter()
+            .filter(|tip| tip.log == *log)
+            .map(|tip| tip.seq)
+            .max()
+            .unwrap_or(0);
+        Some(least.max(vouched))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EntryId;
+
+    fn tip(log: u8, seq: u64) -> Tip {
+        Tip {
+            log: LogId::from_bytes([log; 16]),
+            seq,
+            head: EntryId::NONE,
+        }
+    }
+
+    #[test]
+    fn concurrent_losses_meet_at_the_smaller_and_a_vouch_lifts() {
+        let thief = ReplicaId::from_bytes([1; 32]);
+        let log = |n| LogId::from_bytes([n; 16]);
+        let mut standing = Standing::default();
+        assert_eq!(standing.cap(&thief, &log(1)), None);
+        standing
+            .losses
+            .insert(thief, vec![vec![tip(1, 9), tip(2, 3)], vec![tip(1, 4)]]);
+        assert_eq!(standing.cap(&thief, &log(1)), Some(4));
+        assert_eq!(
+            standing.cap(&thief, &log(2)),
+            Some(0),
+            "one loss does not list it"
+        );
+        assert_eq!(standing.cap(&thief, &log(3)), Some(0), "none lists it");
+        standing.vouches.push(tip(1, 7));
+        assert_eq!(standing.cap(&thief, &log(1)), Some(7));
+        assert_eq!(standing.cap(&ReplicaId::from_bytes([2; 32]), &log(1)), None);
+    }
+}

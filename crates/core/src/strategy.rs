@@ -1,0 +1,266 @@
+//! Partition strategies: plugins that decide who gets which context, and in what form.
+
+use std::any::Any;
+
+use bytes::Bytes;
+use partita_crypto::{EpochId, VerifyingKey};
+use rand_core::CryptoRng;
+
+use crate::{
+    Access, ContextId, ContextKind, EntryHeader, EntryId, HeaderPrefix, Incarnation, Now, Refusal,
+    ReplicaId, SessionId, Standing, Tip, Verdict,
+};
+
+/// A strategy's own error: what is wrong and what to do, for a person. Never a key, a secret or a payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StrategyError(pub String);
+
+/// What is known of a context here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextInfo {
+    /// The context.
+    pub id: ContextId,
+    /// Its kind.
+    pub kind: ContextKind,
+}
+
+/// What a remote says of a context that it wants to sync, and who the remote is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteContext {
+    /// The context.
+    pub id: ContextId,
+    /// Its kind.
+    pub kind: ContextKind,
+    /// Who the remote is.
+    pub peer: PeerInfo,
+    /// What its proof was granted, once it was verified.
+    pub grant: Option<Grant>,
+}
+
+/// A connected remote, as its authenticated session says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Our number for the connection.
+    pub session: SessionId,
+    /// Its verified replica id.
+    pub replica: ReplicaId,
+    /// Its store's incarnation.
+    pub incarnation: Incarnation,
+    /// Whether the application dialled exactly this replica by its id: a relay that it trusts to carry ciphertext.
+    pub pinned: bool,
+}
+
+/// What a proof of the right to open a context is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transcript {
+    /// The hash of the connection's handshake: it covers both ids, versions and features.
+    pub handshake: [u8; 32],
+    /// Whether the proof's maker dialled the connection: a proof cannot be reflected.
+    pub prover_dialled: bool,
+    /// Whether the application dialled exactly this remote by its id.
+    pub remote_pinned: bool,
+}
+
+/// What a session may do with a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// Reading, offering entries, or both.
+    pub access: Access,
+}
+
+/// An entry about which a verdict is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Its header.
+    pub header: &'a EntryHeader,
+    /// Who writes its log, by the signature that verified it.
+    pub author: ReplicaId,
+    /// The control heads in force, stated in this header or by an earlier entry of its log. All of them and their
+    /// ancestors were given to [`PartitionStrategy::control`] before.
+    pub heads: &'a [EntryId],
+    /// The key epoch in force.
+    pub epoch: Option<EpochId>,
+    /// The payload of a control entry; `None` for others.
+    pub control: Option<&'a [u8]>,
+}
+
+/// A control entry that counts, with all its ancestors given before it.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlEntry<'a> {
+    /// Its id.
+    pub id: EntryId,
+    /// Who wrote it.
+    pub author: ReplicaId,
+    /// Its header: log and number.
+    pub header: &'a EntryHeader,
+    /// Its parents: the heads in force, and its backlink.
+    pub parents: &'a [EntryId],
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// What a strategy asks for after a control entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StrategyEffect {
+    /// Keys have come: try again what was set aside for want of one.
+    KeysArrived,
+}
+
+/// A payload, opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// The plain bytes.
+    Plain(Bytes),
+    /// Not now.
+    Wait(WaitReason),
+    /// Never: the bytes were not sealed by who and for what the header says.
+    Bad,
+}
+
+/// Why a payload cannot be opened yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitReason {
+    /// The secret of this epoch is not here.
+    Key(Option<EpochId>),
+}
+
+/// What a strategy may ask the node about a context.
+pub trait ContextView {
+    /// Every log of a replica that is held, with its last entry that counts, by rising log id.
+    fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<Tip>;
+    /// The contexts of this node.
+    fn contexts(&self) -> Vec<ContextInfo>;
+}
+
+/// The surroundings of an application's call into its own plugin (`engine.with_strategy`), and of
+/// [`PartitionStrategy::duties`].
+pub struct Turn<'a> {
+    /// What time it is.
+    pub now: Now,
+    /// Randomness.
+    pub rng: &'a mut dyn CryptoRng,
+    /// The node.
+    pub view: &'a dyn ContextView,
+    /// Control entries to append to this replica's own control logs, in order.
+    pub append: Vec<(ContextId, Bytes)>,
+    /// Contexts that this engine should have from now on.
+    pub open: Vec<ContextInfo>,
+}
+
+/// A partition plugin: one object, owned by the node, for the kinds of contexts that it answers for.
+///
+/// `&self` methods decide: they are pure and give the same answer when asked again. Only
+/// [`control`](Self::control) changes what they rest on. The defaults deny. Blocking, fast, deterministic.
+///
+/// State lives in control entries alone: they are never pruned, and after a restart every one of them is given to
+/// [`control`](Self::control) again. What an application keeps secret lies in the plugin's own keystore.
+pub trait PartitionStrategy: Any + Send + Sync {
+    /// The context kinds that it answers for.
+    fn kinds(&self) -> &[ContextKind];
+
+    /// Who proves and verifies the right to open a context.
+    fn auth(&self) -> &dyn AuthProvider;
+
+    /// The contexts that exist here because of this plugin alone, before anything was synced. Asked at the open.
+    fn contexts(&self) -> Vec<ContextInfo> {
+        Vec::new()
+    }
+
+    /// May these two sync? Asked at every open of a context in a session, and again after each control entry; a refusal
+    /// takes effect at once.
+    fn should_sync(&self, _local: &ContextInfo, _remote: &RemoteContext) -> Access {
+        Access::Refused(Refusal::Denied)
+    }
+
+    /// Which of the peers, all of which have the context open with the right to read, get what it has to send.
+    fn filter_targets(&self, _context: &ContextId, _peers: &[PeerInfo], _out: &mut Vec<SessionId>) {
+    }
+
+    /// May this author append this entry? Pure in the claim and the control entries among its heads' ancestors: what
+    /// other control entries say must not change the answer (losses and vouches are [`standing`](Self::standing)'s).
+    fn authorize(&self, _claim: &Claim<'_>) -> Verdict {
+        Verdict::Excluded(Refusal::Denied)
+    }
+
+    /// How far the logs of those who lost their right still count. Resolved from all control entries: the same on every
+    /// node that holds the same ones, in whatever order they came. Asked after each control entry.
+    fn standing(&self, _context: &ContextId) -> Standing {
+        Standing::default()
+    }
+
+    /// The key epoch of the next local data entry; `None` in plain contexts.
+    ///
+    /// # Errors
+    /// When this replica may not write now: its changes then stay here until it may.
+    fn epoch(&self, _context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
+        Err(StrategyError(
+            "no strategy allows writing in this context".into(),
+        ))
+    }
+
+    /// The payload as it travels and rests.
+    ///
+    /// # Errors
+    /// When it cannot be sealed.
+    fn seal(
+        &self,
+        prefix: &HeaderPrefix<'_>,
+        plain: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Bytes, StrategyError>;
+
+    /// And back.
+    fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened;
+
+    /// A control entry counts from now on. Called once for each in an order in which parents come first, and again for
+    /// all of them after a restart. Control entries that are not understood must be kept in the graph and otherwise ignored.
+    ///
+    /// # Errors
+    /// When the entry is not one of this strategy's: the node refuses it before it is stored.
+    fn control(
+        &mut self,
+        _now: Now,
+        _entry: &ControlEntry<'_>,
+    ) -> Result<Vec<StrategyEffect>, StrategyError> {
+        Ok(Vec::new())
+    }
+
+    /// What this replica should write now by itself (its own certificate, a rotation, a key for a device that lacks it).
+    /// Called after control entries and before the first local write; must come to rest.
+    fn duties(&mut self, _context: &ContextId, _turn: &mut Turn<'_>) -> Result<(), StrategyError> {
+        Ok(())
+    }
+
+    /// The payload of a control entry that vouches for these entries, which a loss cuts off and which this replica
+    /// had built on before it knew. `None`: this strategy has no vouches.
+    fn vouch(&self, _context: &ContextId, _tips: &[Tip]) -> Option<Bytes> {
+        None
+    }
+
+    /// For the application to find its own plugin.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+/// Proves and verifies the right to open a context in a session.
+pub trait AuthProvider: Send + Sync {
+    /// A proof, bound to the transcript, of this replica's right to the context. Empty when the remote needs none.
+    ///
+    /// # Errors
+    /// When this replica has no right to show.
+    fn prove(&self, transcript: &Transcript, context: &ContextInfo)
+    -> Result<Bytes, StrategyError>;
+
+    /// Whether the remote's proof holds, and what it is granted. `remote` comes from the authenticated session.
+    ///
+    /// # Errors
+    /// The refusal that the remote is told.
+    fn verify(
+        &self,
+        transcript: &Transcript,
+        remote: &VerifyingKey,
+        context: &ContextInfo,
+        proof: &[u8],
+    ) -> Result<Grant, Refusal>;
+}

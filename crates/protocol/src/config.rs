@@ -1,0 +1,53 @@
+//! The node's limits.
+
+use std::time::Duration;
+
+use crate::message::RunLimits;
+
+/// The node's limits. What exceeds one is refused with a typed error before anything is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The most bytes of one entry's stored payload.
+    pub max_payload: u64,
+    /// The most bytes of entries that remotes may have stored here in one context. Local entries are not limited.
+    pub max_context_bytes: u64,
+    /// How long the runs that this node makes are.
+    pub run: RunLimits,
+    /// Payloads over so many bytes travel as fragments of about this size.
+    pub fragment_bytes: usize,
+    /// How many bytes of entries a remote may have on their way to this node's store.
+    pub credit: u64,
+    /// How many bytes may wait in a transport before this node stops filling it.
+    pub send_buffer: usize,
+    /// How many bytes of recent entries a context keeps in memory for live delivery.
+    pub tail_bytes: usize,
+    /// How long a silent session lasts before a heartbeat goes out; three times that ends it.
+    pub heartbeat: Duration,
+    /// How far ahead a peer's clock is followed.
+    pub drift_limit: Duration,
+    /// How many excluded entries of one log are kept.
+    pub max_quarantine: u64,
+    /// How many contexts one session may open.
+    pub max_session_contexts: usize,
+    /// Whether contexts that remotes name, and whose right they prove, are created here: what a relay does.
+    pub accept_contexts: bool,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            max_payload: 256 << 20,
+            max_context_bytes: u64::MAX,
+            run: RunLimits { entries: 512, bytes: 128 << 10 },
+            fragment_bytes: 64 << 10,
+            credit: 4 << 20,
+            send_buffer: 512 << 10,
+            tail_bytes: 4 << 20,
+            heartbeat: Duration::from_secs(15),
+            drift_limit: Duration::from_secs(300),
+            max_quarantine: 10_000,
+            max_session_contexts: 100_000,
+            accept_contexts: false,
+        }
+    }
+}

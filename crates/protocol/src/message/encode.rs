@@ -1,0 +1,142 @@
+//! Messages to bytes.
+
+use bytes::Bytes;
+use partita_core::{ContextId, Tip, codec::Writer};
+
+use super::{Message, NeedFrontier, Piece};
+
+/// The tag of each message. Part of the protocol: never reuse one.
+pub(super) mod tag {
+    pub(in crate::message) const OPEN: u8 = 1;
+    pub(in crate::message) const OPENED: u8 = 2;
+    pub(in crate::message) const FRONTIER: u8 = 3;
+    pub(in crate::message) const HAVE: u8 = 4;
+    pub(in crate::message) const ENTRIES: u8 = 5;
+    pub(in crate::message) const WANT: u8 = 6;
+    pub(in crate::message) const FRAGMENT: u8 = 7;
+    pub(in crate::message) const ACK: u8 = 8;
+    pub(in crate::message) const REFUSED: u8 = 9;
+    pub(in crate::message) const RETRY: u8 = 10;
+    pub(in crate::message) const CREDIT: u8 = 11;
+    pub(in crate::message) const HEARTBEAT: u8 = 12;
+    pub(in crate::message) const ERROR: u8 = 13;
+    pub(in crate::message) const BYE: u8 = 14;
+    /// From here on a node skips what it does not know.
+    pub(in crate::message) const SKIPPABLE: u8 = 64;
+}
+
+impl Message {
+    /// The plain frame that carries these messages.
+    pub fn encode_frame(messages: &[Self]) -> Bytes {
+        let mut out = Writer::with_capacity(256);
+        for message in messages {
+            message.encode(&mut out);
+        }
+        out.finish()
+    }
+
+    /// Appends tag, length and body.
+    pub fn encode(&self, out: &mut Writer) {
+        let mut body = Writer::with_capacity(128);
+        let tag = self.encode_body(&mut body);
+        out.u8(tag);
+        out.bytes(body.as_slice());
+    }
+
+    fn encode_body(&self, out: &mut Writer) -> u8 {
+        match self {
+            Self::Open(open) => {
+                out.raw(open.context.as_bytes());
+                out.bytes(open.kind.as_str().as_bytes());
+                out.raw(open.frontier.as_bytes());
+                out.bytes(&open.proof);
+                tag::OPEN
+            }
+            Self::Opened(opened) => {
+                out.raw(opened.context.as_bytes());
+                out.u8(match opened.outcome {
+                    Ok(NeedFrontier(false)) => 0,
+                    Ok(NeedFrontier(true)) => 255,
+                    Err(refusal) => refusal as u8,
+                });
+                tag::OPENED
+            }
+            Self::Frontier { context, tips } => {
+                encode_tips(out, context, tips);
+                tag::FRONTIER
+            }
+            Self::Have { context, tips } => {
+                encode_tips(out, context, tips);
+                tag::HAVE
+            }
+            Self::Entries(run) => {
+                run.encode(out);
+                tag::ENTRIES
+            }
+            Self::Want(piece) => {
+                encode_piece(out, piece);
+                tag::WANT
+            }
+            Self::Fragment { piece, bytes } => {
+                encode_piece(out, piece);
+                out.bytes(bytes);
+                tag::FRAGMENT
+            }
+            Self::Ack { context, held } => {
+                out.raw(context.as_bytes());
+                out.varint(held.len() as u64);
+                for (log, seq) in held {
+                    out.raw(log.as_bytes());
+                    out.varint(*seq);
+                }
+                tag::ACK
+            }
+            Self::Refused(refused) => {
+                out.raw(refused.context.as_bytes());
+                out.raw(refused.log.as_bytes());
+                out.varint(refused.seq);
+                out.u8(refused.why as u8);
+                out.varint(refused.heads.len() as u64);
+                for head in &refused.heads {
+                    out.raw(head.as_bytes());
+                }
+                tag::REFUSED
+            }
+            Self::Retry { context, logs } => {
+                out.raw(context.as_bytes());
+                out.varint(logs.len() as u64);
+                for log in logs {
+                    out.raw(log.as_bytes());
+                }
+                tag::RETRY
+            }
+            Self::Credit(bytes) => {
+                out.varint(*bytes);
+                tag::CREDIT
+            }
+            Self::Heartbeat { nonce, reply } => {
+                out.u64(*nonce);
+                out.u8(u8::from(*reply));
+                tag::HEARTBEAT
+            }
+            Self::Error { code, text } => {
+                out.u8(*code);
+                out.bytes(text.as_bytes());
+                tag::ERROR
+            }
+            Self::Bye => tag::BYE,
+        }
+    }
+}
+
+fn encode_tips(out: &mut Writer, context: &ContextId, tips: &[Tip]) {
+    out.raw(context.as_bytes());
+    Tip::encode_all(tips, out);
+}
+
+fn encode_piece(out: &mut Writer, piece: &Piece) {
+    out.raw(piece.context.as_bytes());
+    out.raw(piece.log.as_bytes());
+    out.varint(piece.seq);
+    out.varint(piece.offset);
+}

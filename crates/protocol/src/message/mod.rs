@@ -1,0 +1,140 @@
+//! What two nodes say to each other once the channel stands: frames of messages, hand-versioned, golden bytes under test.
+//!
+//! A frame is a list of messages. A message is a tag, a length and a body. Tags below 64 must be understood; those from 64 on
+//! may be skipped by a node that does not know them. All messages name their context, so one frame serves many.
+
+mod decode;
+mod encode;
+mod run;
+
+use bytes::Bytes;
+use partita_core::{ContextId, ContextKind, EntryId, Hash, LogId, Refusal, Tip};
+
+pub use run::{Run, RunBuilder, RunLimits};
+
+/// The most messages in one frame.
+pub const MAX_MESSAGES: usize = 4096;
+/// The most contexts, logs or tips in one message.
+pub const MAX_ITEMS: usize = 100_000;
+
+/// One message. `docs/protocol.md` has the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// I have this context, hold this much of it, and may sync it with you.
+    Open(Open),
+    /// Whether your `Open` is granted.
+    Opened(Opened),
+    /// What I hold durably, because your hash and mine differ.
+    Frontier {
+        /// The context.
+        context: ContextId,
+        /// The tips by rising log id.
+        tips: Vec<Tip>,
+    },
+    /// I could send these logs, and cannot tell from your frontier whether you hold them: acknowledge what you do.
+    Have {
+        /// The context.
+        context: ContextId,
+        /// The logs and how far I hold them, by rising log id.
+        tips: Vec<Tip>,
+    },
+    /// A contiguous run of one log.
+    Entries(Run),
+    /// Send the payload that your last run withheld, from this byte on.
+    Want(Piece),
+    /// A part of a large payload.
+    Fragment {
+        /// Of which entry, and where it begins.
+        piece: Piece,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// I hold these logs this far, durably. Number 0: nothing of it.
+    Ack {
+        /// The context.
+        context: ContextId,
+        /// Each log and the number of the last entry held.
+        held: Vec<(LogId, u64)>,
+    },
+    /// I did not take an entry: the log pauses in this session.
+    Refused(Refused),
+    /// The cause of a refusal may have gone: send these logs again from what I acknowledged.
+    Retry {
+        /// The context.
+        context: ContextId,
+        /// The logs.
+        logs: Vec<LogId>,
+    },
+    /// So many bytes of your entries left my memory: you may send as many more.
+    Credit(u64),
+    /// Are you there? The answer repeats the number with `reply`.
+    Heartbeat {
+        /// Any number.
+        nonce: u64,
+        /// Whether this is the answer.
+        reply: bool,
+    },
+    /// I close the connection because of this.
+    Error {
+        /// What was wrong, by number.
+        code: u8,
+        /// What was wrong, for a person.
+        text: String,
+    },
+    /// I close the connection in an orderly way.
+    Bye,
+}
+
+/// See [`Message::Open`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// The context.
+    pub context: ContextId,
+    /// Its kind.
+    pub kind: ContextKind,
+    /// The hash of what the sender holds durably ([`partita_core::Frontier::hash`]).
+    pub frontier: Hash,
+    /// The proof of the sender's right.
+    pub proof: Bytes,
+}
+
+/// See [`Message::Opened`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The context.
+    pub context: ContextId,
+    /// Whether it is granted, and if so, whether the sender needs the remote's frontier (the hashes differ).
+    pub outcome: Result<NeedFrontier, Refusal>,
+}
+
+/// Whether the hashes differ, so that frontiers are to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeedFrontier(pub bool);
+
+/// A place in a large payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The context.
+    pub context: ContextId,
+    /// The log.
+    pub log: LogId,
+    /// The entry's number.
+    pub seq: u64,
+    /// The offset of a byte in its payload.
+    pub offset: u64,
+}
+
+/// See [`Message::Refused`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The context.
+    pub context: ContextId,
+    /// The log.
+    pub log: LogId,
+    /// The number of the first entry that was not taken.
+    pub seq: u64,
+    /// Why.
+    pub why: Refusal,
+    /// The control entries that are missing, for [`Refusal::NeedControl`].
+    pub heads: Vec<EntryId>,
+}

@@ -1,0 +1,358 @@
+//! What the node asks of a store, as data, and how any store answers it.
+//!
+//! The node itself never calls a store. Whoever performs its effects hands each [`ReadRequest`] to [`answer`].
+
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use bytes::Bytes;
+use partita_core::{
+    ContextId, ContextKind, DocumentId, Entry, EntryRef, Key, LogId, ReplicaId, StoreError, StoreRead,
+};
+
+use crate::record::LogRecord;
+
+/// A question to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadRequest {
+    /// All contexts that the store knows, with their kinds.
+    Contexts,
+    /// A context's logs and control entries.
+    Context(ContextId),
+    /// Entries of a log from a number on, about so many bytes of them, at least one.
+    Entries {
+        /// The context.
+        context: ContextId,
+        /// The log.
+        log: LogId,
+        /// The first number.
+        from: u64,
+        /// About how many bytes.
+        bytes: usize,
+    },
+    /// The stored fragments of a large payload, put together as far as they are contiguous.
+    Fragments {
+        /// The context.
+        context: ContextId,
+        /// The log.
+        log: LogId,
+        /// The entry's number.
+        seq: u64,
+    },
+    /// The last entry of a log, at `from` or later, that `replica` had built on: it wrote later in the same document.
+    BuiltOn {
+        /// The context.
+        context: ContextId,
+        /// The log.
+        log: LogId,
+        /// The first number that matters.
+        from: u64,
+        /// Whose writing matters.
+        replica: ReplicaId,
+    },
+    /// A log as it is after entry `keep`, and everything after it.
+    Rewind {
+        /// The context.
+        context: ContextId,
+        /// The log.
+        log: LogId,
+        /// The last entry that stays; 0 for none.
+        keep: u64,
+    },
+    /// The quarantined entries of a log.
+    Quarantine {
+        /// The context.
+        context: ContextId,
+        /// The log.
+        log: LogId,
+    },
+}
+
+/// The store's answer.
+#[derive(Debug, Clone)]
+pub enum ReadResult {
+    /// To [`ReadRequest::Contexts`].
+    Contexts(Vec<(ContextId, ContextKind)>),
+    /// To [`ReadRequest::Context`].
+    Context(Box<ContextState>),
+    /// To [`ReadRequest::Entries`] and [`ReadRequest::Quarantine`].
+    Entries(Page),
+    /// To [`ReadRequest::Fragments`].
+    Fragments(Vec<u8>),
+    /// To [`ReadRequest::BuiltOn`]: the entry, if there is one.
+    BuiltOn(Option<Arc<Entry>>),
+    /// To [`ReadRequest::Rewind`].
+    Rewind {
+        /// The log's state after the entry that stays; `None` when none stays.
+        record: Option<LogRecord>,
+        /// What comes after it.
+        after: Vec<Arc<Entry>>,
+    },
+}
+
+/// Entries of one log, in order.
+pub type Page = Vec<Arc<Entry>>;
+
+/// A context as it is in the store.
+#[derive(Debug, Clone, Default)]
+pub struct ContextState {
+    /// Its logs.
+    pub logs: BTreeMap<LogId, LogRecord>,
+    /// Its control entries in their order of arrival.
+    pub control: Vec<Arc<Entry>>,
+    /// The latest arrival.
+    pub last_arrival: u64,
+    /// How many entries of each author are in quarantine.
+    pub quarantined: BTreeMap<LogId, u64>,
+}
+
+/// Answers a question from a consistent view of a store.
+///
+/// # Errors
+/// [`StoreError`], also when what is stored cannot be read back.
+pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult, StoreError> {
+    Ok(match request {
+        ReadRequest::Contexts => ReadResult::Contexts(contexts(store)?),
+        ReadRequest::Context(context) => ReadResult::Context(Box::new(load(store, context)?)),
+        ReadRequest::Entries { context, log, from, bytes } => {
+            ReadResult::Entries(page(store, context, log, *from, *bytes)?)
+        }
+        ReadRequest::Fragments { context, log, seq } => ReadResult::Fragments(fragments(store, context, log, *seq)?),
+        ReadRequest::BuiltOn { context, log, from, replica } => {
+            ReadResult::BuiltOn(built_on(store, context, log, *from, replica)?)
+        }
+        ReadRequest::Rewind { context, log, keep } => {
+            let (record, after) = rewind(store, context, log, *keep)?;
+            ReadResult::Rewind { record, after }
+        }
+        ReadRequest::Quarantine { context, log } => ReadResult::Entries(quarantine(store, context, log)?),
+    })
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(format!("{what} cannot be read"))
+}
+
+/// The entry that a store shows.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub fn entry(stored: &EntryRef<'_>) -> Result<Entry, StoreError> {
+    Entry::from_stored(stored.head, stored.payload.clone()).map_err(|_| damaged("an entry"))
+}
+
+/// Runs a fallible visitor over a store's infallible one.
+fn each<'s>(
+    error: &'s mut Option<StoreError>,
+    mut visit: impl FnMut(EntryRef<'_>) -> Result<ControlFlow<()>, StoreError> + 's,
+) -> impl FnMut(EntryRef<'_>) -> ControlFlow<()> + 's {
+    move |stored| {
+        visit(stored).unwrap_or_else(|found| {
+            *error = Some(found);
+            ControlFlow::Break(())
+        })
+    }
+}
+
+fn finish(error: Option<StoreError>) -> Result<(), StoreError> {
+    error.map_or(Ok(()), Err)
+}
+
+fn contexts(store: &dyn StoreRead) -> Result<Vec<(ContextId, ContextKind)>, StoreError> {
+    let mut found = Vec::new();
+    let mut bad = false;
+    store.scan(&Key::contexts(), &mut |key, value| {
+        let id = key.get(1..33).and_then(|id| id.try_into().ok()).map(ContextId::from_bytes);
+        let kind = std::str::from_utf8(value).ok().and_then(|name| ContextKind::new(name).ok());
+        match (id, kind) {
+            (Some(id), Some(kind)) => found.push((id, kind)),
+            _ => bad = true,
+        }
+        ControlFlow::Continue(())
+    })?;
+    if bad { Err(damaged("a context's record")) } else { Ok(found) }
+}
+
+fn log_id(key: &[u8]) -> Option<LogId> {
+    key.get(33..49).and_then(|id| id.try_into().ok()).map(LogId::from_bytes)
+}
+
+fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, StoreError> {
+    let mut state = ContextState { last_arrival: store.last_arrival(context)?, ..ContextState::default() };
+    let mut bad = false;
+    store.scan(&Key::logs(context), &mut |key, value| {
+        match (log_id(key), LogRecord::decode(value)) {
+            (Some(log), Ok(record)) => {
+                state.logs.insert(log, record);
+            }
+            _ => bad = true,
+        }
+        ControlFlow::Continue(())
+    })?;
+    store.scan(&Key::quarantine(context, None), &mut |key, _| {
+        match log_id(key) {
+            Some(log) => *state.quarantined.entry(log).or_default() += 1,
+            None => bad = true,
+        }
+        ControlFlow::Continue(())
+    })?;
+    if bad {
+        return Err(damaged("a log's record"));
+    }
+    let mut control = Vec::new();
+    for log in state.logs.iter().filter(|(_, record)| record.control).map(|(log, _)| log) {
+        let mut error = None;
+        let mut visit = each(&mut error, |stored| {
+            control.push((stored.arrival, Arc::new(entry(&stored)?)));
+            Ok(ControlFlow::Continue(()))
+        });
+        store.log(context, log, 1, &mut visit)?;
+        drop(visit);
+        finish(error)?;
+    }
+    control.sort_by_key(|(arrival, _)| *arrival);
+    state.control = control.into_iter().map(|(_, entry)| entry).collect();
+    Ok(state)
+}
+
+fn page(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    log: &LogId,
+    from: u64,
+    bytes: usize,
+) -> Result<Page, StoreError> {
+    let mut found = Vec::new();
+    let (mut size, mut error) = (0, None);
+    let mut visit = each(&mut error, |stored| {
+        let entry = entry(&stored)?;
+        size += entry.size();
+        // A page ends where a run may end: at a signature.
+        let enough = size >= bytes && entry.signature.is_some();
+        found.push(Arc::new(entry));
+        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    });
+    store.log(context, log, from, &mut visit)?;
+    drop(visit);
+    finish(error)?;
+    Ok(found)
+}
+
+fn fragments(store: &dyn StoreRead, context: &ContextId, log: &LogId, seq: u64) -> Result<Vec<u8>, StoreError> {
+    let mut payload = Vec::new();
+    store.scan(&Key::fragments(context, log, seq), &mut |key, value| {
+        let offset = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+        if offset != Some(payload.len() as u64) {
+            return ControlFlow::Break(());
+        }
+        payload.extend_from_slice(value);
+        ControlFlow::Continue(())
+    })?;
+    Ok(payload)
+}
+
+fn built_on(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    log: &LogId,
+    from: u64,
+    replica: &ReplicaId,
+) -> Result<Option<Arc<Entry>>, StoreError> {
+    let mut own: Vec<LogId> = Vec::new();
+    store.scan(&Key::logs(context), &mut |key, value| {
+        if let (Some(log), Ok(record)) = (log_id(key), LogRecord::decode(value))
+            && record.replica() == *replica
+        {
+            own.push(log);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut candidates: Vec<(u64, Arc<Entry>)> = Vec::new();
+    let mut error = None;
+    let mut visit = each(&mut error, |stored| {
+        candidates.push((stored.arrival, Arc::new(entry(&stored)?)));
+        Ok(ControlFlow::Continue(()))
+    });
+    store.log(context, log, from, &mut visit)?;
+    drop(visit);
+    finish(error)?;
+    let mut last_own: BTreeMap<DocumentId, u64> = BTreeMap::new();
+    for (arrival, candidate) in candidates.into_iter().rev() {
+        let Some(document) = candidate.header.kind.document() else { continue };
+        let last = match last_own.get(&document) {
+            Some(last) => *last,
+            None => {
+                let (mut last, mut error) = (0, None);
+                let mut visit = each(&mut error, |stored| {
+                    if own.contains(&entry(&stored)?.header.log) {
+                        last = stored.arrival;
+                    }
+                    Ok(ControlFlow::Continue(()))
+                });
+                store.document(context, &document, 0, &mut visit)?;
+                drop(visit);
+                finish(error)?;
+                last_own.insert(document, last);
+                last
+            }
+        };
+        if last > arrival {
+            return Ok(Some(candidate));
+        }
+    }
+    Ok(None)
+}
+
+fn rewind(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    log: &LogId,
+    keep: u64,
+) -> Result<(Option<LogRecord>, Vec<Arc<Entry>>), StoreError> {
+    let mut record: Option<LogRecord> = None;
+    let (mut after, mut error) = (Vec::new(), None);
+    let mut visit = each(&mut error, |stored| {
+        let entry = entry(&stored)?;
+        if entry.header.seq > keep {
+            after.push(Arc::new(entry));
+        } else {
+            record = LogRecord::extended(record.take(), &entry);
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    store.log(context, log, 1, &mut visit)?;
+    drop(visit);
+    finish(error)?;
+    Ok((record, after))
+}
+
+fn quarantine(store: &dyn StoreRead, context: &ContextId, log: &LogId) -> Result<Page, StoreError> {
+    let mut found = Vec::new();
+    let mut error = None;
+    store.scan(&Key::quarantine(context, Some(log)), &mut |_, value| match unpack(value) {
+        Ok(entry) => {
+            found.push(Arc::new(entry));
+            ControlFlow::Continue(())
+        }
+        Err(bad) => {
+            error = Some(bad);
+            ControlFlow::Break(())
+        }
+    })?;
+    finish(error)?;
+    Ok(found)
+}
+
+/// An entry as one record: for the quarantine.
+pub(crate) fn pack(entry: &Entry) -> Bytes {
+    let mut out = partita_core::codec::Writer::with_capacity(entry.size());
+    out.bytes(&entry.head_bytes());
+    out.raw(&entry.payload);
+    out.finish()
+}
+
+fn unpack(bytes: &[u8]) -> Result<Entry, StoreError> {
+    let mut input = partita_core::codec::Reader::new(bytes);
+    let head = input.bytes("a header", usize::MAX).map_err(|_| damaged("a quarantined entry"))?;
+    let payload = Bytes::copy_from_slice(input.rest());
+    Entry::from_stored(head, payload).map_err(|_| damaged("a quarantined entry"))
+}

@@ -1,0 +1,1 @@
+//! Partita's blind relay: stores and forwards what it cannot read.

@@ -1,0 +1,1 @@
+//! Partita's runtime: performs the protocol's effects on tokio.

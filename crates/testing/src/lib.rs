@@ -1,0 +1,1 @@
+//! What Partita's tests share: in-memory store and transport, conformance suites.

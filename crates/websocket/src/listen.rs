@@ -1,0 +1,136 @@
+//! Accepting connections.
+
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use partita_core::{Connection, Listener, TransportError};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{HANDSHAKE_DEADLINE, address::Address, connection::WebSocketConnection, error, handshake};
+
+/// Handshakes at a time. When there are more, the oldest gives way: a client that means it needs milliseconds.
+const MAX_HANDSHAKES: usize = 256;
+
+/// How long to leave a system alone that has no more sockets to give; doubled up to the maximum.
+const PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// A TCP listener, and the handshakes under way.
+pub(crate) struct WebSocketListener {
+    tcp: TcpListener,
+    address: String,
+    handshakes: JoinSet<Option<WebSocketConnection>>,
+    /// Those of them that can be given up, oldest first.
+    running: VecDeque<AbortHandle>,
+    pause: Option<Pause>,
+}
+
+struct Pause {
+    until: Instant,
+    next: Duration,
+}
+
+impl WebSocketListener {
+    pub(crate) async fn bind(address: &Address) -> Result<Self, TransportError> {
+        let cannot = |reason| TransportError::CannotListen { url: address.url.clone(), reason };
+        if address.secure {
+            return Err(cannot(
+                "wss:// is not served directly; listen on ws:// and put a TLS terminator before it (a reverse proxy)"
+                    .into(),
+            ));
+        }
+        let listening = async {
+            let tcp = TcpListener::bind((address.host.as_str(), address.port)).await?;
+            let local = tcp.local_addr()?;
+            io::Result::Ok((tcp, local))
+        };
+        let (tcp, local) = listening.await.map_err(|error| cannot(error::listen_reason(&error, address.port)))?;
+        Ok(Self {
+            tcp,
+            address: format!("ws://{local}"),
+            handshakes: JoinSet::new(),
+            running: VecDeque::new(),
+            pause: None,
+        })
+    }
+
+    fn begin_handshake(&mut self, stream: TcpStream) {
+        if self.running.len() >= MAX_HANDSHAKES {
+            self.running.retain(|handshake| !handshake.is_finished());
+        }
+        if self.running.len() >= MAX_HANDSHAKES
+            && let Some(oldest) = self.running.pop_front()
+        {
+            oldest.abort();
+        }
+        let handshake = async move { timeout(HANDSHAKE_DEADLINE, open(stream)).await.ok().flatten() };
+        self.running.push_back(self.handshakes.spawn(handshake));
+    }
+
+    /// One remote's trouble is none of ours; a system out of sockets has some again later.
+    fn failed_to_accept(&mut self, error: &io::Error) -> Result<(), TransportError> {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput};
+        match error.kind() {
+            ConnectionAborted | ConnectionReset | Interrupted => {}
+            InvalidInput => return Err(TransportError::Broken(format!("{} no longer listens: {error}", self.address))),
+            _ => {
+                let wait = self.pause.as_ref().map_or(PAUSE, |pause| pause.next);
+                tracing::warn!(address = self.address, %error, ?wait, "cannot accept connections for now");
+                self.pause = Some(Pause { until: Instant::now() + wait, next: (wait * 2).min(MAX_PAUSE) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A handshake that fails is forgotten: whoever it was learns it from the closed connection.
+async fn open(stream: TcpStream) -> Option<WebSocketConnection> {
+    stream.set_nodelay(true).ok()?;
+    let stream = Arc::new(stream);
+    match handshake::server(stream.clone()).await {
+        Ok(socket) => Some(WebSocketConnection::new(stream, socket)),
+        Err(error) => {
+            tracing::debug!(%error, "a WebSocket handshake failed");
+            None
+        }
+    }
+}
+
+#[async_trait]
+impl Listener for WebSocketListener {
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    async fn accept(&mut self) -> Result<Box<dyn Connection>, TransportError> {
+        loop {
+            let until = self.pause.as_ref().map(|pause| pause.until);
+            tokio::select! {
+                biased;
+                Some(finished) = self.handshakes.join_next() => {
+                    if let Ok(Some(connection)) = finished {
+                        return Ok(Box::new(connection));
+                    }
+                }
+                accepted = accept_after(until, &self.tcp) => match accepted {
+                    Ok(stream) => {
+                        self.pause = None;
+                        self.begin_handshake(stream);
+                    }
+                    Err(error) => self.failed_to_accept(&error)?,
+                },
+            }
+        }
+    }
+}
+
+async fn accept_after(until: Option<Instant>, tcp: &TcpListener) -> io::Result<TcpStream> {
+    if let Some(until) = until {
+        sleep_until(until).await;
+    }
+    tcp.accept().await.map(|(stream, _from)| stream)
+}

@@ -1,0 +1,1 @@
+//! Yrs (Yjs) documents for Partita.

@@ -1,0 +1,1 @@
+//! Partita's single-owner partition strategy: one person's devices.
