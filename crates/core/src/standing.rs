@@ -23,6 +23,12 @@ impl Standing {
         self.losses.contains_key(replica)
     }
 
+    /// Whether a loss or a vouch names exactly this entry: it is then authentic without its author's signature, because
+    /// whoever signed that named its hash.
+    pub fn names(&self, tip: &Tip) -> bool {
+        self.losses.values().flatten().flatten().chain(&self.vouches).any(|named| named == tip)
+    }
+
     /// The last number of this log that counts; `None` when all of it does.
     pub fn cap(&self, replica: &ReplicaId, log: &LogId) -> Option<u64> {
         let counted = |tips: &Vec<Tip>| {

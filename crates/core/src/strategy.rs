@@ -143,6 +143,9 @@ pub struct Turn<'a> {
     pub rng: &'a mut dyn CryptoRng,
     /// The node.
     pub view: &'a dyn ContextView,
+    /// Whether a local write waits for this. In [`PartitionStrategy::duties`] a new key epoch, where none may be written
+    /// under, is made only then: a device that only reads, or was just enrolled, makes none that nobody needs.
+    pub writing: bool,
     /// Control entries to append to this replica's own control logs, in order.
     pub append: Vec<(ContextId, Bytes)>,
     /// Contexts that this engine should have from now on.

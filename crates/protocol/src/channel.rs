@@ -19,7 +19,9 @@ use partita_core::{
     CryptoRng, Incarnation, ReplicaId,
     codec::{DecodeError, Reader, Writer},
 };
-use partita_crypto::{NoiseError, NoiseHandshake, NoiseReceiver, NoiseSender, Signature, SigningKey, VerifyingKey};
+use partita_crypto::{
+    NoiseError, NoiseHandshake, NoiseReceiver, NoiseSender, Signature, SigningKey, VerifyingKey,
+};
 
 /// The largest frame, sealed, that is taken before the remote is known, in bytes.
 pub const MAX_HANDSHAKE_FRAME: usize = 1024;
@@ -59,10 +61,14 @@ pub enum ChannelError {
     #[error("the remote's hello cannot be read: {0}")]
     Hello(#[from] DecodeError),
     /// The remote speaks another version only.
-    #[error("the remote speaks version {0} of the protocol, this program version 1: update the older one")]
+    #[error(
+        "the remote speaks version {0} of the protocol, this program version 1: update the older one"
+    )]
     Version(u16),
     /// Somebody else answers at this address.
-    #[error("the remote is {found}, not {expected} as its address says: check the id after the # of the URL")]
+    #[error(
+        "the remote is {found}, not {expected} as its address says: check the id after the # of the URL"
+    )]
     WrongRemote {
         /// The pinned id.
         expected: ReplicaId,
@@ -70,7 +76,9 @@ pub enum ChannelError {
         found: ReplicaId,
     },
     /// The remote has this device's own id.
-    #[error("the remote is this very device: a copy of its keys is in use elsewhere, or it dials itself")]
+    #[error(
+        "the remote is this very device: a copy of its keys is in use elsewhere, or it dials itself"
+    )]
     Ourselves,
     /// The remote does not hold the key of the id that it claims.
     #[error("the remote could not prove who it is")]
@@ -139,8 +147,10 @@ impl Hello {
             return Err(ChannelError::Version(version));
         }
         let _features = input.u64()?;
-        let hello =
-            Self { replica: ReplicaId::from_bytes(input.array()?), incarnation: Incarnation::from_bytes(input.array()?) };
+        let hello = Self {
+            replica: ReplicaId::from_bytes(input.array()?),
+            incarnation: Incarnation::from_bytes(input.array()?),
+        };
         input.end()?;
         Ok(hello)
     }
@@ -179,7 +189,14 @@ impl Handshake {
     ) -> Result<(Self, Bytes), ChannelError> {
         let mut noise = NoiseHandshake::initiator(PROLOGUE, rng)?;
         let first = noise.write(&[])?;
-        Ok((Self { identity, pinned, state: State::AwaitSecond(noise) }, first.into()))
+        Ok((
+            Self {
+                identity,
+                pinned,
+                state: State::AwaitSecond(noise),
+            },
+            first.into(),
+        ))
     }
 
     /// Waits as the one who was dialled.
@@ -188,7 +205,11 @@ impl Handshake {
     /// [`ChannelError::Noise`].
     pub fn accept(identity: LocalIdentity, rng: &mut dyn CryptoRng) -> Result<Self, ChannelError> {
         let noise = NoiseHandshake::responder(PROLOGUE, rng)?;
-        Ok(Self { identity, pinned: None, state: State::AwaitFirst(noise) })
+        Ok(Self {
+            identity,
+            pinned: None,
+            state: State::AwaitFirst(noise),
+        })
     }
 
     /// Takes a frame of the remote. After an error the connection is to be closed.
@@ -204,30 +225,48 @@ impl Handshake {
                 noise.read(frame)?;
                 let second = noise.write(&Hello::encode(&self.identity))?;
                 self.state = State::AwaitThird(noise);
-                Ok(Step { send: vec![second.into()], done: None })
+                Ok(Step {
+                    send: vec![second.into()],
+                    done: None,
+                })
             }
             State::AwaitSecond(mut noise) => {
                 let (hello, remote) = self.meet(&noise.read(frame)?)?;
                 let third = noise.write(&Hello::encode(&self.identity))?;
                 self.state = State::AwaitSignature(self.join(noise, &hello, remote, true)?);
-                Ok(Step { send: vec![third.into()], done: None })
+                Ok(Step {
+                    send: vec![third.into()],
+                    done: None,
+                })
             }
             State::AwaitThird(mut noise) => {
                 let (hello, remote) = self.meet(&noise.read(frame)?)?;
                 let mut channel = self.join(noise, &hello, remote, false)?;
                 let signature = self.signature(&mut channel)?;
                 self.state = State::AwaitSignature(channel);
-                Ok(Step { send: vec![signature], done: None })
+                Ok(Step {
+                    send: vec![signature],
+                    done: None,
+                })
             }
             State::AwaitSignature(mut channel) => {
                 let signature = channel.opener.open(frame)?;
-                let signature: [u8; 64] = signature[..].try_into().map_err(|_| ChannelError::Identity)?;
+                let signature: [u8; 64] = signature[..]
+                    .try_into()
+                    .map_err(|_| ChannelError::Identity)?;
                 let signed = transcript(!channel.dialled, &channel.handshake);
                 (channel.remote)
                     .verify(PURPOSE, &signed, &Signature::from_bytes(signature))
                     .map_err(|_| ChannelError::Identity)?;
-                let send = if channel.dialled { vec![self.signature(&mut channel)?] } else { Vec::new() };
-                Ok(Step { send, done: Some(channel) })
+                let send = if channel.dialled {
+                    vec![self.signature(&mut channel)?]
+                } else {
+                    Vec::new()
+                };
+                Ok(Step {
+                    send,
+                    done: Some(channel),
+                })
             }
             State::Over => Err(ChannelError::Unexpected),
         }
@@ -238,12 +277,16 @@ impl Handshake {
         if let Some(expected) = self.pinned
             && expected != hello.replica
         {
-            return Err(ChannelError::WrongRemote { expected, found: hello.replica });
+            return Err(ChannelError::WrongRemote {
+                expected,
+                found: hello.replica,
+            });
         }
         if hello.replica == self.identity.replica() {
             return Err(ChannelError::Ourselves);
         }
-        let remote = VerifyingKey::parse(hello.replica.as_bytes()).map_err(|_| ChannelError::Identity)?;
+        let remote =
+            VerifyingKey::parse(hello.replica.as_bytes()).map_err(|_| ChannelError::Identity)?;
         Ok((hello, remote))
     }
 
@@ -267,7 +310,10 @@ impl Handshake {
     }
 
     fn signature(&self, channel: &mut Authenticated) -> Result<Bytes, ChannelError> {
-        let signature = self.identity.key.sign(PURPOSE, &transcript(channel.dialled, &channel.handshake));
+        let signature = self
+            .identity
+            .key
+            .sign(PURPOSE, &transcript(channel.dialled, &channel.handshake));
         channel.sealer.seal(signature.as_bytes())
     }
 }
@@ -298,7 +344,11 @@ impl Sealer {
             out.extend_from_slice(&((part.len() + 16) as u16).to_be_bytes());
             self.noise.seal(part, &mut out)?;
         }
-        if out.len() > MAX_FRAME { Err(ChannelError::TooLarge(MAX_FRAME)) } else { Ok(out.into()) }
+        if out.len() > MAX_FRAME {
+            Err(ChannelError::TooLarge(MAX_FRAME))
+        } else {
+            Ok(out.into())
+        }
     }
 }
 

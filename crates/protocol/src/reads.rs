@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, ContextKind, DocumentId, Entry, EntryRef, Key, LogId, ReplicaId, StoreError, StoreRead,
+    ContextId, ContextKind, DocumentId, Entry, EntryRef, Key, LogId, ReplicaId, StoreError,
+    StoreRead,
 };
 
 use crate::record::LogRecord;
@@ -113,18 +114,28 @@ pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult
     Ok(match request {
         ReadRequest::Contexts => ReadResult::Contexts(contexts(store)?),
         ReadRequest::Context(context) => ReadResult::Context(Box::new(load(store, context)?)),
-        ReadRequest::Entries { context, log, from, bytes } => {
-            ReadResult::Entries(page(store, context, log, *from, *bytes)?)
+        ReadRequest::Entries {
+            context,
+            log,
+            from,
+            bytes,
+        } => ReadResult::Entries(page(store, context, log, *from, *bytes)?),
+        ReadRequest::Fragments { context, log, seq } => {
+            ReadResult::Fragments(fragments(store, context, log, *seq)?)
         }
-        ReadRequest::Fragments { context, log, seq } => ReadResult::Fragments(fragments(store, context, log, *seq)?),
-        ReadRequest::BuiltOn { context, log, from, replica } => {
-            ReadResult::BuiltOn(built_on(store, context, log, *from, replica)?)
-        }
+        ReadRequest::BuiltOn {
+            context,
+            log,
+            from,
+            replica,
+        } => ReadResult::BuiltOn(built_on(store, context, log, *from, replica)?),
         ReadRequest::Rewind { context, log, keep } => {
             let (record, after) = rewind(store, context, log, *keep)?;
             ReadResult::Rewind { record, after }
         }
-        ReadRequest::Quarantine { context, log } => ReadResult::Entries(quarantine(store, context, log)?),
+        ReadRequest::Quarantine { context, log } => {
+            ReadResult::Entries(quarantine(store, context, log)?)
+        }
     })
 }
 
@@ -161,23 +172,37 @@ fn contexts(store: &dyn StoreRead) -> Result<Vec<(ContextId, ContextKind)>, Stor
     let mut found = Vec::new();
     let mut bad = false;
     store.scan(&Key::contexts(), &mut |key, value| {
-        let id = key.get(1..33).and_then(|id| id.try_into().ok()).map(ContextId::from_bytes);
-        let kind = std::str::from_utf8(value).ok().and_then(|name| ContextKind::new(name).ok());
+        let id = key
+            .get(1..33)
+            .and_then(|id| id.try_into().ok())
+            .map(ContextId::from_bytes);
+        let kind = std::str::from_utf8(value)
+            .ok()
+            .and_then(|name| ContextKind::new(name).ok());
         match (id, kind) {
             (Some(id), Some(kind)) => found.push((id, kind)),
             _ => bad = true,
         }
         ControlFlow::Continue(())
     })?;
-    if bad { Err(damaged("a context's record")) } else { Ok(found) }
+    if bad {
+        Err(damaged("a context's record"))
+    } else {
+        Ok(found)
+    }
 }
 
 fn log_id(key: &[u8]) -> Option<LogId> {
-    key.get(33..49).and_then(|id| id.try_into().ok()).map(LogId::from_bytes)
+    key.get(33..49)
+        .and_then(|id| id.try_into().ok())
+        .map(LogId::from_bytes)
 }
 
 fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, StoreError> {
-    let mut state = ContextState { last_arrival: store.last_arrival(context)?, ..ContextState::default() };
+    let mut state = ContextState {
+        last_arrival: store.last_arrival(context)?,
+        ..ContextState::default()
+    };
     let mut bad = false;
     store.scan(&Key::logs(context), &mut |key, value| {
         match (log_id(key), LogRecord::decode(value)) {
@@ -199,7 +224,12 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         return Err(damaged("a log's record"));
     }
     let mut control = Vec::new();
-    for log in state.logs.iter().filter(|(_, record)| record.control).map(|(log, _)| log) {
+    for log in state
+        .logs
+        .iter()
+        .filter(|(_, record)| record.control)
+        .map(|(log, _)| log)
+    {
         let mut error = None;
         let mut visit = each(&mut error, |stored| {
             control.push((stored.arrival, Arc::new(entry(&stored)?)));
@@ -229,7 +259,11 @@ fn page(
         // A page ends where a run may end: at a signature.
         let enough = size >= bytes && entry.signature.is_some();
         found.push(Arc::new(entry));
-        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if enough {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     });
     store.log(context, log, from, &mut visit)?;
     drop(visit);
@@ -237,10 +271,17 @@ fn page(
     Ok(found)
 }
 
-fn fragments(store: &dyn StoreRead, context: &ContextId, log: &LogId, seq: u64) -> Result<Vec<u8>, StoreError> {
+fn fragments(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    log: &LogId,
+    seq: u64,
+) -> Result<Vec<u8>, StoreError> {
     let mut payload = Vec::new();
     store.scan(&Key::fragments(context, log, seq), &mut |key, value| {
-        let offset = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+        let offset = key
+            .last_chunk::<8>()
+            .map(|bytes| u64::from_be_bytes(*bytes));
         if offset != Some(payload.len() as u64) {
             return ControlFlow::Break(());
         }
@@ -277,7 +318,9 @@ fn built_on(
     finish(error)?;
     let mut last_own: BTreeMap<DocumentId, u64> = BTreeMap::new();
     for (arrival, candidate) in candidates.into_iter().rev() {
-        let Some(document) = candidate.header.kind.document() else { continue };
+        let Some(document) = candidate.header.kind.document() else {
+            continue;
+        };
         let last = match last_own.get(&document) {
             Some(last) => *last,
             None => {
@@ -315,7 +358,10 @@ fn rewind(
         if entry.header.seq > keep {
             after.push(Arc::new(entry));
         } else {
-            record = LogRecord::extended(record.take(), &entry);
+            match &mut record {
+                Some(record) => record.extend(&entry),
+                None => record = LogRecord::begun(&entry, stored.arrival),
+            }
         }
         Ok(ControlFlow::Continue(()))
     });
@@ -328,16 +374,19 @@ fn rewind(
 fn quarantine(store: &dyn StoreRead, context: &ContextId, log: &LogId) -> Result<Page, StoreError> {
     let mut found = Vec::new();
     let mut error = None;
-    store.scan(&Key::quarantine(context, Some(log)), &mut |_, value| match unpack(value) {
-        Ok(entry) => {
-            found.push(Arc::new(entry));
-            ControlFlow::Continue(())
-        }
-        Err(bad) => {
-            error = Some(bad);
-            ControlFlow::Break(())
-        }
-    })?;
+    store.scan(
+        &Key::quarantine(context, Some(log)),
+        &mut |_, value| match unpack(value) {
+            Ok(entry) => {
+                found.push(Arc::new(entry));
+                ControlFlow::Continue(())
+            }
+            Err(bad) => {
+                error = Some(bad);
+                ControlFlow::Break(())
+            }
+        },
+    )?;
     finish(error)?;
     Ok(found)
 }
@@ -352,7 +401,9 @@ pub(crate) fn pack(entry: &Entry) -> Bytes {
 
 fn unpack(bytes: &[u8]) -> Result<Entry, StoreError> {
     let mut input = partita_core::codec::Reader::new(bytes);
-    let head = input.bytes("a header", usize::MAX).map_err(|_| damaged("a quarantined entry"))?;
+    let head = input
+        .bytes("a header", usize::MAX)
+        .map_err(|_| damaged("a quarantined entry"))?;
     let payload = Bytes::copy_from_slice(input.rest());
     Entry::from_stored(head, payload).map_err(|_| damaged("a quarantined entry"))
 }

@@ -55,6 +55,10 @@
 //! what is written between two fsyncs may arrive in part and in any order. A disk that lies about fsync can lose
 //! durable commits.
 //!
+//! After a failed commit (a full disk, for instance) redb answers only from its cache: open the store again to read
+//! everything. That works on a full disk too. What a compaction was doing when the power went is repaired by reading the
+//! whole file once.
+//!
 //! A panic inside redb (damaged files can cause some) is caught around open, check, reads and commits, and reported as
 //! [`StoreError::Damaged`]. This needs `panic = "unwind"`.
 //!

@@ -36,7 +36,9 @@ impl Name {
         names: &impl ReadableTable<&'static [u8], &'static [u8; 8]>,
     ) -> Result<Option<u32>, Fault> {
         let key = self.to_bytes();
-        let Some(found) = names.get(key.as_slice())? else { return Ok(None) };
+        let Some(found) = names.get(key.as_slice())? else {
+            return Ok(None);
+        };
         Ok(Some(u32::from_be_bytes(row::unseal(&key, found.value())?)))
     }
 }
@@ -55,7 +57,10 @@ impl Names {
 
     /// Begins with numbers after `last`.
     pub(crate) fn new(last: u32) -> Self {
-        Self { last, known: HashMap::new() }
+        Self {
+            last,
+            known: HashMap::new(),
+        }
     }
 
     /// The number of `name`: the one it has, or a new one.
@@ -70,7 +75,10 @@ impl Names {
         let number = match name.number(names)? {
             Some(number) => number,
             None => {
-                self.last = self.last.checked_add(1).ok_or_else(|| Fault::damaged("all numbers of names are used"))?;
+                self.last = self
+                    .last
+                    .checked_add(1)
+                    .ok_or_else(|| Fault::damaged("all numbers of names are used"))?;
                 let key = name.to_bytes();
                 let mut value = [0; 8];
                 value.copy_from_slice(&row::seal(&key, self.last.to_be_bytes()));

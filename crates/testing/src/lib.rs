@@ -1,1 +1,11 @@
 //! What Partita's tests share: in-memory store and transport, conformance suites.
+
+// Tests may unwrap: a failure there is a finding.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod memory_store;
+pub mod network;
+pub mod samples;
+pub mod store_conformance;
+
+pub use memory_store::MemoryStore;

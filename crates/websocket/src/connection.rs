@@ -21,13 +21,19 @@ pub(crate) struct WebSocketConnection(Arc<Shared>);
 
 impl WebSocketConnection {
     pub(crate) fn new(stream: Arc<TcpStream>, socket: Ws) -> Self {
-        Self(Arc::new(Shared { stream, socket: Mutex::new(socket) }))
+        Self(Arc::new(Shared {
+            stream,
+            socket: Mutex::new(socket),
+        }))
     }
 }
 
 impl Connection for WebSocketConnection {
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
-        (Box::new(Sink::new(self.0.clone())), Box::new(Source { shared: self.0, end: None }))
+        (
+            Box::new(Sink::new(self.0.clone())),
+            Box::new(Source::new(self.0)),
+        )
     }
 }
 
@@ -47,7 +53,7 @@ impl Shared {
     }
 }
 
-struct Source {
+pub(crate) struct Source {
     shared: Arc<Shared>,
     end: Option<Result<(), TransportError>>,
 }
@@ -62,6 +68,10 @@ enum Turn {
 }
 
 impl Source {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, end: None }
+    }
+
     fn turn(&self) -> Turn {
         let mut socket = self.shared.lock();
         if socket.get_ref().write_blocked()
@@ -69,6 +79,7 @@ impl Source {
         {
             return Turn::End(Err(error::on_connection(failure)));
         }
+        let closing = !socket.can_write();
         match socket.read() {
             Ok(Message::Binary(frame)) => Turn::Frame(frame),
             Ok(Message::Ping(_) | Message::Pong(_)) => Turn::Nothing,
@@ -77,12 +88,14 @@ impl Source {
                 let _ = socket.flush();
                 Turn::End(Ok(()))
             }
-            Ok(Message::Text(_) | Message::Frame(_)) => {
-                Turn::End(Err(TransportError::Protocol("it sent text where only binary messages are used".into())))
+            Ok(Message::Text(_) | Message::Frame(_)) => Turn::End(Err(TransportError::Protocol(
+                "it sent text where only binary messages are used".into(),
+            ))),
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                Turn::Wait(socket.get_ref().interest())
             }
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Turn::Wait(socket.get_ref().interest()),
             // After our own goodbye, a remote that simply hangs up is good enough.
-            Err(_) if !socket.can_write() => Turn::End(Ok(())),
+            Err(_) if closing => Turn::End(Ok(())),
             Err(failure) => Turn::End(Err(error::on_connection(failure))),
         }
     }

@@ -10,10 +10,12 @@
 //!
 //! let transport = WebSocket::default();
 //! let mut listener = transport.listen("ws://127.0.0.1:0").await?;
-//! let (mut sink, _source) = transport.dial(&listener.address()).await?.split();
-//! sink.send(&[Bytes::from_static(b"hello")]).await?;
+//! let address = listener.address();
+//! let (client, server) = tokio::join!(transport.dial(&address), listener.accept());
 //!
-//! let (_sink, mut source) = listener.accept().await?.split();
+//! let (mut sink, _source) = client?.split();
+//! let (_sink, mut source) = server?.split();
+//! sink.send(&[Bytes::from_static(b"hello")]).await?;
 //! assert_eq!(source.receive().await?.as_deref(), Some(&b"hello"[..]));
 //! # Ok(())
 //! # }
@@ -61,7 +63,9 @@ impl WebSocket {
     /// own, or client certificates.
     #[must_use]
     pub fn with_tls(config: Arc<rustls::ClientConfig>) -> Self {
-        Self { tls: OnceLock::from(Ok(config)) }
+        Self {
+            tls: OnceLock::from(Ok(config)),
+        }
     }
 }
 
@@ -73,7 +77,9 @@ impl Transport for WebSocket {
 
     async fn dial(&self, url: &str) -> Result<Box<dyn Connection>, TransportError> {
         let address = address::Address::parse(url)?;
-        let tls = address.secure.then(|| self.tls.get_or_init(tls::public_roots).clone());
+        let tls = address
+            .secure
+            .then(|| self.tls.get_or_init(tls::public_roots).clone());
         Ok(Box::new(dial::dial(&address, tls).await?))
     }
 

@@ -10,7 +10,9 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{HANDSHAKE_DEADLINE, address::Address, connection::WebSocketConnection, error, handshake};
+use crate::{
+    HANDSHAKE_DEADLINE, address::Address, connection::WebSocketConnection, error, handshake,
+};
 
 /// Handshakes at a time. When there are more, the oldest gives way: a client that means it needs milliseconds.
 const MAX_HANDSHAKES: usize = 256;
@@ -36,7 +38,10 @@ struct Pause {
 
 impl WebSocketListener {
     pub(crate) async fn bind(address: &Address) -> Result<Self, TransportError> {
-        let cannot = |reason| TransportError::CannotListen { url: address.url.clone(), reason };
+        let cannot = |reason| TransportError::CannotListen {
+            url: address.url.clone(),
+            reason,
+        };
         if address.secure {
             return Err(cannot(
                 "wss:// is not served directly; listen on ws:// and put a TLS terminator before it (a reverse proxy)"
@@ -48,7 +53,9 @@ impl WebSocketListener {
             let local = tcp.local_addr()?;
             io::Result::Ok((tcp, local))
         };
-        let (tcp, local) = listening.await.map_err(|error| cannot(error::listen_reason(&error, address.port)))?;
+        let (tcp, local) = listening
+            .await
+            .map_err(|error| cannot(error::listen_reason(&error, address.port)))?;
         Ok(Self {
             tcp,
             address: format!("ws://{local}"),
@@ -67,7 +74,12 @@ impl WebSocketListener {
         {
             oldest.abort();
         }
-        let handshake = async move { timeout(HANDSHAKE_DEADLINE, open(stream)).await.ok().flatten() };
+        let handshake = async move {
+            timeout(HANDSHAKE_DEADLINE, open(stream))
+                .await
+                .ok()
+                .flatten()
+        };
         self.running.push_back(self.handshakes.spawn(handshake));
     }
 
@@ -76,11 +88,19 @@ impl WebSocketListener {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput};
         match error.kind() {
             ConnectionAborted | ConnectionReset | Interrupted => {}
-            InvalidInput => return Err(TransportError::Broken(format!("{} no longer listens: {error}", self.address))),
+            InvalidInput => {
+                return Err(TransportError::Broken(format!(
+                    "{} no longer listens: {error}",
+                    self.address
+                )));
+            }
             _ => {
                 let wait = self.pause.as_ref().map_or(PAUSE, |pause| pause.next);
                 tracing::warn!(address = self.address, %error, ?wait, "cannot accept connections for now");
-                self.pause = Some(Pause { until: Instant::now() + wait, next: (wait * 2).min(MAX_PAUSE) });
+                self.pause = Some(Pause {
+                    until: Instant::now() + wait,
+                    next: (wait * 2).min(MAX_PAUSE),
+                });
             }
         }
         Ok(())
@@ -133,4 +153,36 @@ async fn accept_after(until: Option<Instant>, tcp: &TcpListener) -> io::Result<T
         sleep_until(until).await;
     }
     tcp.accept().await.map(|(stream, _from)| stream)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Without a pause, the next `accept` fails at once with the same error, and so on: a core spent on nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_system_out_of_sockets_is_asked_again_later_and_ever_less_often() {
+        let address = Address::parse("ws://127.0.0.1:0").unwrap();
+        let mut listener = WebSocketListener::bind(&address).await.unwrap();
+        let too_many_open_files = io::Error::from_raw_os_error(24);
+        let begin = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            listener.failed_to_accept(&too_many_open_files).unwrap();
+            waits.push(listener.pause.as_ref().unwrap().until - begin);
+        }
+        assert_eq!(
+            (waits[0], waits[1], waits[7]),
+            (PAUSE, PAUSE * 2, MAX_PAUSE)
+        );
+
+        let client = TcpStream::connect(listener.tcp.local_addr().unwrap())
+            .await
+            .unwrap();
+        let until = listener.pause.as_ref().map(|pause| pause.until);
+        accept_after(until, &listener.tcp).await.unwrap();
+        assert!(Instant::now() - begin >= MAX_PAUSE);
+        drop(client);
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, io::ErrorKind, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use partita_core::{FrameSink, TransportError};
+use partita_core::{FrameSink, FrameSource, TransportError};
 use tokio::{task::coop::consume_budget, time::timeout};
 use tungstenite::{
     Error, Message,
@@ -14,7 +14,10 @@ use tungstenite::{
     },
 };
 
-use crate::{connection::Shared, error};
+use crate::{
+    connection::{Shared, Source},
+    error,
+};
 
 /// A message larger than this many bytes travels as several WebSocket fragments. So neither side ever needs a buffer
 /// of the size of the largest message that a connection has seen, which it would then keep.
@@ -35,7 +38,12 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, queue: VecDeque::new(), sent: 0, closed: false }
+        Self {
+            shared,
+            queue: VecDeque::new(),
+            sent: 0,
+            closed: false,
+        }
     }
 
     /// Hands over everything and waits until the system has taken it.
@@ -54,6 +62,24 @@ impl Sink {
         }
     }
 
+    /// Sends what is left and a close frame, unless the remote has said goodbye first.
+    async fn say_goodbye(&mut self) -> Result<(), TransportError> {
+        if !self.shared.lock().can_write() {
+            self.closed = true;
+            return Ok(());
+        }
+        self.drain().await?;
+        self.closed = true;
+        let result = self.shared.lock().close(None);
+        match result {
+            Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => Ok(()),
+            Err(Error::Io(failure)) if failure.kind() == ErrorKind::WouldBlock => {
+                self.drain().await
+            }
+            Err(failure) => Err(error::on_connection(failure)),
+        }
+    }
+
     /// Hands over one piece, after what the system did not take last time; true when there is nothing left.
     fn turn(&mut self) -> Result<bool, Error> {
         let mut socket = self.shared.lock();
@@ -64,7 +90,11 @@ impl Sink {
             return socket.flush().map(|()| true);
         };
         let end = message.len().min(self.sent + PIECE);
-        let kind = if self.sent == 0 { Data::Binary } else { Data::Continue };
+        let kind = if self.sent == 0 {
+            Data::Binary
+        } else {
+            Data::Continue
+        };
         let last = end == message.len();
         let piece = Frame::message(message.slice(self.sent..end), OpCode::Data(kind), last);
         let result = socket.write(Message::Frame(piece));
@@ -93,17 +123,19 @@ impl FrameSink for Sink {
         if self.closed {
             return Ok(());
         }
-        let goodbye = async {
-            self.drain().await?;
-            self.closed = true;
-            let result = self.shared.lock().close(None);
-            match result {
-                Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => Ok(()),
-                Err(Error::Io(failure)) if failure.kind() == ErrorKind::WouldBlock => self.drain().await,
-                Err(failure) => Err(error::on_connection(failure)),
-            }
+        let late = |_elapsed| {
+            TransportError::Broken("the remote does not read, so the end was not orderly".into())
         };
-        let late = |_elapsed| TransportError::Broken("the remote does not read, so the end was not orderly".into());
-        timeout(CLOSE_DEADLINE, goodbye).await.map_err(late)?
+        timeout(CLOSE_DEADLINE, self.say_goodbye())
+            .await
+            .map_err(late)??;
+        if Arc::strong_count(&self.shared) == 1 {
+            // Nobody else reads. A socket dropped with unread bytes is reset, and the remote might lose our last words.
+            let mut rest = Source::new(self.shared.clone());
+            let answer = async { while let Ok(Some(_)) = rest.receive().await {} };
+            // An answer that does not come changes nothing.
+            let _ = timeout(CLOSE_DEADLINE, answer).await;
+        }
+        Ok(())
     }
 }

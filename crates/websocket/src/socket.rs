@@ -19,11 +19,21 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn plain(stream: Arc<TcpStream>) -> Self {
-        Self { tcp: Tcp { stream, reads_left: READS_PER_TURN, write_blocked: false }, tls: None }
+        Self {
+            tcp: Tcp {
+                stream,
+                reads_left: READS_PER_TURN,
+                write_blocked: false,
+            },
+            tls: None,
+        }
     }
 
     pub(crate) fn over_tls(stream: Arc<TcpStream>, tls: ClientConnection) -> Self {
-        Self { tls: Some(Box::new(tls)), ..Self::plain(stream) }
+        Self {
+            tls: Some(Box::new(tls)),
+            ..Self::plain(stream)
+        }
     }
 
     /// Starts a turn: a caller that may read, and that lets go of its lock afterwards.
@@ -38,12 +48,18 @@ impl Socket {
 
     /// What a reader has to wait for. It also drives what it could not write itself, such as the answer to a ping.
     pub(crate) fn interest(&self) -> Interest {
-        if self.write_blocked() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+        if self.write_blocked() {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        }
     }
 
     /// Goes on with the TLS handshake; `WouldBlock` until it is done.
     pub(crate) fn tls_handshake(&mut self) -> io::Result<()> {
-        let Some(tls) = &mut self.tls else { return Ok(()) };
+        let Some(tls) = &mut self.tls else {
+            return Ok(());
+        };
         while tls.is_handshaking() {
             tls.complete_io(&mut self.tcp)?;
         }
@@ -53,7 +69,9 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return self.tcp.read(buffer) };
+        let Some(tls) = &mut self.tls else {
+            return self.tcp.read(buffer);
+        };
         loop {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -73,7 +91,9 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return self.tcp.write(buffer) };
+        let Some(tls) = &mut self.tls else {
+            return self.tcp.write(buffer);
+        };
         drain(tls, &mut self.tcp)?;
         let taken = tls.writer().write(buffer)?;
         ignore_would_block(drain(tls, &mut self.tcp))?;
@@ -81,7 +101,9 @@ impl Write for Socket {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.tls.as_mut().map_or(Ok(()), |tls| drain(tls, &mut self.tcp))
+        self.tls
+            .as_mut()
+            .map_or(Ok(()), |tls| drain(tls, &mut self.tcp))
     }
 }
 

@@ -6,7 +6,10 @@ use partita_core::{
     codec::{DecodeError, Reader},
 };
 
-use super::{MAX_ITEMS, MAX_MESSAGES, Message, NeedFrontier, Open, Opened, Piece, Refused, encode::tag, run::Run};
+use super::{
+    MAX_ITEMS, MAX_MESSAGES, Message, NeedFrontier, Open, Opened, Piece, Refused, encode::tag,
+    run::Run,
+};
 
 /// The most bytes of a proof.
 const MAX_PROOF: usize = 16 * 1024;
@@ -43,12 +46,18 @@ impl Message {
         let message = match tag {
             tag::OPEN => {
                 let context = ContextId::from_bytes(input.array()?);
-                let kind = std::str::from_utf8(input.bytes("a context kind", ContextKind::MAX_LEN)?)
-                    .ok()
-                    .and_then(|name| ContextKind::new(name).ok())
-                    .ok_or(DecodeError::Invalid("context kind"))?;
+                let kind =
+                    std::str::from_utf8(input.bytes("a context kind", ContextKind::MAX_LEN)?)
+                        .ok()
+                        .and_then(|name| ContextKind::new(name).ok())
+                        .ok_or(DecodeError::Invalid("context kind"))?;
                 let frontier = Hash::from_bytes(input.array()?);
-                Self::Open(Open { context, kind, frontier, proof: slice(body, input, "a proof", MAX_PROOF)? })
+                Self::Open(Open {
+                    context,
+                    kind,
+                    frontier,
+                    proof: slice(body, input, "a proof", MAX_PROOF)?,
+                })
             }
             tag::OPENED => {
                 let context = ContextId::from_bytes(input.array()?);
@@ -69,9 +78,10 @@ impl Message {
             },
             tag::ENTRIES => Self::Entries(Run::decode(body, input)?),
             tag::WANT => Self::Want(piece(input)?),
-            tag::FRAGMENT => {
-                Self::Fragment { piece: piece(input)?, bytes: slice(body, input, "a fragment", MAX_FRAGMENT)? }
-            }
+            tag::FRAGMENT => Self::Fragment {
+                piece: piece(input)?,
+                bytes: slice(body, input, "a fragment", MAX_FRAGMENT)?,
+            },
             tag::ACK => {
                 let context = ContextId::from_bytes(input.array()?);
                 let count = input.count("the number of logs", MAX_ITEMS, 17)?;
@@ -86,17 +96,25 @@ impl Message {
                 let seq = input.varint()?;
                 // A later version may have reasons that this one does not know: denied is what they all mean.
                 let why = Refusal::from_code(input.u8()?).unwrap_or(Refusal::Denied);
-                let count = input.count("the number of heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
+                let count =
+                    input.count("the number of heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
                 let heads = (0..count)
                     .map(|_| Ok(EntryId::from_bytes(input.array()?)))
                     .collect::<Result<_, DecodeError>>()?;
-                Self::Refused(Refused { context, log, seq, why, heads })
+                Self::Refused(Refused {
+                    context,
+                    log,
+                    seq,
+                    why,
+                    heads,
+                })
             }
             tag::RETRY => {
                 let context = ContextId::from_bytes(input.array()?);
                 let count = input.count("the number of logs", MAX_ITEMS, LogId::LEN)?;
-                let logs =
-                    (0..count).map(|_| Ok(LogId::from_bytes(input.array()?))).collect::<Result<_, DecodeError>>()?;
+                let logs = (0..count)
+                    .map(|_| Ok(LogId::from_bytes(input.array()?)))
+                    .collect::<Result<_, DecodeError>>()?;
                 Self::Retry { context, logs }
             }
             tag::CREDIT => Self::Credit(input.varint()?),
@@ -134,6 +152,11 @@ fn piece(input: &mut Reader<'_>) -> Result<Piece, DecodeError> {
 }
 
 /// A byte string that shares the frame's memory instead of copying it.
-fn slice(body: &Bytes, input: &mut Reader<'_>, what: &'static str, most: usize) -> Result<Bytes, DecodeError> {
+fn slice(
+    body: &Bytes,
+    input: &mut Reader<'_>,
+    what: &'static str,
+    most: usize,
+) -> Result<Bytes, DecodeError> {
     Ok(body.slice_ref(input.bytes(what, most)?))
 }

@@ -1,0 +1,349 @@
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::transaction::Transaction;
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, PatchLog};
+use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
+
+use crate::batch::{Batch, Fit};
+use crate::held::Held;
+use crate::validate::{self, chunk::Kind};
+use crate::{digest, error};
+
+/// The actor of `seed`: 16 bytes are unique enough, and fit the library's inline storage.
+pub(crate) fn actor_id(seed: &ActorSeed) -> ActorId {
+    ActorId::from(&seed.as_bytes()[..16])
+}
+
+/// A loaded Automerge document.
+#[derive(Debug)]
+pub struct AutomergeDoc {
+    doc: Automerge,
+    held: Held,
+    /// How many changes of each actor are in the document.
+    sequences: HashMap<ActorId, u64>,
+    /// Local changes since they were last taken.
+    local: Vec<ChangeHash>,
+}
+
+impl AutomergeDoc {
+    pub(crate) fn create(seed: &ActorSeed) -> Self {
+        Self::around(Automerge::new(), actor_id(seed))
+    }
+
+    fn around(doc: Automerge, actor: ActorId) -> Self {
+        let mut sequences: HashMap<ActorId, u64> = HashMap::new();
+        for change in doc.get_changes_meta(&[]) {
+            let last = sequences.entry(change.actor.into_owned()).or_default();
+            *last = change.seq.max(*last);
+        }
+        Self {
+            doc: doc.with_actor(actor),
+            held: Held::default(),
+            sequences,
+            local: Vec::new(),
+        }
+    }
+
+    /// A snapshot is what the library saves, followed by the changes that wait: a file that any Automerge can read.
+    pub(crate) fn load(snapshot: &[u8], seed: &ActorSeed) -> Result<Self, CrdtError> {
+        let mut limits = Limits::default();
+        limits.payload_bytes = usize::MAX;
+        let chunks = validate::structure(snapshot, &limits)?;
+        let Some((first, rest)) = chunks
+            .split_first()
+            .filter(|(first, _)| first.kind == Kind::Document)
+        else {
+            return Err(CrdtError::Malformed("a snapshot begins with a document"));
+        };
+        let mut loaded = Self::around(validate::load(first)?, actor_id(seed));
+        for chunk in rest {
+            loaded.apply_all(&[chunk.bytes]).remove(0)?;
+        }
+        Ok(loaded)
+    }
+
+    /// The library's own document, for reading and for the patches between two versions.
+    pub fn automerge(&self) -> &Automerge {
+        &self.doc
+    }
+
+    /// The hashes that name the present version, for [`transact_at`](Self::transact_at).
+    pub fn heads(&self) -> Vec<ChangeHash> {
+        self.doc.get_heads()
+    }
+
+    /// Like [`transact`](partita_core::DocumentType::transact), but edits the document as it was at `heads`, concurrently
+    /// with everything since. `heads` must cover this replica's own last change: an actor's changes follow each other.
+    ///
+    /// # Errors
+    /// What the closure returned; [`AutomergeError::InvalidHash`] for a version that is not held, and
+    /// [`AutomergeError::MissingDeps`] for one before this replica's last change.
+    pub fn transact_at<R>(
+        &mut self,
+        heads: &[ChangeHash],
+        f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
+    ) -> Result<R, Transact<AutomergeError>> {
+        if let Some(missing) = heads
+            .iter()
+            .find(|hash| self.doc.get_change_meta_by_hash(hash).is_none())
+        {
+            return Err(Transact::Closure(AutomergeError::InvalidHash(*missing)));
+        }
+        // Away from its own last change the library invents another actor, whose changes nobody would accept. Copies
+        // share their data, so trying on one is cheap.
+        let mut attempt = self.doc.clone();
+        let tx = attempt.transaction_at(PatchLog::inactive(), heads);
+        let mut tx = tx.map_err(|error| Transact::Closure(error.into()))?;
+        let result = match f(&mut tx) {
+            Ok(result) => result,
+            Err(error) => return Err(Transact::Closure(error)),
+        };
+        let (hash, _) = tx.commit();
+        let own = |hash: &ChangeHash| {
+            attempt
+                .get_change_meta_by_hash(hash)
+                .is_some_and(|change| change.actor.as_ref() == attempt.get_actor())
+        };
+        if !hash.as_ref().is_none_or(own) {
+            return Err(Transact::Closure(AutomergeError::MissingDeps));
+        }
+        self.doc = attempt;
+        self.note(hash);
+        Ok(result)
+    }
+
+    pub(crate) fn transact<R>(
+        &mut self,
+        f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
+    ) -> Result<R, Transact<AutomergeError>> {
+        // Dropped without a commit, by an error or while unwinding, the transaction rolls back.
+        let mut tx = self.doc.transaction();
+        let result = f(&mut tx).map_err(Transact::Closure)?;
+        let (hash, _) = tx.commit();
+        self.note(hash);
+        Ok(result)
+    }
+
+    /// Remembers a local change.
+    fn note(&mut self, hash: Option<ChangeHash>) {
+        if let Some(hash) = hash {
+            self.local.push(hash);
+            *self
+                .sequences
+                .entry(self.doc.get_actor().clone())
+                .or_default() += 1;
+        }
+    }
+
+    fn apply_all(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
+        let mut outcomes = vec![Ok(Applied::Known); payloads.len()];
+        let mut batch = Batch::default();
+        for (index, payload) in payloads.iter().enumerate() {
+            let staged = self
+                .parse(payload, &mut batch)
+                .and_then(|(changes, adopted)| {
+                    let mut outcome = if adopted {
+                        Applied::Done
+                    } else {
+                        Applied::Known
+                    };
+                    for change in changes {
+                        if self.stage(&mut batch, Some(index), change)? {
+                            outcome = Applied::Done;
+                        }
+                    }
+                    Ok(outcome)
+                });
+            outcomes[index] = staged;
+        }
+        self.commit(batch, &mut outcomes);
+        outcomes
+    }
+
+    /// The changes of a payload. A whole document that comes first of all is taken over as it is.
+    fn parse(
+        &mut self,
+        payload: &[u8],
+        batch: &mut Batch,
+    ) -> Result<(Vec<Change>, bool), CrdtError> {
+        let (mut changes, mut adopted) = (Vec::new(), false);
+        for chunk in validate::chunk::split(payload)? {
+            match chunk.kind {
+                Kind::Document => {
+                    let loaded = validate::load(&chunk)?;
+                    if self.sequences.is_empty() && batch.changes.is_empty() && changes.is_empty() {
+                        let held = self.held.take();
+                        *self = Self::around(loaded, self.doc.get_actor().clone());
+                        adopted = !self.sequences.is_empty();
+                        for change in held {
+                            // It was accepted before; that it no longer fits is for nobody to hear.
+                            let _ = self.stage(batch, None, change);
+                        }
+                    } else {
+                        changes.extend(loaded.get_changes(&[]));
+                    }
+                }
+                Kind::Change | Kind::CompressedChange => {
+                    changes.push(validate::change::parse(chunk.bytes, chunk.checksum)?);
+                }
+            }
+        }
+        Ok((changes, adopted))
+    }
+
+    /// Puts a change into the batch or aside, and what waited for it. False if it is known.
+    fn stage(
+        &mut self,
+        batch: &mut Batch,
+        payload: Option<usize>,
+        change: Change,
+    ) -> Result<bool, CrdtError> {
+        let hash = change.hash();
+        match batch.fit(&self.doc, &self.sequences, &change)? {
+            Fit::Known => return Ok(false),
+            Fit::Lacks(dependency) => return self.held.keep(dependency, change),
+            Fit::Ready => batch.push(payload, change),
+        }
+        let mut news = vec![hash];
+        while let Some(hash) = news.pop() {
+            for change in self.held.wake(&hash) {
+                let hash = change.hash();
+                match batch.fit(&self.doc, &self.sequences, &change) {
+                    Ok(Fit::Lacks(dependency)) => {
+                        let _ = self.held.keep(dependency, change);
+                    }
+                    Ok(Fit::Ready) => {
+                        batch.push(None, change);
+                        news.push(hash);
+                    }
+                    // Its author contradicted himself.
+                    Ok(Fit::Known) | Err(_) => {}
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies a batch: at once, since each call walks every object that it changes; and one by one when that fails.
+    fn commit(&mut self, batch: Batch, outcomes: &mut [Result<Applied, CrdtError>]) {
+        if batch.changes.is_empty() {
+            return;
+        }
+        let changes: Vec<Change> = batch
+            .changes
+            .iter()
+            .map(|(_, change)| change.clone())
+            .collect();
+        if let Ok(doc) = self.attempt(changes) {
+            self.doc = doc;
+            self.sequences.extend(batch.sequences);
+            return;
+        }
+        for (payload, change) in batch.changes {
+            let applied = self.commit_one(change);
+            if let (Some(outcome), Err(error)) =
+                (payload.and_then(|index| outcomes.get_mut(index)), applied)
+            {
+                *outcome = Err(error);
+            }
+        }
+    }
+
+    fn commit_one(&mut self, change: Change) -> Result<(), CrdtError> {
+        match Batch::default().fit(&self.doc, &self.sequences, &change)? {
+            Fit::Known => Ok(()),
+            Fit::Lacks(dependency) => self.held.keep(dependency, change).map(drop),
+            Fit::Ready => {
+                let (actor, sequence) = (change.actor_id().clone(), change.seq());
+                self.doc = self.attempt(vec![change])?;
+                self.sequences.insert(actor, sequence);
+                Ok(())
+            }
+        }
+    }
+
+    /// The document with `changes` applied. Works on a copy, which shares its data and so costs little: a panic or a
+    /// refusal leaves the document as it was.
+    fn attempt(&self, changes: Vec<Change>) -> Result<Automerge, CrdtError> {
+        let refused = || CrdtError::Malformed("does not fit the document");
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let mut doc = self.doc.clone();
+            let hashes: HashSet<ChangeHash> = changes.iter().map(Change::hash).collect();
+            doc.apply_changes(changes).map_err(|_| refused())?;
+            // The library keeps operations, not changes. One that it cannot give back as it came (it overwrote what was
+            // not there) would make a document that can be saved but not loaded.
+            let kept: HashSet<ChangeHash> = doc
+                .get_changes(&self.doc.get_heads())
+                .iter()
+                .map(Change::hash)
+                .collect();
+            if kept == hashes {
+                Ok(doc)
+            } else {
+                Err(refused())
+            }
+        }));
+        attempt.unwrap_or_else(|_| Err(refused()))
+    }
+}
+
+impl CrdtDocument for AutomergeDoc {
+    fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
+        self.apply_all(payloads)
+    }
+
+    fn take_local(&mut self) -> Option<Vec<u8>> {
+        let mut payload = Vec::new();
+        for hash in std::mem::take(&mut self.local) {
+            // The library has what it committed itself.
+            payload.extend_from_slice(
+                &automerge::ReadDoc::get_change_by_hash(&self.doc, &hash)?.bytes(),
+            );
+        }
+        (!payload.is_empty()).then_some(payload)
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
+        let saved = catch_unwind(AssertUnwindSafe(|| self.doc.save()));
+        let mut snapshot =
+            saved.map_err(|_| error::poisoned("the library could not save the document"))?;
+        for change in self.held.sorted() {
+            snapshot.extend_from_slice(change.raw_bytes());
+        }
+        Ok(snapshot)
+    }
+
+    fn pending(&self) -> usize {
+        self.held.len()
+    }
+
+    fn digest(&self) -> Digest {
+        digest::of(&self.doc)
+    }
+
+    fn same_history(&self, other: &dyn CrdtDocument) -> bool {
+        // Heads cover all that they depend on, so equal heads are equal sets of changes.
+        let heads = |doc: &Self| doc.heads().into_iter().collect::<HashSet<_>>();
+        let held = |doc: &Self| {
+            doc.held
+                .sorted()
+                .iter()
+                .map(|change| change.hash())
+                .collect::<Vec<_>>()
+        };
+        other
+            .as_any()
+            .downcast_ref::<Self>()
+            .is_some_and(|other| heads(self) == heads(other) && held(self) == held(other))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}

@@ -1,0 +1,233 @@
+//! Opening an engine.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, mpsc},
+};
+
+use partita_core::{
+    ContextInfo, CrdtType, CrdtTypeId, DeviceKeys, Incarnation, Keystore, Limits, PartitionStrategy, Store, Transport,
+};
+use partita_protocol::{NodeConfig, NodeParts, channel::LocalIdentity};
+use partita_sync::{Dialer, Driver, DriverHandle, DriverParts, FileKeystore, RelayUrl, SystemRandom, Transports};
+use tokio::sync::broadcast;
+
+use crate::{
+    engine::{Engine, Shared},
+    error::OpenError,
+    events::EngineEvent,
+    host::{Command, EngineHost, HostParts},
+    worker,
+};
+
+/// How many events wait for a slow reader before it misses some.
+const EVENTS: usize = 4096;
+
+/// What an engine is made of. See [`Engine::builder`].
+pub struct Builder {
+    path: PathBuf,
+    store: Option<StoreMaker>,
+    keystore: Option<Box<dyn Keystore>>,
+    strategies: Vec<Box<dyn PartitionStrategy>>,
+    types: BTreeMap<CrdtTypeId, Arc<dyn CrdtType>>,
+    transports: Transports,
+    connect: Vec<String>,
+    listen: Vec<String>,
+    contexts: Vec<ContextInfo>,
+    config: NodeConfig,
+    limits: Limits,
+}
+
+type StoreMaker = Box<dyn FnOnce(Incarnation) -> Result<Arc<dyn Store>, partita_core::StoreError> + Send>;
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("path", &self.path).field("connect", &self.connect).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let builder = Self {
+            path,
+            store: None,
+            keystore: None,
+            strategies: Vec::new(),
+            types: BTreeMap::new(),
+            transports: Transports::default(),
+            connect: Vec::new(),
+            listen: Vec::new(),
+            contexts: Vec::new(),
+            config: NodeConfig::default(),
+            limits: Limits::default(),
+        };
+        #[cfg(feature = "automerge")]
+        let builder = builder.crdt(partita_automerge::Automerge::default());
+        #[cfg(feature = "yrs")]
+        let builder = builder.crdt(partita_yrs::Yrs::default());
+        #[cfg(feature = "websocket")]
+        let builder = builder.transport(partita_websocket::WebSocket::default());
+        builder
+    }
+
+    /// Another store than the redb file at the path. It is opened with a fresh incarnation.
+    #[must_use]
+    pub fn store(
+        mut self,
+        open: impl FnOnce(Incarnation) -> Result<Arc<dyn Store>, partita_core::StoreError> + Send + 'static,
+    ) -> Self {
+        self.store = Some(Box::new(open));
+        self
+    }
+
+    /// Another keystore than the file beside the store (its path with `.key`).
+    #[must_use]
+    pub fn keystore(mut self, keystore: impl Keystore + 'static) -> Self {
+        self.keystore = Some(Box::new(keystore));
+        self
+    }
+
+    /// A partition strategy. The first one that answers for a context's kind decides.
+    #[must_use]
+    pub fn strategy(mut self, strategy: impl PartitionStrategy) -> Self {
+        self.strategies.push(Box::new(strategy));
+        self
+    }
+
+    /// A CRDT type of your own. Automerge and yrs are there when their features are on.
+    #[must_use]
+    pub fn crdt(mut self, crdt: impl CrdtType) -> Self {
+        self.types.insert(crdt.id(), Arc::new(crdt));
+        self
+    }
+
+    /// A transport of your own. WebSockets are there when their feature is on.
+    #[must_use]
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transports.add(Arc::new(transport));
+        self
+    }
+
+    /// A relay, or another device, to keep a connection to: `wss://relay.example.org#<relay id>`.
+    #[must_use]
+    pub fn connect(mut self, url: impl Into<String>) -> Self {
+        self.connect.push(url.into());
+        self
+    }
+
+    /// An address on which other replicas may connect to this engine.
+    #[must_use]
+    pub fn listen(mut self, url: impl Into<String>) -> Self {
+        self.listen.push(url.into());
+        self
+    }
+
+    /// A context beside those that the strategies bring along.
+    #[must_use]
+    pub fn context(mut self, info: ContextInfo) -> Self {
+        self.contexts.push(info);
+        self
+    }
+
+    /// The node's limits.
+    #[must_use]
+    pub fn config(mut self, config: NodeConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// What the validators of payloads allow.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Opens the engine. Call it inside a tokio runtime: connections live there.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Nothing is running then, and nothing that was durable is touched.
+    pub async fn open(self) -> Result<Engine, OpenError> {
+        let urls = self.connect.iter().map(|url| url.parse::<RelayUrl>()).collect::<Result<Vec<_>, _>>()?;
+        for url in &urls {
+            self.transports.of(&url.address)?;
+        }
+        let keystore: Box<dyn Keystore> = match self.keystore {
+            Some(keystore) => keystore,
+            None => Box::new(FileKeystore::open(self.path.with_added_extension("key"))?),
+        };
+        let keys = Arc::new(DeviceKeys::load(&*keystore)?);
+        let mut bytes = [0; 16];
+        partita_crypto::rand_core::Rng::fill_bytes(&mut SystemRandom, &mut bytes);
+        let incarnation = Incarnation::from_bytes(bytes);
+        let (path, maker) = (self.path.clone(), self.store);
+        let opened = tokio::task::spawn_blocking(move || open_store(path, maker, incarnation)).await;
+        let store = opened.map_err(|_| partita_core::StoreError::Damaged("opening it panicked".into()))??;
+
+        let mut listeners = Vec::new();
+        for url in &self.listen {
+            listeners.push(self.transports.of(url)?.listen(url).await?);
+        }
+        let (events, _) = broadcast::channel(EVENTS);
+        let late: Arc<Mutex<Option<DriverHandle<Command>>>> = Arc::default();
+        let to_driver = late.clone();
+        let wake: Arc<dyn Fn(Command) + Send + Sync> = Arc::new(move |command| {
+            let driver = to_driver.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            if let Some(driver) = driver {
+                let _ = driver.command(command);
+            }
+        });
+        let (jobs, receiver) = mpsc::channel();
+        worker::start(receiver, self.limits, wake.clone())?;
+        let host = EngineHost::new(HostParts {
+            types: self.types,
+            limits: self.limits,
+            keys: keys.clone(),
+            events: events.clone(),
+            worker: jobs,
+            wake,
+        });
+        let node = NodeParts {
+            config: self.config,
+            identity: LocalIdentity { key: Arc::new(keys.signing.clone()), incarnation },
+            strategies: self.strategies,
+            rng: Box::new(SystemRandom),
+        };
+        let driver = Driver::start(DriverParts { node, store: store.clone(), host })?;
+        *late.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(driver.clone());
+        let _ = driver.command(Command::Start(self.contexts));
+
+        let shared = Shared::new(driver, store, events, late);
+        for listener in listeners {
+            shared.accept(listener);
+        }
+        for url in urls {
+            let report = shared.reporter();
+            let dialer = Dialer::start(shared.driver.clone(), &self.transports, url, report)?;
+            shared.dialers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(dialer);
+        }
+        Ok(Engine { shared })
+    }
+}
+
+fn open_store(
+    path: PathBuf,
+    maker: Option<StoreMaker>,
+    incarnation: Incarnation,
+) -> Result<Arc<dyn Store>, OpenError> {
+    if let Some(maker) = maker {
+        return Ok(maker(incarnation)?);
+    }
+    #[cfg(feature = "redb")]
+    {
+        Ok(Arc::new(partita_redb::RedbStore::open(path, incarnation)?))
+    }
+    #[cfg(not(feature = "redb"))]
+    {
+        let _ = path;
+        Err(OpenError::NoStore)
+    }
+}
+
+pub(crate) type Events = broadcast::Sender<EngineEvent>;

@@ -1,0 +1,196 @@
+//! A loaded document, shared between the application's handles, the driver and the worker.
+
+use std::{
+    cell::RefCell,
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId};
+use tokio::sync::watch;
+
+use crate::{error::CommitError, host::Command};
+
+/// What subscribers are told: only that, and since when, the document is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mark {
+    pub(crate) version: u64,
+    pub(crate) remote: u64,
+    pub(crate) rebuilt: u64,
+}
+
+/// How far local changes got.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// Changes up to this number are durable.
+    pub(crate) durable: u64,
+    /// Changes up to this number failed, unless they are durable.
+    pub(crate) failed: Option<(u64, CommitError)>,
+}
+
+pub(crate) struct Cell {
+    pub(crate) context: ContextId,
+    pub(crate) id: DocumentId,
+    pub(crate) crdt: Arc<dyn CrdtType>,
+    pub(crate) actor: ActorSeed,
+    inner: Mutex<Inner>,
+    loaded: Condvar,
+    /// There are local changes for the driver to take.
+    dirty: AtomicBool,
+    pub(crate) marks: watch::Sender<Mark>,
+    pub(crate) progress: watch::Sender<Progress>,
+    wake: Box<dyn Fn(Command) + Send + Sync>,
+    own: std::sync::Weak<Cell>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    /// `None` while it is being loaded.
+    pub(crate) doc: Option<Box<dyn CrdtDocument>>,
+    /// Why it could not be loaded: final.
+    pub(crate) broken: Option<String>,
+    /// How many local changes were made.
+    pub(crate) made: u64,
+    /// Local changes that were taken out of a document before it had to be loaded again, for the driver.
+    pub(crate) backlog: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    /// The documents that this thread has locked: to lock one twice is an error, not a deadlock.
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The lock of a cell. When it is given back, local changes that came meanwhile are announced.
+pub(crate) struct Held<'a> {
+    guard: Option<MutexGuard<'a, Inner>>,
+    cell: &'a Cell,
+}
+
+impl Deref for Held<'_> {
+    type Target = Inner;
+
+    #[allow(clippy::expect_used)] // the guard is only taken out while waiting and in drop
+    fn deref(&self) -> &Inner {
+        self.guard.as_ref().expect("held until dropped")
+    }
+}
+
+impl DerefMut for Held<'_> {
+    #[allow(clippy::expect_used)]
+    fn deref_mut(&mut self) -> &mut Inner {
+        self.guard.as_mut().expect("held until dropped")
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.guard = None;
+        let address = std::ptr::from_ref(self.cell) as usize;
+        HELD.with_borrow_mut(|held| held.retain(|other| *other != address));
+        if self.cell.dirty.load(Ordering::Acquire)
+            && let Some(cell) = self.cell.own.upgrade()
+        {
+            (self.cell.wake)(Command::Dirty(cell));
+        }
+    }
+}
+
+/// The thread has the document locked already.
+#[derive(Debug)]
+pub(crate) struct AlreadyHeld;
+
+impl Cell {
+    pub(crate) fn new(
+        context: ContextId,
+        id: DocumentId,
+        crdt: Arc<dyn CrdtType>,
+        actor: ActorSeed,
+        wake: impl Fn(Command) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            context,
+            id,
+            crdt,
+            actor,
+            inner: Mutex::default(),
+            loaded: Condvar::new(),
+            dirty: AtomicBool::new(false),
+            marks: watch::Sender::new(Mark::default()),
+            progress: watch::Sender::new(Progress::default()),
+            wake: Box::new(wake),
+            own: own.clone(),
+        })
+    }
+
+    /// Locks the document, waiting for others and for it to be loaded.
+    pub(crate) fn hold(&self) -> Result<Held<'_>, AlreadyHeld> {
+        let address = std::ptr::from_ref(self) as usize;
+        if HELD.with_borrow(|held| held.contains(&address)) {
+            return Err(AlreadyHeld);
+        }
+        let mut guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        while guard.doc.is_none() && guard.broken.is_none() {
+            guard = self.loaded.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        HELD.with_borrow_mut(|held| held.push(address));
+        Ok(Held { guard: Some(guard), cell: self })
+    }
+
+    /// Locks it whether it is loaded or not, if nobody else has it. For the driver, which waits for nobody.
+    pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
+        let guard = match self.inner.try_lock() {
+            Ok(guard) => guard,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return None,
+        };
+        Some(Held { guard: Some(guard), cell: self })
+    }
+
+    /// Locks it whether it is loaded or not. For the worker.
+    pub(crate) fn hold_any(&self) -> Held<'_> {
+        Held { guard: Some(self.inner.lock().unwrap_or_else(PoisonError::into_inner)), cell: self }
+    }
+
+    /// Lets those go on who wait for the document to be loaded.
+    pub(crate) fn say_loaded(&self) {
+        self.loaded.notify_all();
+    }
+
+    /// There is something for the driver to take: it is told when the lock is given back.
+    pub(crate) fn mark_dirty(&self) {
+        self.dirty.store(true, Ordering::Release);
+    }
+
+    /// The driver takes what there is now.
+    pub(crate) fn clear_dirty(&self) {
+        self.dirty.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn say_changed(&self, remote: bool, rebuilt: bool) {
+        self.marks.send_modify(|mark| {
+            mark.version += 1;
+            mark.remote += u64::from(remote);
+            mark.rebuilt += u64::from(rebuilt);
+        });
+    }
+
+    pub(crate) fn fail(&self, up_to: u64, error: CommitError) {
+        self.progress.send_modify(|progress| progress.failed = Some((up_to, error)));
+    }
+
+    /// Asks for the document to be loaded again.
+    pub(crate) fn ask_reload(&self) {
+        if let Some(cell) = self.own.upgrade() {
+            (self.wake)(Command::Reload(cell));
+        }
+    }
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cell").field("context", &self.context).field("id", &self.id).finish_non_exhaustive()
+    }
+}

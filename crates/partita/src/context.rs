@@ -1,0 +1,138 @@
+//! A security context, as applications use it.
+
+use std::{marker::PhantomData, ops::ControlFlow, sync::Arc};
+
+use partita_core::{ContextId, DocumentId, DocumentType, Key, Store, StoreError};
+use partita_crypto::rand_core::Rng as _;
+use partita_sync::SystemRandom;
+
+use crate::{
+    cell::Cell,
+    document::Document,
+    engine::Engine,
+    error::{DocumentError, EngineError},
+    host::{Command, Reply, SetAside},
+};
+
+/// One security context of an engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(crate) engine: Engine,
+    pub(crate) id: ContextId,
+}
+
+impl Context {
+    /// The context's id.
+    pub fn id(&self) -> ContextId {
+        self.id
+    }
+
+    /// Creates an empty document.
+    ///
+    /// # Errors
+    /// When this replica may not write here.
+    pub async fn create<T: DocumentType>(&self) -> Result<Document<T>, DocumentError> {
+        self.import(Vec::new()).await
+    }
+
+    /// Creates a document from a history: what the type's own library saved.
+    ///
+    /// # Errors
+    /// When this replica may not write here. A history that the type's validator refuses becomes an empty document and
+    /// a set-aside entry.
+    pub async fn import<T: DocumentType>(&self, history: Vec<u8>) -> Result<Document<T>, DocumentError> {
+        let mut nonce = [0; 16];
+        SystemRandom.fill_bytes(&mut nonce);
+        let create = |reply| Command::Create {
+            context: self.id,
+            crdt: Arc::new(T::default()),
+            nonce,
+            import: history,
+            reply: Reply(reply),
+        };
+        let cell = self.engine.ask(create).await??;
+        Ok(Document { cell, kind: PhantomData })
+    }
+
+    /// Loads a document, or finds it loaded.
+    ///
+    /// # Errors
+    /// [`DocumentError::NotFound`] while it has not been synced, [`DocumentError::WrongType`].
+    pub async fn get<T: DocumentType>(&self, id: DocumentId) -> Result<Document<T>, DocumentError> {
+        let cell: Arc<Cell> =
+            self.engine.ask(|reply| Command::Get { context: self.id, document: id, reply: Reply(reply) }).await??;
+        let (asked, found) = (T::default().id(), cell.crdt.id());
+        if asked != found {
+            return Err(DocumentError::WrongType { asked, found });
+        }
+        Ok(Document { cell, kind: PhantomData })
+    }
+
+    /// The documents that are here, without loading them.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn documents(&self) -> Result<Vec<DocumentId>, EngineError> {
+        let id = self.id;
+        let scan = move |store: &dyn Store| {
+            let mut found = Vec::new();
+            store.read()?.scan(&Key::documents(&id), &mut |key, _| {
+                let document = key.last_chunk::<32>().map(|bytes| DocumentId::from_bytes(*bytes));
+                found.extend(document);
+                ControlFlow::Continue(())
+            })?;
+            Ok(found)
+        };
+        self.ask_store(scan).await
+    }
+
+    /// The entries that cannot be applied, and why.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn set_aside(&self) -> Result<Vec<SetAside>, EngineError> {
+        let id = self.id;
+        let scan = move |store: &dyn Store| {
+            let mut found = Vec::new();
+            store.read()?.scan(&Key::set_aside(&id, None), &mut |key, value| {
+                let document = key.get(33..65).and_then(|bytes| bytes.try_into().ok()).map(DocumentId::from_bytes);
+                found.extend(document.and_then(|document| SetAside::decode(document, value).ok()));
+                ControlFlow::Continue(())
+            })?;
+            Ok(found)
+        };
+        self.ask_store(scan).await
+    }
+
+    /// Waits until some remote holds everything durably that was written here so far.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn acknowledged(&self) -> Result<(), EngineError> {
+        self.engine.ask(|reply| Command::Acknowledged(self.id, reply)).await
+    }
+
+    /// Waits until everything that some connected remote held when it was met is durable here.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn caught_up(&self) -> Result<(), EngineError> {
+        self.engine.ask(|reply| Command::CaughtUp(self.id, reply)).await
+    }
+
+    /// Asks the store, after everything that was appended before is in it.
+    async fn ask_store<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Store) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let asked = self.engine.ask(|reply| {
+            Command::Store(Box::new(move |store| {
+                let answer = question(store);
+                Command::Node(Box::new(move |_, _| {
+                    let _ = reply.send(answer);
+                }))
+            }))
+        });
+        Ok(asked.await??)
+    }
+}

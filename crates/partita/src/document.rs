@@ -1,0 +1,201 @@
+//! Documents, as applications use them.
+
+use std::{
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+};
+
+use partita_core::{ContextId, CrdtDocument, Digest, DocumentId, DocumentType, Transact};
+use tokio::sync::watch;
+
+use crate::{
+    cell::{Cell, Mark},
+    commit::Commit,
+    error::ChangeError,
+};
+
+/// A loaded document of the CRDT type `T`. Cheap to clone; every handle is the same document.
+///
+/// Methods are synchronous and immediate. They lock the document for as long as the closure runs.
+pub struct Document<T> {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Document<T> {
+    fn clone(&self) -> Self {
+        Self { cell: self.cell.clone(), kind: PhantomData }
+    }
+}
+
+impl<T> std::fmt::Debug for Document<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Document").field("id", &self.cell.id).finish_non_exhaustive()
+    }
+}
+
+impl<T: DocumentType> Document<T> {
+    /// The document's id: the same on every replica.
+    pub fn id(&self) -> DocumentId {
+        self.cell.id
+    }
+
+    /// The context that it belongs to.
+    pub fn context(&self) -> ContextId {
+        self.cell.context
+    }
+
+    /// Changes the document in one transaction of its library. The change is visible at once, leaves for the network at
+    /// once, and is safe when [`Commit::durable`] resolves.
+    ///
+    /// Nothing of a closure that returns `Err` or panics stays.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn change<R>(
+        &self,
+        f: impl FnOnce(&mut T::Tx<'_>) -> Result<R, T::Error>,
+    ) -> Result<Commit<R>, ChangeError<T::Error>> {
+        self.change_with(|doc| T::transact(doc, f))
+    }
+
+    /// Like [`change`](Self::change), with the CRDT type's own document: for types that have more ways to edit than a
+    /// plain transaction, such as automerge's edits at an older version.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn change_with<R>(
+        &self,
+        f: impl FnOnce(&mut T::Doc) -> Result<R, Transact<T::Error>>,
+    ) -> Result<Commit<R>, ChangeError<T::Error>> {
+        let mut held = self.cell.hold().map_err(|_| ChangeError::Reentrant)?;
+        if let Some(reason) = &held.broken {
+            return Err(ChangeError::Unusable(reason.clone()));
+        }
+        let doc = held.doc.as_mut().and_then(|doc| doc.as_any_mut().downcast_mut::<T::Doc>());
+        let Some(doc) = doc else { return Err(ChangeError::Unusable("it is of another type".into())) };
+        match catch_unwind(AssertUnwindSafe(|| f(doc))) {
+            Ok(Ok(value)) => {
+                held.made += 1;
+                let number = held.made;
+                self.cell.mark_dirty();
+                drop(held);
+                self.cell.say_changed(false, false);
+                Ok(Commit::new(value, number, self.cell.progress.subscribe()))
+            }
+            Ok(Err(Transact::Closure(error))) => Err(ChangeError::Closure(error)),
+            Ok(Err(Transact::Reload(error))) => {
+                self.reload(held);
+                match error {
+                    Some(error) => Err(ChangeError::Closure(error)),
+                    None => Err(ChangeError::Unusable("the transaction failed and was undone".into())),
+                }
+            }
+            Err(panic) => {
+                self.reload(held);
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Drops a document that a failed transaction may have left half changed. What was changed before and is not
+    /// written yet is kept for the driver.
+    fn reload(&self, mut held: crate::cell::Held<'_>) {
+        if let Some(mut doc) = held.doc.take() {
+            let local = catch_unwind(AssertUnwindSafe(|| doc.take_local())).unwrap_or_default();
+            held.backlog.extend(local);
+        }
+        drop(held);
+        self.cell.ask_reload();
+    }
+
+    /// Reads the document. Changes of this document from inside the closure are an error.
+    ///
+    /// # Panics
+    /// When called from inside a closure of the same document: use what the closure was given.
+    #[allow(clippy::panic, clippy::expect_used)]
+    pub fn read<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> R {
+        self.try_read(f).expect("a document must not be read inside its own closure, nor after its engine failed")
+    }
+
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    pub fn try_read<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> Result<R, ChangeError<T::Error>> {
+        self.with_doc(|doc| T::view(doc, f))
+    }
+
+    fn with_doc<R>(&self, f: impl FnOnce(&T::Doc) -> R) -> Result<R, ChangeError<T::Error>> {
+        let held = self.cell.hold().map_err(|_| ChangeError::Reentrant)?;
+        let unusable = || ChangeError::Unusable(held.broken.clone().unwrap_or_else(|| "it is of another type".into()));
+        let doc = held.doc.as_ref().and_then(|doc| doc.as_any().downcast_ref::<T::Doc>()).ok_or_else(unusable)?;
+        Ok(f(doc))
+    }
+
+    /// A digest of the visible state: equal on two replicas when they show the same.
+    ///
+    /// # Errors
+    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    pub fn digest(&self) -> Result<Digest, ChangeError<T::Error>> {
+        self.with_doc(CrdtDocument::digest)
+    }
+
+    /// How many changes are here but not visible, because what they depend on has not arrived.
+    ///
+    /// # Errors
+    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    pub fn pending(&self) -> Result<usize, ChangeError<T::Error>> {
+        self.with_doc(CrdtDocument::pending)
+    }
+
+    /// Reads the state now, and subscribes to every change after it, with nothing lost between the two.
+    ///
+    /// # Errors
+    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    pub fn subscribe<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> Result<(R, Changes), ChangeError<T::Error>> {
+        // Marks are sent after the lock is given back, so a change may be told twice; never not at all.
+        let changes = Changes { seen: Mark::default(), marks: self.cell.marks.subscribe() };
+        let mut changes = Changes { seen: *changes.marks.borrow(), ..changes };
+        let now = self.try_read(f)?;
+        changes.marks.mark_unchanged();
+        if *changes.marks.borrow() != changes.seen {
+            changes.marks.mark_changed();
+        }
+        Ok((now, changes))
+    }
+}
+
+/// What happened to a document since the last look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// Rises with every change.
+    pub version: u64,
+    /// Whether changes of other replicas are among them.
+    pub remote: bool,
+    /// Whether the document was rebuilt because changes count no more, or again.
+    pub rebuilt: bool,
+}
+
+/// A document's changes, as they come. A reader that is slower than the changes gets several as one; it misses none.
+#[derive(Debug)]
+pub struct Changes {
+    seen: Mark,
+    marks: watch::Receiver<Mark>,
+}
+
+impl Changes {
+    /// Waits for the next change; `None` once the document is gone with its engine.
+    pub async fn next(&mut self) -> Option<Change> {
+        self.marks.changed().await.ok()?;
+        let mark = *self.marks.borrow_and_update();
+        let before = std::mem::replace(&mut self.seen, mark);
+        Some(Change {
+            version: mark.version,
+            remote: mark.remote != before.remote,
+            rebuilt: mark.rebuilt != before.rebuilt,
+        })
+    }
+}

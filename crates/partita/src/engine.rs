@@ -1,0 +1,205 @@
+//! The engine, as applications use it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use partita_core::{ContextId, Listener, Now, PartitionStrategy, ReplicaId, Store, Turn};
+use partita_protocol::Node;
+use partita_sync::{ConnectionEvent, ConnectionState, Dialer, DriverHandle, accept_connections};
+use tokio::{
+    sync::{broadcast, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    builder::{Builder, Events},
+    context::Context,
+    error::EngineError,
+    events::{EngineEvent, Status},
+    host::Command,
+};
+
+/// An open engine: a store, strategies, connections, documents. Cheap to clone; all clones are the same engine.
+///
+/// Dropping the last clone and all handles stops it without waiting; [`close`](Self::close) waits until everything is
+/// stored.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) driver: DriverHandle<Command>,
+    pub(crate) store: Arc<Mutex<Option<Arc<dyn Store>>>>,
+    events: Events,
+    pub(crate) dialers: Mutex<Vec<Dialer>>,
+    listeners: Mutex<Vec<JoinHandle<()>>>,
+    addresses: Mutex<Vec<String>>,
+    connections: Arc<Mutex<BTreeMap<String, ConnectionState>>>,
+    /// The way from documents to the driver: taken away at the close, so that the driver's thread can end.
+    late: Arc<Mutex<Option<DriverHandle<Command>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(
+        driver: DriverHandle<Command>,
+        store: Arc<dyn Store>,
+        events: Events,
+        late: Arc<Mutex<Option<DriverHandle<Command>>>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            driver,
+            store: Arc::new(Mutex::new(Some(store))),
+            events,
+            dialers: Mutex::default(),
+            listeners: Mutex::default(),
+            addresses: Mutex::default(),
+            connections: Arc::default(),
+            late,
+        })
+    }
+
+    pub(crate) fn reporter(&self) -> impl Fn(ConnectionEvent) + Send + Sync + 'static {
+        let (connections, events) = (self.connections.clone(), self.events.clone());
+        move |event: ConnectionEvent| {
+            lock(&connections).insert(event.url.clone(), event.state.clone());
+            let _ = events.send(EngineEvent::Connection(event));
+        }
+    }
+
+    pub(crate) fn accept(&self, listener: Box<dyn Listener>) {
+        lock(&self.addresses).push(listener.address());
+        let driver = self.driver.clone();
+        let task = tokio::spawn(async move {
+            let ended = accept_connections(driver, listener, 1024).await;
+            tracing::warn!(%ended, "a listener broke");
+        });
+        lock(&self.listeners).push(task);
+    }
+
+    fn disconnect(&self) {
+        lock(&self.dialers).clear();
+        for task in lock(&self.listeners).drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.disconnect();
+        *lock(&self.late) = None;
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine whose store is the redb file at `path`, and whose keys are in the file beside it (`<path>.key`).
+    pub fn builder(path: impl Into<PathBuf>) -> Builder {
+        Builder::new(path.into())
+    }
+
+    /// This device's replica id.
+    pub fn replica(&self) -> ReplicaId {
+        self.shared.driver.identity.replica()
+    }
+
+    /// A context of one of the strategies.
+    ///
+    /// # Errors
+    /// [`EngineError::NoContext`] when no strategy has it.
+    pub async fn context(&self, id: ContextId) -> Result<Context, EngineError> {
+        self.ask(|reply| Command::Context(id, reply)).await??;
+        Ok(Context { engine: self.clone(), id })
+    }
+
+    /// Calls into the plugin of type `P`, with what it needs of the node; the control entries that it asks for are
+    /// appended before this returns, and go to the network at once.
+    ///
+    /// # Errors
+    /// When the engine has no such plugin.
+    pub async fn with_strategy<P: PartitionStrategy, R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut P, &mut Turn<'_>) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let run = move |node: &mut Node, now: Now| node.with_strategy::<P, R>(now, call);
+        Ok(self.with_node(run).await??)
+    }
+
+    pub(crate) async fn with_node<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Node, Now) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let asked = self.ask(|reply| {
+            Command::Node(Box::new(move |node, now| {
+                let _ = reply.send(call(node, now));
+            }))
+        });
+        asked.await
+    }
+
+    pub(crate) async fn ask<R>(&self, command: impl FnOnce(oneshot::Sender<R>) -> Command) -> Result<R, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.driver.command(command(reply))?;
+        answer.await.map_err(|_| EngineError::Closed)
+    }
+
+    /// The state now.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn status(&self) -> Result<Status, EngineError> {
+        let connections = lock(&self.shared.connections).iter().map(|(url, state)| (url.clone(), state.clone())).collect();
+        self.with_node(move |node, _| Status {
+            connections,
+            contexts: node.context_status(),
+            sessions: node.session_status(),
+            failure: node.failure().cloned(),
+        })
+        .await
+    }
+
+    /// Everything that happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<EngineEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// The addresses on which others can reach this engine, with the ports that were taken.
+    pub fn addresses(&self) -> Vec<String> {
+        lock(&self.shared.addresses).clone()
+    }
+
+    /// The network is back: connections that wait to be dialled again are dialled now.
+    pub fn network_is_back(&self) {
+        for dialer in lock(&self.shared.dialers).iter() {
+            dialer.retry_now();
+        }
+    }
+
+    /// Stores everything, says goodbye to the remotes, and closes the store. Handles that are left answer with errors.
+    ///
+    /// # Errors
+    /// The store's failure, if it failed: what was not reported durable may be lost.
+    pub async fn close(self) -> Result<(), EngineError> {
+        let snapshots = self.ask::<()>(|done| Command::SnapshotAll(done)).await;
+        drop(snapshots); // the reply is dropped when they are on their way
+        let failure = self.with_node(|node, _| node.failure().cloned()).await?;
+        self.shared.driver.stop().await;
+        self.shared.disconnect();
+        *lock(&self.shared.late) = None;
+        *lock(&self.shared.store) = None;
+        failure.map_or(Ok(()), |error| Err(EngineError::Store(error)))
+    }
+}

@@ -1,0 +1,124 @@
+//! What can go wrong, one enum for each thing that an application does.
+
+use partita_core::{ContextId, CrdtTypeId, DocumentId, KeystoreError, StoreError, StrategyError, TransportError};
+use partita_protocol::AppendError;
+use partita_sync::{RelayUrlError, Stopped};
+
+/// Why an engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The device's keys.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// A relay's URL.
+    #[error(transparent)]
+    Url(#[from] RelayUrlError),
+    /// A transport.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Nothing to open: neither a path with the feature `redb`, nor a store.
+    #[error("the engine has no store: enable the feature `redb`, or hand in a store")]
+    NoStore,
+}
+
+/// Why something asked of an open engine was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The engine was closed.
+    #[error("the engine is closed: open it again")]
+    Closed,
+    /// No strategy has this context, or answers for its kind.
+    #[error("the context {0} is not one of this engine's: register the strategy that it belongs to")]
+    NoContext(ContextId),
+    /// The strategy.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Stopped> for EngineError {
+    fn from(_: Stopped) -> Self {
+        Self::Closed
+    }
+}
+
+/// Why a document could not be created or loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// Its `Create` entry is not here (yet), or counts no more.
+    #[error("the document {0} is not here: wait until it was synced")]
+    NotFound(DocumentId),
+    /// It is of another CRDT type than asked for.
+    #[error("the document is of the type {found}, not {asked}")]
+    WrongType {
+        /// What was asked for.
+        asked: CrdtTypeId,
+        /// What it is.
+        found: CrdtTypeId,
+    },
+    /// No CRDT type of this engine is the document's.
+    #[error("this engine has no CRDT type {0}: register it")]
+    UnknownType(CrdtTypeId),
+    /// The key that opens it is not here yet.
+    #[error("the key that opens the document {0} is not here yet: it opens by itself once another device was online")]
+    NoKey(DocumentId),
+    /// What creates it cannot be read.
+    #[error("the document {0} was created by broken or hostile software: {1}")]
+    Bad(DocumentId, String),
+    /// It could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl From<Stopped> for DocumentError {
+    fn from(_: Stopped) -> Self {
+        Self::Engine(EngineError::Closed)
+    }
+}
+
+impl From<StoreError> for DocumentError {
+    fn from(error: StoreError) -> Self {
+        Self::Engine(EngineError::Store(error))
+    }
+}
+
+/// Why a change did not happen. The document is as it was before.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError<E: std::error::Error + 'static> {
+    /// The closure returned this error.
+    #[error(transparent)]
+    Closure(E),
+    /// The closure used the same document again: use the transaction that it was given.
+    #[error("the document is being changed or read by this very thread: use the transaction inside the closure")]
+    Reentrant,
+    /// The document could not be loaded again after an earlier failure, or the engine is closed.
+    #[error("the document cannot be used any more: {0}")]
+    Unusable(String),
+}
+
+/// Why a change did not become durable. It is in the document, and is tried again where that can help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// It could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The store failed. What was durable before is safe; open the engine again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine was closed, or dropped, before.
+    #[error("the engine was closed before the change was durable")]
+    Closed,
+}

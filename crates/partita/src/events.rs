@@ -1,0 +1,130 @@
+//! What an application can watch: events as they happen, and the state now.
+
+use partita_core::{ContextId, ContextInfo, DocumentId, LogId, Refusal, ReplicaId, StoreError};
+use partita_protocol::{ContextStatus, SessionStatus};
+use partita_sync::{ConnectionEvent, ConnectionState};
+
+use crate::host::SetAside;
+
+/// Something happened. Slow readers are told how many they missed; [`Engine::status`](crate::Engine::status) has the
+/// state now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EngineEvent {
+    /// A connection's state changed.
+    Connection(ConnectionEvent),
+    /// A context can be used.
+    ContextReady(ContextInfo),
+    /// A context is open with a remote in both directions.
+    Live {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: ReplicaId,
+    },
+    /// Everything that a remote held when the context was opened with it is durable here.
+    CaughtUp {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: ReplicaId,
+    },
+    /// A remote holds more of what was written here.
+    Acknowledged {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: ReplicaId,
+    },
+    /// A document was created, here or elsewhere.
+    DocumentCreated {
+        /// The context.
+        context: ContextId,
+        /// The document.
+        document: DocumentId,
+    },
+    /// Changes of others arrived for a document.
+    DocumentChanged {
+        /// The context.
+        context: ContextId,
+        /// The document.
+        document: DocumentId,
+    },
+    /// Changes of a document count no more, or again: its handles show it as it is now.
+    DocumentRebuilt {
+        /// The context.
+        context: ContextId,
+        /// The document.
+        document: DocumentId,
+    },
+    /// An entry cannot be applied.
+    SetAside {
+        /// The context.
+        context: ContextId,
+        /// The entry and the reason.
+        entry: SetAside,
+    },
+    /// Keys came: what waited for them is tried again.
+    KeysArrived {
+        /// The context.
+        context: ContextId,
+    },
+    /// A remote refused a context.
+    ContextRefused {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: ReplicaId,
+        /// Why.
+        why: Refusal,
+    },
+    /// A remote refused an entry: its log pauses in that session.
+    EntryRefused {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: ReplicaId,
+        /// The log.
+        log: LogId,
+        /// The first entry that was not taken.
+        seq: u64,
+        /// Why.
+        why: Refusal,
+    },
+    /// An entry of a remote was refused here.
+    Refused {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: ReplicaId,
+        /// The log.
+        log: LogId,
+        /// The entry.
+        seq: u64,
+        /// Why.
+        why: Refusal,
+    },
+    /// A peer's clock is ahead by more than the drift limit.
+    ClockDrift {
+        /// The peer.
+        author: ReplicaId,
+        /// By how much.
+        ahead_seconds: u64,
+    },
+    /// The store failed: nothing more is written; close the engine and open it again.
+    StoreFailed(StoreError),
+}
+
+/// The state now.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Status {
+    /// Every connection that is kept up, by its URL.
+    pub connections: Vec<(String, ConnectionState)>,
+    /// Every context.
+    pub contexts: Vec<ContextStatus>,
+    /// Every context of every session.
+    pub sessions: Vec<SessionStatus>,
+    /// Why nothing is written any more, if the store failed.
+    pub failure: Option<StoreError>,
+}

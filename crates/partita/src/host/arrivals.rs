@@ -1,0 +1,109 @@
+//! Entries of other replicas, on their way into documents.
+
+use std::sync::Arc;
+
+use partita_core::{ContextId, DocumentId, EntryKind, Key};
+use partita_protocol::Arrival;
+
+use super::{
+    Context, EngineHost, Name,
+    records::{Reason, SetAside},
+};
+use crate::{
+    events::EngineEvent,
+    worker::{Item, Job},
+};
+
+/// After how many entries a loaded document's snapshot is made anew.
+const SNAPSHOT_EVERY: u64 = 4096;
+
+impl EngineHost {
+    pub(super) fn on_arrived(&mut self, context: &mut Context<'_>, id: ContextId, entries: Vec<Arrival>) {
+        let mut by_document: Vec<(DocumentId, Vec<Arrival>)> = Vec::new();
+        for arrival in entries {
+            let Some(document) = arrival.entry.header.kind.document() else { continue };
+            match by_document.iter_mut().rev().take(8).find(|(known, _)| *known == document) {
+                Some((_, arrivals)) => arrivals.push(arrival),
+                None => by_document.push((document, vec![arrival])),
+            }
+        }
+        for (document, arrivals) in by_document {
+            let created = arrivals.iter().any(|arrival| matches!(arrival.entry.header.kind, EntryKind::Create(_)));
+            self.deliver(context, (id, document), arrivals);
+            self.say(if created {
+                EngineEvent::DocumentCreated { context: id, document }
+            } else {
+                EngineEvent::DocumentChanged { context: id, document }
+            });
+        }
+    }
+
+    /// Entries of a document that is not loaded stay in the store until it is.
+    fn deliver(&mut self, context: &mut Context<'_>, name: Name, arrivals: Vec<Arrival>) {
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        if let Some(loading) = &mut slot.loading {
+            loading.arrivals.extend(arrivals.into_iter().map(|arrival| (arrival.arrival, arrival)));
+            return;
+        }
+        let Some(cell) = slot.cell.clone() else { return };
+        slot.through = arrivals.last().map_or(slot.through, |last| slot.through.max(last.arrival));
+        slot.since_snapshot += arrivals.len() as u64;
+        let due = slot.since_snapshot >= SNAPSHOT_EVERY;
+        let items: Vec<Item> = arrivals.iter().map(|arrival| self.open(context, &name.0, arrival)).collect();
+        for arrival in arrivals {
+            self.keep_waiting(name, arrival, items.iter());
+        }
+        let _ = self.worker.send(Job::Apply { cell, items });
+        if due {
+            self.ask_snapshot(name);
+        }
+    }
+
+    /// Remembers what waits for a key, so that it is tried again when keys come.
+    pub(super) fn keep_waiting<'i>(
+        &mut self,
+        name: Name,
+        arrival: Arrival,
+        mut items: impl Iterator<Item = &'i Item>,
+    ) {
+        let waits = |item: &Item| item.arrival == arrival.arrival && item.payload == Err(Reason::AwaitingKey);
+        if items.any(waits)
+            && let Some(slot) = self.slots.get_mut(&name)
+        {
+            slot.waiting.insert(arrival.arrival, arrival);
+        }
+    }
+
+    pub(super) fn on_keys(&mut self, context: &mut Context<'_>, id: ContextId) {
+        let waiting: Vec<_> = self
+            .slots
+            .iter_mut()
+            .filter(|((context, _), slot)| *context == id && !slot.waiting.is_empty())
+            .map(|(name, slot)| (*name, std::mem::take(&mut slot.waiting)))
+            .collect();
+        for (name, arrivals) in waiting {
+            self.deliver(context, name, arrivals.into_values().collect());
+        }
+        self.dirty.extend(self.slots.keys().filter(|(context, _)| *context == id));
+        self.say(EngineEvent::KeysArrived { context: id });
+    }
+
+    pub(super) fn on_set_aside(&mut self, context: &mut Context<'_>, name: Name, arrival: u64, value: &SetAside) {
+        self.put_set_aside(context, name, arrival, value);
+        self.say(EngineEvent::SetAside { context: name.0, entry: value.clone() });
+    }
+
+    /// Entries count no more, or again: documents are loaded again from those that count.
+    pub(super) fn on_rebuild(&mut self, context: &mut Context<'_>, id: ContextId, documents: &[DocumentId]) {
+        for document in documents {
+            let name = (id, *document);
+            context.node.delete_record(Key::Snapshot(id, *document));
+            let loaded = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()).map(Arc::clone);
+            if let Some(cell) = loaded {
+                self.start_reload(context, name, true);
+                cell.say_changed(true, true);
+            }
+            self.say(EngineEvent::DocumentRebuilt { context: id, document: *document });
+        }
+    }
+}

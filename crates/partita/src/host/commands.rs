@@ -1,0 +1,165 @@
+//! What handles, the store's thread and the worker ask of the driver.
+
+use std::sync::Arc;
+
+use partita_core::{Bytes, ContextId, ContextInfo, CrdtType, DocumentId, EntryKind, Key, Now, document_id};
+use partita_protocol::Node;
+use tokio::sync::oneshot;
+
+use super::{
+    Context, EngineHost, Slot,
+    load::{Loaded, Reply},
+    records::SetAside,
+};
+use crate::{cell::Cell, error::{DocumentError, EngineError}};
+
+/// A call with the node and the time.
+pub(crate) type NodeCall = Box<dyn FnOnce(&mut Node, Now) + Send>;
+
+pub(crate) enum Command {
+    /// Open the strategies' contexts, and these.
+    Start(Vec<ContextInfo>),
+    /// A context is wanted: is it there?
+    Context(ContextId, oneshot::Sender<Result<(), EngineError>>),
+    /// Create a document.
+    Create { context: ContextId, crdt: Arc<dyn CrdtType>, nonce: [u8; 16], import: Vec<u8>, reply: Reply },
+    /// Load a document.
+    Get { context: ContextId, document: DocumentId, reply: Reply },
+    /// The store's thread has read it.
+    Loaded(Box<Loaded>),
+    /// There are local changes.
+    Dirty(Arc<Cell>),
+    /// It was dropped and is to be loaded again.
+    Reload(Arc<Cell>),
+    /// Its snapshot is damaged, or it went bad: load it again from its entries alone.
+    ReloadAfresh(Arc<Cell>),
+    /// The worker could not use a payload.
+    SetAside(ContextId, DocumentId, u64, SetAside),
+    /// The worker made a snapshot of everything up to this arrival.
+    Snapshot { context: ContextId, document: DocumentId, value: Bytes, through: u64 },
+    /// Make snapshots of all loaded documents that changed; the reply is dropped when they are on their way.
+    SnapshotAll(oneshot::Sender<()>),
+    /// The worker did everything that was asked before: the reply is dropped.
+    Fence(oneshot::Sender<()>),
+    /// Wait until a remote acknowledged everything written so far in the context.
+    Acknowledged(ContextId, oneshot::Sender<()>),
+    /// Wait until everything that some connected remote held is here.
+    CaughtUp(ContextId, oneshot::Sender<()>),
+    /// Call this with the node.
+    Node(NodeCall),
+    /// The store answered something for an application.
+    Answer(Box<dyn FnOnce(&mut Node, &mut EngineHost) + Send>),
+    /// Ask the store something, then answer.
+    Store(partita_sync::StoreJob<Command>),
+}
+
+impl EngineHost {
+    pub(super) fn on_command(&mut self, context: &mut Context<'_>, command: Command) {
+        match command {
+            Command::Start(mut contexts) => {
+                contexts.extend(context.node.strategy_contexts());
+                self.open_contexts(context, contexts);
+            }
+            Command::Context(id, reply) => self.on_context(id, reply),
+            Command::Create { context: id, crdt, nonce, import, reply } => {
+                self.on_create(context, id, crdt, nonce, &import, reply);
+            }
+            Command::Get { context: id, document, reply } => self.on_get(context, (id, document), reply),
+            Command::Loaded(loaded) => self.on_loaded(context, *loaded),
+            Command::Dirty(cell) => {
+                self.dirty.insert((cell.context, cell.id));
+            }
+            Command::Reload(cell) => self.start_reload(context, (cell.context, cell.id), false),
+            Command::ReloadAfresh(cell) => self.start_reload(context, (cell.context, cell.id), true),
+            Command::SetAside(id, document, arrival, set_aside) => {
+                self.on_set_aside(context, (id, document), arrival, &set_aside);
+            }
+            Command::Snapshot { context: id, document, value, through } => {
+                self.on_snapshot(context, (id, document), &value, through);
+            }
+            Command::SnapshotAll(done) => self.on_snapshot_all(done),
+            Command::Fence(done) => drop(done),
+            Command::Acknowledged(id, reply) => self.on_wait_acknowledged(context, id, reply),
+            Command::CaughtUp(id, reply) => {
+                let state = self.contexts.entry(id).or_default();
+                if state.caught_up.is_empty() {
+                    state.waiting_caught_up.push(reply);
+                } else {
+                    let _ = reply.send(());
+                }
+            }
+            Command::Node(call) => {
+                call(context.node, context.now);
+                // It may have opened contexts or written entries.
+            }
+            Command::Answer(answer) => answer(context.node, self),
+            Command::Store(job) => context.jobs.push(job),
+        }
+    }
+
+    fn on_context(&mut self, id: ContextId, reply: oneshot::Sender<Result<(), EngineError>>) {
+        match self.contexts.get_mut(&id) {
+            Some(state) if state.ready => {
+                let _ = reply.send(Ok(()));
+            }
+            Some(state) => state.waiting.push(reply),
+            None => {
+                let _ = reply.send(Err(EngineError::NoContext(id)));
+            }
+        }
+    }
+
+    fn on_wait_acknowledged(&mut self, context: &mut Context<'_>, id: ContextId, reply: oneshot::Sender<()>) {
+        self.take_all(context);
+        let state = self.contexts.entry(id).or_default();
+        let wanted = state.written;
+        if state.acknowledged.values().any(|reached| *reached >= wanted) || wanted == 0 {
+            let _ = reply.send(());
+        } else {
+            state.waiting_acknowledged.push((wanted, reply));
+        }
+    }
+
+    fn on_create(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ContextId,
+        crdt: Arc<dyn CrdtType>,
+        nonce: [u8; 16],
+        import: &[u8],
+        reply: Reply,
+    ) {
+        let plain = [&crdt.id().0[..], &nonce, import].concat();
+        let document = document_id(&id, &plain);
+        let appended = match context.node.append(context.now, id, EntryKind::Create(document), &plain) {
+            Ok(appended) => appended,
+            Err(error) => return reply.answer(Err(error.into())),
+        };
+        self.contexts.entry(id).or_default().written = appended.arrival;
+        let Some(log) = context.node.own_log(&id) else {
+            return reply.answer(Err(DocumentError::Engine(EngineError::NoContext(id))));
+        };
+        let cell = self.new_cell(id, document, crdt, &log);
+        let slot = Slot::new(cell.clone(), appended.arrival);
+        self.slots.insert((id, document), slot);
+        self.load_on_worker(&cell, None, self.import_item(&plain, document, appended.arrival));
+        reply.answer(Ok(cell));
+        self.say(crate::events::EngineEvent::DocumentCreated { context: id, document });
+    }
+
+    pub(super) fn new_cell(
+        &self,
+        context: ContextId,
+        document: DocumentId,
+        crdt: Arc<dyn CrdtType>,
+        log: &partita_core::LogId,
+    ) -> Arc<Cell> {
+        let wake = self.wake.clone();
+        let actor = partita_core::ActorSeed::derive(log, &document);
+        Cell::new(context, document, crdt, actor, move |command| wake(command))
+    }
+
+    pub(super) fn put_set_aside(&self, context: &mut Context<'_>, name: super::Name, arrival: u64, value: &SetAside) {
+        context.node.put_record(Key::SetAside(name.0, name.1, arrival), value.encode());
+    }
+}

@@ -1,0 +1,274 @@
+//! Loading documents: a snapshot, the entries after it, and what is on its way to the store.
+
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use partita_core::{
+    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryKind, Key, Opened, Store, StoreError, document_id,
+};
+use partita_protocol::{Arrival, reads};
+use tokio::sync::oneshot;
+
+use super::{
+    Context, EngineHost, Loading, Name, Slot,
+    commands::Command,
+    records::{Reason, SetAside, Snapshot},
+};
+use crate::{
+    cell::Cell,
+    error::DocumentError,
+    worker::{Item, ItemKind, Job},
+};
+
+/// Who waits for a document.
+pub(crate) struct Reply(pub(crate) oneshot::Sender<Result<Arc<Cell>, DocumentError>>);
+
+impl Reply {
+    pub(crate) fn answer(self, answer: Result<Arc<Cell>, DocumentError>) {
+        // Whoever asked may have gone.
+        let _ = self.0.send(answer);
+    }
+}
+
+/// What the store's thread read of a document.
+pub(crate) struct Loaded {
+    name: Name,
+    result: Result<Stored, StoreError>,
+}
+
+#[derive(Default)]
+struct Stored {
+    snapshot: Option<Bytes>,
+    entries: BTreeMap<u64, Arc<Entry>>,
+}
+
+impl Slot {
+    pub(super) fn new(cell: Arc<Cell>, through: u64) -> Self {
+        Self { cell: Some(cell), through, ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self {
+            cell: None,
+            loading: None,
+            through: 0,
+            in_flight: std::collections::VecDeque::new(),
+            taken: 0,
+            since_snapshot: 0,
+            waiting: BTreeMap::new(),
+            used: 0,
+        }
+    }
+}
+
+fn read(store: &dyn Store, (context, document): Name, afresh: bool) -> Result<Stored, StoreError> {
+    let view = store.read()?;
+    let snapshot = if afresh { None } else { view.get(&Key::Snapshot(context, document))? };
+    // Where the snapshot ends, in clear: it is checked when the snapshot is opened.
+    let through = snapshot
+        .as_ref()
+        .and_then(|value| value.get(5..13))
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_be_bytes);
+    let mut stored = Stored { snapshot, entries: BTreeMap::new() };
+    let mut wanted = Vec::new();
+    view.scan(&Key::set_aside(&context, Some(&document)), &mut |key, value| {
+        let arrival = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+        let retried = SetAside::decode(document, value).is_ok_and(|set_aside| set_aside.reason.is_retried());
+        if let (Some(arrival), true) = (arrival, retried && !afresh) {
+            wanted.push(arrival);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut error = None;
+    let mut take = |stored_entry: partita_core::EntryRef<'_>, once: bool| {
+        match reads::entry(&stored_entry) {
+            Ok(entry) => {
+                stored.entries.insert(stored_entry.arrival, Arc::new(entry));
+                if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            Err(bad) => {
+                error = Some(bad);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    for arrival in wanted.into_iter().filter(|arrival| *arrival <= through) {
+        view.document(&context, &document, arrival - 1, &mut |entry| take(entry, true))?;
+    }
+    view.document(&context, &document, through, &mut |entry| take(entry, false))?;
+    error.map_or(Ok(stored), Err)
+}
+
+impl EngineHost {
+    pub(super) fn on_get(&mut self, context: &mut Context<'_>, name: Name, reply: Reply) {
+        let rounds = self.rounds;
+        if let Some(slot) = self.slots.get_mut(&name) {
+            slot.used = rounds;
+            match (&mut slot.loading, &slot.cell) {
+                (Some(loading), _) => loading.replies.push(reply),
+                (None, Some(cell)) => reply.answer(Ok(cell.clone())),
+                (None, None) => reply.answer(Err(DocumentError::NotFound(name.1))),
+            }
+            return;
+        }
+        let loading = Loading { replies: vec![reply], ..Loading::default() };
+        self.slots.insert(name, Slot { loading: Some(loading), used: rounds, ..Slot::empty() });
+        self.start_loading(context, name);
+    }
+
+    /// Loads a document again for the handles that are out there.
+    pub(super) fn start_reload(&mut self, context: &mut Context<'_>, name: Name, afresh: bool) {
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        let Some(cell) = &slot.cell else { return };
+        {
+            let mut held = cell.hold_any();
+            if let Some(mut doc) = held.doc.take() {
+                // What was changed here and not written yet must not go with it.
+                let local = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| doc.take_local()));
+                held.backlog.extend(local.unwrap_or_default());
+            }
+        }
+        match &mut slot.loading {
+            Some(loading) => loading.afresh |= afresh,
+            None => slot.loading = Some(Loading { afresh, ..Loading::default() }),
+        }
+        self.start_loading(context, name);
+    }
+
+    fn start_loading(&mut self, context: &mut Context<'_>, name: Name) {
+        let Some(loading) = self.slots.get_mut(&name).and_then(|slot| slot.loading.as_mut()) else { return };
+        // What is not in the store yet is still in memory; what comes from here on is queued.
+        for arrival in context.node.recent(&name.0, &name.1) {
+            loading.arrivals.insert(arrival.arrival, arrival);
+        }
+        let afresh = loading.afresh;
+        context.jobs.push(Box::new(move |store| {
+            Command::Loaded(Box::new(Loaded { name, result: read(store, name, afresh) }))
+        }));
+    }
+
+    pub(super) fn on_loaded(&mut self, context: &mut Context<'_>, loaded: Loaded) {
+        let Loaded { name, result } = loaded;
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        let Some(loading) = slot.loading.take() else { return };
+        let Loading { mut arrivals, replies, .. } = loading;
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(error) => {
+                if let Some(cell) = &slot.cell {
+                    cell.hold_any().broken = Some(error.to_string());
+                    cell.say_loaded();
+                }
+                self.slots.remove(&name);
+                replies.into_iter().for_each(|reply| reply.answer(Err(error.clone().into())));
+                return;
+            }
+        };
+        for (arrival, entry) in stored.entries {
+            if let Some(found) = context.node.arrival(&name.0, arrival, entry) {
+                arrivals.insert(arrival, found);
+            }
+        }
+        let snapshot = stored.snapshot.and_then(|value| Snapshot::open(&name.0, &name.1, &self.at_rest, &value));
+        match self.prepare(context, name, snapshot, arrivals) {
+            Ok(cell) => replies.into_iter().for_each(|reply| reply.answer(Ok(cell.clone()))),
+            Err(error) => {
+                if let Some(cell) = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()) {
+                    cell.hold_any().broken = Some(error.to_string());
+                    cell.say_loaded();
+                }
+                self.slots.remove(&name);
+                replies.into_iter().for_each(|reply| reply.answer(Err(error.clone())));
+            }
+        }
+    }
+
+    /// Opens what was read and hands it to the worker.
+    fn prepare(
+        &mut self,
+        context: &mut Context<'_>,
+        name: Name,
+        snapshot: Option<Snapshot>,
+        arrivals: BTreeMap<u64, Arrival>,
+    ) -> Result<Arc<Cell>, DocumentError> {
+        let (id, document) = name;
+        let through = arrivals.keys().next_back().copied().unwrap_or(0);
+        let through = snapshot.as_ref().map_or(through, |snapshot| snapshot.through.max(through));
+        let mut created = snapshot.as_ref().map(|snapshot| snapshot.crdt);
+        let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
+        for arrival in arrivals.values() {
+            let item = self.open(context, &id, arrival);
+            let is_create = matches!(arrival.entry.header.kind, EntryKind::Create(_));
+            if is_create && created.is_none() {
+                match creates(&id, document, &item) {
+                    Ok(crdt) => created = Some(crdt),
+                    Err(error) => failure = error,
+                }
+            }
+            if is_create { first.push(item) } else { items.push(item) }
+        }
+        let crdt = created.ok_or(failure)?;
+        let crdt = self.types.get(&crdt).ok_or(DocumentError::UnknownType(crdt))?.clone();
+        let log = context.node.own_log(&id).ok_or(DocumentError::NotFound(document))?;
+        let known = self.slots.get(&name).and_then(|slot| slot.cell.clone());
+        let cell = known.unwrap_or_else(|| self.new_cell(id, document, crdt, &log));
+        for arrival in arrivals.into_values() {
+            self.keep_waiting(name, arrival, first.iter().chain(&items));
+        }
+        if let Some(slot) = self.slots.get_mut(&name) {
+            slot.cell = Some(cell.clone());
+            slot.through = slot.through.max(through);
+            slot.since_snapshot = (first.len() + items.len()) as u64;
+        }
+        // What creates the document goes first, whenever it came.
+        first.extend(items);
+        self.load_on_worker(&cell, snapshot, first);
+        Ok(cell)
+    }
+
+    pub(super) fn load_on_worker(&self, cell: &Arc<Cell>, snapshot: Option<Snapshot>, items: Vec<Item>) {
+        let _ = self.worker.send(Job::Load { cell: cell.clone(), snapshot: snapshot.map(|snapshot| snapshot.bytes), items });
+    }
+
+    /// What a local `Create` brings into its document.
+    pub(super) fn import_item(&self, plain: &[u8], document: DocumentId, arrival: u64) -> Vec<Item> {
+        vec![Item {
+            arrival,
+            log: partita_core::LogId::default(),
+            seq: 0,
+            kind: ItemKind::Create(document),
+            own: true,
+            payload: Ok(Bytes::copy_from_slice(plain)),
+        }]
+    }
+
+    /// Opens a payload, as far as that is possible now.
+    pub(super) fn open(&self, context: &Context<'_>, id: &ContextId, arrival: &Arrival) -> Item {
+        let header = &arrival.entry.header;
+        let payload = match context.node.open_payload(id, arrival) {
+            Opened::Plain(plain) => Ok(plain),
+            Opened::Wait(_) => Err(Reason::AwaitingKey),
+            Opened::Bad => Err(Reason::BadSeal),
+        };
+        let kind = match header.kind {
+            EntryKind::Create(document) => ItemKind::Create(document),
+            _ => ItemKind::Change,
+        };
+        let own = arrival.author == context.node.replica();
+        Item { arrival: arrival.arrival, log: header.log, seq: header.seq, kind, own, payload }
+    }
+}
+
+/// The CRDT type of the document that this item creates.
+fn creates(context: &ContextId, document: DocumentId, item: &Item) -> Result<CrdtTypeId, DocumentError> {
+    let plain = match &item.payload {
+        Ok(plain) => plain,
+        Err(Reason::AwaitingKey) => return Err(DocumentError::NoKey(document)),
+        Err(reason) => return Err(DocumentError::Bad(document, reason.to_string())),
+    };
+    if document_id(context, plain) != document {
+        return Err(DocumentError::Bad(document, Reason::WrongDocument.to_string()));
+    }
+    let head = plain.first_chunk::<4>().filter(|_| plain.len() >= 20);
+    head.map(|crdt| CrdtTypeId(*crdt)).ok_or_else(|| DocumentError::Bad(document, Reason::Malformed.to_string()))
+}

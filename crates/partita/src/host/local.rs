@@ -1,0 +1,121 @@
+//! Local changes, on their way into the log.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use partita_core::{ContextId, EntryKind};
+use partita_protocol::AppendError;
+
+use super::{Context, EngineHost, Name};
+use crate::error::CommitError;
+
+/// How many entries of one document may wait for the disk before further changes wait to go into one together.
+///
+/// One keystroke alone leaves at once; a burst becomes a few entries for each disk write.
+const IN_FLIGHT: usize = 8;
+
+enum Taken {
+    /// Nothing is left to take.
+    All,
+    /// Somebody else has the document, or enough is in flight: it stays dirty.
+    Later,
+}
+
+impl EngineHost {
+    pub(super) fn take_dirty(&mut self, context: &mut Context<'_>) {
+        for name in std::mem::take(&mut self.dirty) {
+            if matches!(self.take_local(context, name, IN_FLIGHT), Taken::Later) {
+                self.dirty.insert(name);
+            }
+        }
+    }
+
+    /// Takes what there is, however much is in flight.
+    pub(super) fn take_all(&mut self, context: &mut Context<'_>) {
+        for name in std::mem::take(&mut self.dirty) {
+            if matches!(self.take_local(context, name, usize::MAX), Taken::Later) {
+                self.dirty.insert(name);
+            }
+        }
+    }
+
+    fn take_local(&mut self, context: &mut Context<'_>, name: Name, in_flight: usize) -> Taken {
+        let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
+        let Some(cell) = slot.cell.clone() else { return Taken::All };
+        if slot.in_flight.len() >= in_flight {
+            return Taken::Later; // a durable entry wakes it
+        }
+        // Whoever has it says so again when it is given back.
+        let Some(mut held) = cell.try_hold() else { return Taken::All };
+        cell.clear_dirty();
+        let made = held.made;
+        let mut payloads = std::mem::take(&mut held.backlog);
+        let mut poisoned = false;
+        if let Some(doc) = &mut held.doc {
+            match catch_unwind(AssertUnwindSafe(|| doc.take_local())) {
+                Ok(local) => payloads.extend(local),
+                Err(_) => poisoned = true,
+            }
+        }
+        drop(held);
+        if poisoned {
+            cell.fail(made, CommitError::Closed);
+            self.start_reload(context, name, false);
+        }
+        let mut last = None;
+        let mut rest = payloads.into_iter();
+        for payload in rest.by_ref() {
+            match context.node.append(context.now, name.0, EntryKind::Change(name.1), &payload) {
+                Ok(appended) => last = Some(appended.arrival),
+                Err(error @ AppendError::TooLarge { .. }) => {
+                    // It can never be written: it must not stay in the document either.
+                    cell.fail(made, error.into());
+                    self.start_reload(context, name, false);
+                }
+                Err(error) => {
+                    cell.fail(made, error.into());
+                    let mut held = cell.hold_any();
+                    let kept = std::iter::once(payload).chain(rest).collect::<Vec<_>>();
+                    held.backlog.splice(0..0, kept);
+                    return Taken::All; // tried again when keys come, and at the next change
+                }
+            }
+        }
+        let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
+        match last {
+            Some(arrival) => {
+                slot.through = slot.through.max(arrival);
+                slot.since_snapshot += 1;
+                slot.in_flight.push_back((arrival, made));
+                self.contexts.entry(name.0).or_default().written = arrival;
+            }
+            // The change came to nothing: it is as durable as what was before it.
+            None => match slot.in_flight.back_mut() {
+                Some((_, number)) => *number = made.max(*number),
+                None => say_durable(&cell, made),
+            },
+        }
+        if let Some(slot) = self.slots.get_mut(&name) {
+            slot.taken = made.max(slot.taken);
+        }
+        Taken::All
+    }
+
+    pub(super) fn on_durable(&mut self, id: ContextId, arrival: u64) {
+        for ((_, document), slot) in
+            self.slots.range_mut((id, partita_core::DocumentId::from_bytes([0; 32]))..).take_while(|((context, _), _)| *context == id)
+        {
+            let mut reached = None;
+            while let Some((_, number)) = slot.in_flight.pop_front_if(|(at, _)| *at <= arrival) {
+                reached = Some(number);
+            }
+            if let (Some(number), Some(cell)) = (reached, &slot.cell) {
+                say_durable(cell, number);
+                let _ = document;
+            }
+        }
+    }
+}
+
+fn say_durable(cell: &crate::cell::Cell, number: u64) {
+    cell.progress.send_modify(|progress| progress.durable = number.max(progress.durable));
+}

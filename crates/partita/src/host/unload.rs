@@ -1,0 +1,73 @@
+//! Snapshots, and documents that nobody uses any more.
+
+use std::sync::Arc;
+
+use partita_core::{Bytes, Key};
+use partita_sync::SystemRandom;
+use tokio::sync::oneshot;
+
+use super::{Context, EngineHost, Name, records::Snapshot};
+use crate::worker::Job;
+
+/// How many documents that no handle is left of stay loaded.
+const KEEP_LOADED: usize = 64;
+/// Every so many rounds it is looked whether there are more.
+const LOOK_EVERY: u64 = 256;
+
+impl EngineHost {
+    /// Asks the worker for a snapshot of everything that was handed to it so far.
+    pub(super) fn ask_snapshot(&mut self, name: Name) -> bool {
+        let Some(slot) = self.slots.get_mut(&name) else { return false };
+        let Some(cell) = slot.cell.clone() else { return false };
+        if slot.since_snapshot == 0 || slot.loading.is_some() {
+            return false;
+        }
+        slot.since_snapshot = 0;
+        self.worker.send(Job::Snapshot { cell, through: slot.through, taken: slot.taken }).is_ok()
+    }
+
+    pub(super) fn on_snapshot_all(&mut self, done: oneshot::Sender<()>) {
+        for name in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.ask_snapshot(name);
+        }
+        let _ = self.worker.send(Job::Fence(done));
+    }
+
+    /// Keeps a snapshot, sealed. It goes into a transaction after the entries that it holds, or into theirs.
+    pub(super) fn on_snapshot(&mut self, context: &mut Context<'_>, name: Name, value: &Bytes, through: u64) {
+        let Some(cell) = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()) else { return };
+        if self.slots.get(&name).is_some_and(|slot| slot.loading.is_some()) {
+            return; // what it was made from may count no more
+        }
+        let snapshot = Snapshot { crdt: cell.crdt.id(), through, bytes: value.to_vec() };
+        if let Some(sealed) = snapshot.seal(&name.0, &name.1, &self.at_rest, &mut SystemRandom) {
+            context.node.put_record(Key::Snapshot(name.0, name.1), sealed);
+        }
+    }
+
+    pub(super) fn unload_idle(&mut self, _context: &mut Context<'_>) {
+        if !self.rounds.is_multiple_of(LOOK_EVERY) || self.slots.len() <= KEEP_LOADED {
+            return;
+        }
+        let mut idle: Vec<(u64, Name)> = self
+            .slots
+            .iter()
+            .filter(|(name, slot)| {
+                slot.loading.is_none()
+                    && slot.in_flight.is_empty()
+                    && !self.dirty.contains(*name)
+                    // The slot's own handle is the only one: the worker has none either.
+                    && slot.cell.as_ref().is_some_and(|cell| Arc::strong_count(cell) == 1)
+            })
+            .map(|(name, slot)| (slot.used, *name))
+            .collect();
+        idle.sort_unstable();
+        let most = self.slots.len() - KEEP_LOADED;
+        for (_, name) in idle.into_iter().take(most) {
+            // First its snapshot; at the next look there is nothing left to save, and it goes.
+            if !self.ask_snapshot(name) {
+                self.slots.remove(&name);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The thread that applies payloads of others to documents, in order, away from the driver.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use partita_core::{
+    ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, Limits, LogId, StoreError, document_id,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    cell::Cell,
+    host::{Command, Reason, SetAside},
+};
+
+/// The bytes before an imported history in what creates a document: type and nonce.
+const CREATE_HEAD: usize = 20;
+
+/// One entry for a document.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) arrival: u64,
+    pub(crate) log: LogId,
+    pub(crate) seq: u64,
+    pub(crate) kind: ItemKind,
+    /// Whether this very replica wrote it: nobody else can have.
+    pub(crate) own: bool,
+    pub(crate) payload: Result<Bytes, Reason>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ItemKind {
+    Create(DocumentId),
+    Change,
+}
+
+pub(crate) enum Job {
+    /// Makes the document from a snapshot and what came after it.
+    Load { cell: Arc<Cell>, snapshot: Option<Vec<u8>>, items: Vec<Item> },
+    /// Applies what came.
+    Apply { cell: Arc<Cell>, items: Vec<Item> },
+    /// Makes a snapshot of everything up to an arrival, unless there are local changes that no entry has yet.
+    Snapshot { cell: Arc<Cell>, through: u64, taken: u64 },
+    /// Answers when everything before is done and told to the driver.
+    Fence(oneshot::Sender<()>),
+}
+
+/// Starts the thread; it ends when the sender is dropped.
+pub(crate) fn start(
+    receiver: mpsc::Receiver<Job>,
+    limits: Limits,
+    driver: Arc<dyn Fn(Command) + Send + Sync>,
+) -> Result<(), StoreError> {
+    let worker = Worker { limits, driver };
+    thread::Builder::new()
+        .name("partita-documents".into())
+        .spawn(move || receiver.into_iter().for_each(|job| worker.perform(job)))
+        .map(drop)
+        .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))
+}
+
+struct Worker {
+    limits: Limits,
+    driver: Arc<dyn Fn(Command) + Send + Sync>,
+}
+
+impl Worker {
+    fn perform(&self, job: Job) {
+        match job {
+            Job::Load { cell, snapshot, items } => self.load(&cell, snapshot, &items),
+            Job::Apply { cell, items } => self.apply(&cell, &items),
+            Job::Snapshot { cell, through, taken } => self.snapshot(&cell, through, taken),
+            Job::Fence(done) => (self.driver)(Command::Fence(done)),
+        }
+    }
+
+    fn load(&self, cell: &Arc<Cell>, snapshot: Option<Vec<u8>>, items: &[Item]) {
+        let doc = match snapshot {
+            None => Ok(cell.crdt.create(cell.actor)),
+            Some(snapshot) => guarded(|| cell.crdt.load(&snapshot, cell.actor)),
+        };
+        let Ok(mut doc) = doc else {
+            return (self.driver)(Command::ReloadAfresh(cell.clone()));
+        };
+        if !self.apply_to(cell, &mut *doc, items) {
+            return (self.driver)(Command::ReloadAfresh(cell.clone()));
+        }
+        let mut held = cell.hold_any();
+        // Local changes that were taken out of the document before it was loaded again, and are in no entry yet.
+        let backlog: Vec<&[u8]> = held.backlog.iter().map(Vec::as_slice).collect();
+        if !backlog.is_empty() {
+            let _ = catch_unwind(AssertUnwindSafe(|| doc.apply(&backlog)));
+            cell.mark_dirty();
+        }
+        held.doc = Some(doc);
+        drop(held);
+        cell.say_loaded();
+        cell.say_changed(true, false);
+    }
+
+    fn apply(&self, cell: &Arc<Cell>, items: &[Item]) {
+        let mut held = cell.hold_any();
+        // It is being loaded again: that reads these entries too.
+        let Some(doc) = &mut held.doc else { return };
+        let sound = self.apply_to(cell, &mut **doc, items);
+        if !sound {
+            let mut doc = held.doc.take();
+            let local = doc.as_mut().and_then(|doc| catch_unwind(AssertUnwindSafe(|| doc.take_local())).ok().flatten());
+            held.backlog.extend(local);
+        }
+        drop(held);
+        if sound {
+            cell.say_changed(true, false);
+        } else {
+            (self.driver)(Command::ReloadAfresh(cell.clone()));
+        }
+    }
+
+    /// Applies what can be applied and reports the rest; false when the document is damaged and must be loaded again.
+    fn apply_to(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[Item]) -> bool {
+        let mut good: Vec<(&Item, &[u8])> = Vec::with_capacity(items.len());
+        for item in items {
+            match self.payload(cell, item) {
+                Ok(payload) if !payload.is_empty() => good.push((item, payload)),
+                Ok(_) => {}
+                Err((reason, detail)) => self.set_aside(cell, item, reason, detail),
+            }
+        }
+        let payloads: Vec<&[u8]> = good.iter().map(|(_, payload)| *payload).collect();
+        if payloads.is_empty() {
+            return true;
+        }
+        let Ok(outcomes) = catch_unwind(AssertUnwindSafe(|| doc.apply(&payloads))) else {
+            // The type's own boundary did not hold: which payload it was cannot be told, so one by one from afresh.
+            return self.apply_singly(cell, doc, &good);
+        };
+        let mut sound = true;
+        for ((item, _), outcome) in good.iter().zip(outcomes) {
+            if let Err(error) = outcome {
+                sound &= !matches!(error, CrdtError::Poisoned(_));
+                self.set_aside(cell, item, Reason::from(&error), error.to_string());
+            }
+        }
+        sound
+    }
+
+    fn apply_singly(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[(&Item, &[u8])]) -> bool {
+        for (item, payload) in items {
+            let applied = catch_unwind(AssertUnwindSafe(|| doc.apply(&[payload])));
+            match applied.map(|outcomes| outcomes.into_iter().next()) {
+                Ok(Some(Ok(_)) | None) => {}
+                Ok(Some(Err(error))) => self.set_aside(cell, item, Reason::from(&error), error.to_string()),
+                Err(_) => self.set_aside(cell, item, Reason::Poisoned, "the library panicked".into()),
+            }
+        }
+        false
+    }
+
+    /// What of an entry's plain bytes goes into the document, once they are known to be harmless.
+    fn payload<'i>(&self, cell: &Cell, item: &'i Item) -> Result<&'i [u8], (Reason, String)> {
+        let plain = item.payload.as_ref().map_err(|reason| (*reason, reason.to_string()))?;
+        let (payload, actor) = match item.kind {
+            ItemKind::Change => (&plain[..], Some(ActorSeed::derive(&item.log, &cell.id))),
+            ItemKind::Create(document) => {
+                if document_id(&cell.context, plain) != document || plain.len() < CREATE_HEAD {
+                    return Err((Reason::WrongDocument, Reason::WrongDocument.to_string()));
+                }
+                if plain[..4] != cell.crdt.id().0 {
+                    return Err((Reason::UnknownType, Reason::UnknownType.to_string()));
+                }
+                (&plain[CREATE_HEAD..], None)
+            }
+        };
+        if !payload.is_empty() && !(item.own && item.kind == ItemKind::Change) {
+            guarded(|| cell.crdt.validate(payload, actor, &self.limits))
+                .map_err(|error| (Reason::from(&error), error.to_string()))?;
+        }
+        Ok(payload)
+    }
+
+    fn set_aside(&self, cell: &Cell, item: &Item, reason: Reason, detail: String) {
+        let set_aside = SetAside { document: cell.id, log: item.log, seq: item.seq, reason, detail };
+        (self.driver)(Command::SetAside(cell.context, cell.id, item.arrival, set_aside));
+    }
+
+    fn snapshot(&self, cell: &Cell, through: u64, taken: u64) {
+        let held = cell.hold_any();
+        let Some(doc) = &held.doc else { return };
+        if held.made != taken || !held.backlog.is_empty() {
+            return; // it would hold changes that are in no entry: if they were lost, it would lie
+        }
+        if let Ok(bytes) = guarded(|| doc.snapshot()) {
+            drop(held);
+            let (context, document) = (cell.context, cell.id);
+            (self.driver)(Command::Snapshot { context, document, value: bytes.into(), through });
+        }
+    }
+}
+
+/// A panic of the library is its error, not ours.
+fn guarded<R>(call: impl FnOnce() -> Result<R, CrdtError>) -> Result<R, CrdtError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))
+}

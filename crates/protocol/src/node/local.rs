@@ -1,0 +1,252 @@
+//! This replica's own entries: stamped, sealed, signed, published before they are durable.
+
+use std::sync::Arc;
+
+use partita_core::{
+    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogStart, Now,
+    Opened, Stamp, StoreError, StrategyError, Tip,
+};
+
+use super::Node;
+use crate::effect::{Appended, Arrival};
+
+/// Why a local entry was not written. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The context is not loaded.
+    #[error("the context {0} is not open in this engine")]
+    NoContext(ContextId),
+    /// The strategy does not let this replica write now.
+    #[error("this replica may not write in the context now: {0}")]
+    NotAllowed(StrategyError),
+    /// The payload is over the limit.
+    #[error("the change has {len} bytes, the limit is {limit}: make it smaller or raise the limit")]
+    TooLarge {
+        /// Its length.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The store failed: the engine has to be opened again.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl Node {
+    /// Appends changes of a document to this replica's log. They go to the network at once, and are durable when
+    /// [`Notice::Durable`](crate::Notice::Durable) says so.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn append(
+        &mut self,
+        now: Now,
+        context: ContextId,
+        kind: EntryKind,
+        plain: &[u8],
+    ) -> Result<Appended, AppendError> {
+        self.now = now;
+        let not_allowed = |why: &str| AppendError::NotAllowed(StrategyError(why.into()));
+        let local = self
+            .contexts
+            .get(&context)
+            .ok_or(AppendError::NoContext(context))?;
+        if local.standing.has_lost(&self.replica) {
+            return Err(not_allowed("its right to write was taken away or given up"));
+        }
+        let strategy = local.strategy;
+        let epoch = match self.strategies[strategy].epoch(&context) {
+            Ok(epoch) => epoch,
+            Err(_) => {
+                self.run_duties(context, true);
+                self.strategies[strategy]
+                    .epoch(&context)
+                    .map_err(AppendError::NotAllowed)?
+            }
+        };
+        self.write(context, kind, plain, epoch)
+    }
+
+    /// Appends a control entry to this replica's control log.
+    pub(super) fn append_control(
+        &mut self,
+        context: ContextId,
+        payload: &[u8],
+    ) -> Result<Appended, AppendError> {
+        self.write(context, EntryKind::Control, payload, None)
+    }
+
+    fn write(
+        &mut self,
+        context: ContextId,
+        kind: EntryKind,
+        plain: &[u8],
+        epoch: Option<partita_core::EpochId>,
+    ) -> Result<Appended, AppendError> {
+        if let Some(error) = &self.commits.failed {
+            return Err(AppendError::Store(error.clone()));
+        }
+        let limit = self.config.max_payload;
+        if plain.len() as u64 > limit {
+            return Err(AppendError::TooLarge {
+                len: plain.len() as u64,
+                limit,
+            });
+        }
+        let time = self.clock.tick(self.now);
+        let Self {
+            contexts,
+            strategies,
+            rng,
+            replica,
+            ..
+        } = self;
+        let local = contexts
+            .get(&context)
+            .ok_or(AppendError::NoContext(context))?;
+        let control = kind.is_control();
+        let own = if control {
+            local.own_control
+        } else {
+            local.own_data
+        };
+        let before = local.logs.get(&own.id).map(|log| &log.record);
+        let heads = local.graph.heads();
+        let restated = before.is_none_or(|record| record.heads != heads || record.epoch() != epoch);
+        let mut header = EntryHeader {
+            context,
+            log: own.id,
+            seq: before.map_or(1, |record| record.seq + 1),
+            backlink: before.map_or(EntryId::NONE, |record| record.head),
+            time,
+            kind,
+            start: before.is_none().then(|| LogStart {
+                replica: *replica,
+                nonce: own.nonce,
+                tips: local.tips_of(replica, control),
+            }),
+            stamp: restated.then_some(Stamp { heads, epoch }),
+            payload_len: 0,
+            payload_hash: Hash::ZERO,
+        };
+        let payload = if control {
+            Bytes::copy_from_slice(plain)
+        } else {
+            let prefix = HeaderPrefix {
+                header: &header,
+                author: *replica,
+                epoch,
+            };
+            strategies[local.strategy]
+                .seal(&prefix, plain, &mut **rng)
+                .map_err(AppendError::NotAllowed)?
+        };
+        header.payload_len = payload.len() as u64;
+        header.payload_hash = EntryHeader::hash_payload(&payload);
+        let mut entry = Entry::new(header, payload);
+        entry.signature = Some(EntryHeader::sign(&entry.id, &self.identity.key));
+        let (log, seq, id) = (own.id, entry.header.seq, entry.id);
+        let entry = Arc::new(entry);
+        if control {
+            let refused = |_| {
+                AppendError::NotAllowed(StrategyError(
+                    "the context's control entries forbid it".into(),
+                ))
+            };
+            self.accept_own_control(context, entry).map_err(refused)?;
+        } else {
+            let arrival = self
+                .keep(context, &entry)
+                .ok_or(AppendError::NoContext(context))?;
+            if let Some(local) = self.contexts.get_mut(&context) {
+                local.own_arrivals.push(arrival);
+            }
+            self.commits.local(context, arrival);
+        }
+        let arrival = self
+            .contexts
+            .get(&context)
+            .map_or(0, |local| local.last_arrival);
+        Ok(Appended {
+            arrival,
+            log,
+            seq,
+            id,
+        })
+    }
+
+    /// The log that this replica writes documents in from this open on: actors are derived from it.
+    pub fn own_log(&self, context: &ContextId) -> Option<partita_core::LogId> {
+        self.contexts.get(context).map(|local| local.own_data.id)
+    }
+
+    /// The plain payload of an entry.
+    pub fn open_payload(&self, context: &ContextId, arrival: &Arrival) -> Opened {
+        let Some(local) = self.contexts.get(context) else {
+            return Opened::Bad;
+        };
+        let prefix = HeaderPrefix {
+            header: &arrival.entry.header,
+            author: arrival.author,
+            epoch: arrival.epoch,
+        };
+        self.strategies[local.strategy].open(&prefix, &arrival.entry.payload)
+    }
+
+    /// The entries of a document that may not be in the store yet, by arrival; others may be among them.
+    pub fn recent(&self, context: &ContextId, document: &partita_core::DocumentId) -> Vec<Arrival> {
+        let Some(local) = self.contexts.get(context) else {
+            return Vec::new();
+        };
+        let mut found: Vec<_> = local
+            .tail
+            .document(document)
+            .filter_map(|(arrival, entry)| self.arrival(context, arrival, entry.clone()))
+            .collect();
+        found.sort_by_key(|found| found.arrival);
+        found
+    }
+
+    /// Makes an entry ready to be opened. `None` when its log is not here: it was cut off meanwhile.
+    pub fn arrival(&self, context: &ContextId, arrival: u64, entry: Arc<Entry>) -> Option<Arrival> {
+        let record = &self
+            .contexts
+            .get(context)?
+            .logs
+            .get(&entry.header.log)?
+            .record;
+        let (author, epoch) = (record.replica(), record.epoch_at(entry.header.seq));
+        (entry.header.seq <= record.seq).then_some(Arrival {
+            arrival,
+            entry,
+            author,
+            epoch,
+        })
+    }
+
+    /// Who writes a log of a context.
+    pub fn log_author(
+        &self,
+        context: &ContextId,
+        log: &partita_core::LogId,
+    ) -> Option<partita_core::ReplicaId> {
+        Some(self.contexts.get(context)?.logs.get(log)?.record.replica())
+    }
+
+    /// Every log of one replica with its last entry held.
+    pub fn logs_of(&self, context: &ContextId, replica: &partita_core::ReplicaId) -> Vec<Tip> {
+        self.contexts.get(context).map_or_else(Vec::new, |local| {
+            let own = local
+                .logs
+                .iter()
+                .filter(|(_, log)| log.record.replica() == *replica && log.record.seq > 0);
+            own.map(|(id, log)| Tip {
+                log: *id,
+                seq: log.record.seq,
+                head: log.record.head,
+            })
+            .collect()
+        })
+    }
+}

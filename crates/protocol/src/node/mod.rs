@@ -1,0 +1,245 @@
+//! The node: contexts, sessions, logs. `(now, event) -> effects`, deterministic given its inputs.
+
+mod admit;
+mod commit;
+mod context;
+mod control;
+mod fragments;
+mod local;
+mod open;
+mod receive;
+mod send;
+mod session;
+mod status;
+mod tail;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use partita_core::{
+    ContextId, ContextInfo, ContextKind, CryptoRng, HybridClock, Now, PartitionStrategy, ReplicaId,
+    SessionId, StoreError, timestamp_at,
+};
+
+use crate::{
+    NodeConfig,
+    channel::LocalIdentity,
+    effect::{CloseReason, Effect, Event, Notice},
+    reads::{ReadRequest, ReadResult},
+};
+use commit::Commits;
+use context::Context;
+pub use local::AppendError;
+use session::Session;
+pub use status::{ContextStatus, SessionStatus};
+
+/// What a node is made of.
+pub struct NodeParts {
+    /// Its limits.
+    pub config: NodeConfig,
+    /// Who it is.
+    pub identity: LocalIdentity,
+    /// Its strategies, the first that answers for a kind first.
+    pub strategies: Vec<Box<dyn PartitionStrategy>>,
+    /// Randomness: nonces, log ids.
+    pub rng: Box<dyn CryptoRng + Send>,
+}
+
+/// Why a read was asked for.
+#[derive(Debug, Clone)]
+enum Purpose {
+    Load(ContextInfo),
+    Send(SessionId, ContextId, partita_core::LogId),
+    Fragments(ContextId, partita_core::LogId),
+    BuiltOn(ContextId, partita_core::LogId),
+    Rewind(ContextId, partita_core::LogId, u64),
+    Readmit(ContextId, partita_core::LogId),
+}
+
+/// A store's contents in memory as far as they matter, sessions, and strategies: everything but documents and I/O.
+///
+/// Call methods, then [`effects`](Self::effects), and perform what it answers in order.
+pub struct Node {
+    config: NodeConfig,
+    identity: LocalIdentity,
+    replica: ReplicaId,
+    rng: Box<dyn CryptoRng + Send>,
+    clock: HybridClock,
+    now: Now,
+    strategies: Vec<Box<dyn PartitionStrategy>>,
+    contexts: BTreeMap<ContextId, Context>,
+    /// Contexts that are being loaded, with the `Open`s that wait for them.
+    loading: BTreeMap<ContextId, Vec<(SessionId, crate::message::Open)>>,
+    sessions: BTreeMap<SessionId, Session>,
+    reads: BTreeMap<u64, Purpose>,
+    next_read: u64,
+    commits: Commits,
+    /// Contexts whose control entries changed during this event.
+    control_changed: BTreeSet<ContextId>,
+    effects: Vec<Effect>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("replica", &self.replica)
+            .field("contexts", &self.contexts.len())
+            .field("sessions", &self.sessions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node without contexts and sessions.
+    pub fn new(now: Now, parts: NodeParts) -> Self {
+        let NodeParts {
+            config,
+            identity,
+            strategies,
+            rng,
+        } = parts;
+        Self {
+            clock: HybridClock::new(timestamp_at(std::time::Duration::ZERO), config.drift_limit),
+            replica: identity.replica(),
+            config,
+            identity,
+            rng,
+            now,
+            strategies,
+            contexts: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            next_read: 0,
+            commits: Commits::default(),
+            control_changed: BTreeSet::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// This node's replica id.
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    /// What this node is to the channels that are made for it.
+    pub fn identity(&self) -> &LocalIdentity {
+        &self.identity
+    }
+
+    /// The contexts that the strategies bring along.
+    pub fn strategy_contexts(&self) -> Vec<ContextInfo> {
+        self.strategies
+            .iter()
+            .flat_map(|strategy| strategy.contexts())
+            .collect()
+    }
+
+    /// Why nothing is written any more, if the store failed.
+    pub fn failure(&self) -> Option<&StoreError> {
+        self.commits.failed.as_ref()
+    }
+
+    /// Loads a context, or begins an empty one; [`Notice::ContextReady`] tells when it is usable. A kind that no
+    /// strategy answers for is not loaded.
+    pub fn open_context(&mut self, now: Now, info: ContextInfo) -> bool {
+        self.now = now;
+        if self.strategy_for(&info.kind).is_none() {
+            return false;
+        }
+        if !self.contexts.contains_key(&info.id) && !self.loading.contains_key(&info.id) {
+            self.loading.insert(info.id, Vec::new());
+            self.read(Purpose::Load(info.clone()), ReadRequest::Context(info.id));
+        }
+        true
+    }
+
+    /// Takes notice of what happened.
+    pub fn handle(&mut self, now: Now, event: Event) {
+        self.now = now;
+        match event {
+            Event::Connected(remote) => self.on_connected(remote),
+            Event::Received(session, frame) => self.on_frame(session, &frame),
+            Event::Sent(session, bytes) => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.buffered = session.buffered.saturating_sub(bytes);
+                }
+            }
+            Event::Disconnected(session) => self.end_session(session, None),
+            Event::Read(id, Ok(result)) => self.on_read(id, result),
+            Event::Read(_, Err(error)) | Event::Committed(_, Err(error)) => self.fail(error),
+            Event::Committed(id, Ok(())) => self.on_committed(id),
+            Event::Tick => self.on_tick(),
+        }
+    }
+
+    /// What is to be done, in order: commits, frames, notices.
+    pub fn effects(&mut self) -> Vec<Effect> {
+        self.settle_control();
+        self.flush_arrivals();
+        self.flush_commit();
+        self.pump();
+        std::mem::take(&mut self.effects)
+    }
+
+    fn strategy_for(&self, kind: &ContextKind) -> Option<usize> {
+        self.strategies
+            .iter()
+            .position(|strategy| strategy.kinds().contains(kind))
+    }
+
+    fn read(&mut self, purpose: Purpose, request: ReadRequest) {
+        let id = self.next_read;
+        self.next_read += 1;
+        self.reads.insert(id, purpose);
+        // What is pending must be in the store before the read.
+        self.flush_commit();
+        self.effects.push(Effect::Read(id, request));
+    }
+
+    fn on_read(&mut self, id: u64, result: ReadResult) {
+        let Some(purpose) = self.reads.remove(&id) else {
+            return;
+        };
+        match (purpose, result) {
+            (Purpose::Load(info), ReadResult::Context(state)) => self.on_loaded(info, *state),
+            (Purpose::Send(session, context, log), ReadResult::Entries(page)) => {
+                self.on_page(session, context, log, page);
+            }
+            (Purpose::Fragments(context, log), ReadResult::Fragments(payload)) => {
+                self.on_fragments_read(context, log, payload);
+            }
+            (Purpose::BuiltOn(context, log), ReadResult::BuiltOn(entry)) => {
+                self.on_built_on(context, log, entry)
+            }
+            (Purpose::Rewind(context, log, keep), ReadResult::Rewind { record, after }) => {
+                self.on_rewound(context, log, keep, record, after);
+            }
+            (Purpose::Readmit(context, log), ReadResult::Entries(page)) => {
+                self.on_readmit(context, log, page)
+            }
+            (purpose, result) => {
+                // The embedder mixed up two answers: nothing that a remote can cause.
+                debug_assert!(false, "answer {result:?} to {purpose:?}");
+            }
+        }
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        if self.commits.failed.is_none() {
+            self.effects
+                .push(Effect::Notice(Notice::StoreFailed(error.clone())));
+            self.commits.failed = Some(error);
+        }
+    }
+
+    /// Ends every session in an orderly way.
+    pub fn close(&mut self, now: Now) {
+        self.now = now;
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.out.push(crate::message::Message::Bye);
+            }
+            self.drop_session(id, CloseReason::Closing);
+        }
+    }
+}

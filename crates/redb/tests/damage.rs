@@ -1,0 +1,132 @@
+//! A damaged file gives errors: never a panic, never wrong data.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Disk, append, entries, verified};
+use partita_core::{Entry, Store, StoreError};
+use partita_redb::{RedbOptions, RedbStore};
+use partita_testing::samples::{incarnation, noise};
+
+/// A closed store of 400 entries, as bytes.
+fn written(entries: &[Arc<Entry>]) -> Vec<u8> {
+    let disk = Disk::default();
+    let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+    for first in (1..401).step_by(40) {
+        append(&store, first..first + 40, entries).unwrap();
+    }
+    drop(store);
+    disk.content().bytes.clone()
+}
+
+#[derive(Debug, Default)]
+struct Outcomes {
+    refused_to_open: usize,
+    refused_to_read: usize,
+    whole: usize,
+    rows_hidden: usize,
+}
+
+/// Opens and reads, with and without a check, and goes on writing. `verified` panics at wrong data.
+fn examine(bytes: Vec<u8>, entries: &[Arc<Entry>], outcomes: &mut Outcomes) {
+    let checked = RedbOptions::new()
+        .check_on_open(true)
+        .open_backend(Disk::of(bytes.clone()), incarnation(2));
+    if let Ok(store) = checked {
+        assert_eq!(
+            verified(&store, entries).unwrap(),
+            [400; 3],
+            "the check found nothing, and yet something is missing"
+        );
+    }
+    let store = match RedbStore::with_backend(Disk::of(bytes), incarnation(2)) {
+        Ok(store) => store,
+        Err(_) => return outcomes.refused_to_open += 1,
+    };
+    match verified(&store, entries) {
+        Ok([400, 400, 400]) => outcomes.whole += 1,
+        Ok(_) => outcomes.rows_hidden += 1,
+        Err(StoreError::Damaged(_) | StoreError::Io(_)) => outcomes.refused_to_read += 1,
+        Err(error) => panic!("{error}"),
+    }
+    let _ = append(&store, 401..402, entries);
+    let _ = store.read().and_then(|view| view.used_bytes());
+    let _ = store.maintain();
+}
+
+#[test]
+fn flipped_bits_are_never_read_as_data() {
+    let entries = entries(401);
+    let bytes = written(&entries);
+    let mut outcomes = Outcomes::default();
+    for round in 0..400u64 {
+        let mut bytes = bytes.clone();
+        let random = u64::from_le_bytes(noise(round, 8)[..].try_into().unwrap());
+        // Every other one hits the header and the first pages, where the trees' roots are more likely.
+        let range = if round % 2 == 0 { bytes.len() } else { 40_000 };
+        bytes[random as usize % range] ^= 1 << (random >> 61);
+        examine(bytes, &entries, &mut outcomes);
+    }
+    println!("{outcomes:?}");
+    assert!(
+        outcomes.refused_to_open + outcomes.refused_to_read > 20,
+        "{outcomes:?}"
+    );
+}
+
+#[test]
+fn overwritten_pages_are_never_read_as_data() {
+    let entries = entries(401);
+    let bytes = written(&entries);
+    let mut outcomes = Outcomes::default();
+    for round in 0..200usize {
+        let mut bytes = bytes.clone();
+        let page = 4096 * (round % (bytes.len() / 4096));
+        match round % 3 {
+            0 => bytes[page..page + 4096].fill(0),
+            1 => bytes[page..page + 4096].copy_from_slice(&noise(round as u64, 4096)),
+            // A page of the same file in another's place: all its checksums inside are right.
+            _ => bytes.copy_within(4096 * 40..4096 * 41, page),
+        }
+        examine(bytes, &entries, &mut outcomes);
+    }
+    println!("{outcomes:?}");
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_refused() {
+    let entries = entries(401);
+    let bytes = written(&entries);
+    let mut outcomes = Outcomes::default();
+    for length in [
+        1,
+        8,
+        9,
+        64,
+        319,
+        320,
+        4095,
+        4096,
+        4097,
+        100_000,
+        bytes.len() - 4096,
+        bytes.len() - 1,
+    ] {
+        examine(bytes[..length].to_vec(), &entries, &mut outcomes);
+    }
+    println!("{outcomes:?}");
+    assert_eq!(outcomes.whole + outcomes.rows_hidden, 0, "{outcomes:?}");
+}
+
+#[test]
+fn garbage_behind_the_magic_number_is_refused() {
+    for round in 0..50 {
+        for length in [400usize, 10_000, 1_100_000] {
+            let mut bytes = b"redb\x1A\x0A\xA9\x0D\x0A".to_vec();
+            bytes.extend_from_slice(&noise(round, length));
+            assert!(RedbStore::with_backend(Disk::of(bytes), incarnation(1)).is_err());
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One connection: handshake, then two tasks that move frames.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use partita_core::{Connection, FrameSink, FrameSource, ReplicaId, SessionId, TransportError};
+use partita_protocol::{
+    CloseReason, Event, RemoteSession,
+    channel::{
+        Authenticated, ChannelError, Handshake, LocalIdentity, MAX_FRAME, MAX_HANDSHAKE_FRAME,
+        Opener, Sealer,
+    },
+};
+use tokio::sync::{Semaphore, mpsc as frames};
+
+use crate::{
+    SystemRandom,
+    driver::{DriverHandle, Input, Outgoing},
+};
+
+/// From the first byte to the proof of who is there. Traffic does not prolong it.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// How many bytes of received frames wait for the driver before a connection is read no further.
+const RECEIVE_BYTES: usize = 2 * MAX_FRAME;
+/// How many frames are sealed before they are handed to the transport.
+const SEND_TOGETHER: usize = 32;
+
+/// Session numbers are this process's own and never cross the wire: one counter serves all engines in it.
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The transport.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The channel.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The remote took too long to prove who it is.
+    #[error("the remote did not finish the handshake within {} s", HANDSHAKE_DEADLINE.as_secs())]
+    Deadline,
+    /// The remote hung up during the handshake.
+    #[error("the remote hung up during the handshake")]
+    HungUp,
+    /// This node closed it.
+    #[error(transparent)]
+    Closed(#[from] CloseReason),
+}
+
+/// Proves both sides to each other.
+async fn handshake(
+    identity: &LocalIdentity,
+    role: Role,
+    sink: &mut dyn FrameSink,
+    source: &mut dyn FrameSource,
+) -> Result<Authenticated, ConnectionError> {
+    source.set_max_frame(MAX_HANDSHAKE_FRAME);
+    let mut rng = SystemRandom;
+    let mut state = match role {
+        Role::Dial(pinned) => {
+            let (state, first) = Handshake::dial(identity.clone(), pinned, &mut rng)?;
+            sink.send(&[first]).await?;
+            state
+        }
+        Role::Accept => Handshake::accept(identity.clone(), &mut rng)?,
+    };
+    loop {
+        let frame = source.receive().await?.ok_or(ConnectionError::HungUp)?;
+        let step = state.receive(&frame)?;
+        if !step.send.is_empty() {
+            sink.send(&step.send).await?;
+        }
+        if let Some(channel) = step.done {
+            source.set_max_frame(MAX_FRAME);
+            return Ok(*channel);
+        }
+    }
+}
+
+/// Which side of a connection this is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Role {
+    /// Dialled; the remote must be this replica, if one is given.
+    Dial(Option<ReplicaId>),
+    Accept,
+}
+
+/// Serves a connection until it ends, and says why it did.
+pub(crate) async fn serve<C: Send + 'static>(
+    driver: DriverHandle<C>,
+    connection: Box<dyn Connection>,
+    role: Role,
+    connected: impl FnOnce(ReplicaId) + Send,
+) -> ConnectionError {
+    let (mut sink, mut source) = connection.split();
+    let proved = tokio::time::timeout(
+        HANDSHAKE_DEADLINE,
+        handshake(&driver.identity, role, &mut *sink, &mut *source),
+    )
+    .await;
+    let channel = match proved {
+        Ok(Ok(channel)) => channel,
+        Ok(Err(error)) => {
+            let _ = sink.close().await;
+            return error;
+        }
+        Err(_) => return ConnectionError::Deadline,
+    };
+    let session = SessionId(NEXT_SESSION.fetch_add(1, Ordering::Relaxed));
+    let Authenticated {
+        remote,
+        incarnation,
+        handshake,
+        dialled,
+        pinned,
+        sealer,
+        opener,
+    } = channel;
+    connected(ReplicaId::from_bytes(*remote.as_bytes()));
+    let (writer, outgoing) = frames::unbounded_channel();
+    let remote = RemoteSession {
+        session,
+        remote,
+        incarnation,
+        handshake,
+        dialled,
+        pinned,
+    };
+    if driver
+        .sender
+        .send(Input::Connected(remote, writer))
+        .is_err()
+    {
+        return CloseReason::Closing.into();
+    }
+    let write = write(sink, sealer, outgoing, session, driver.sender.clone());
+    let read = read(source, opener, session, driver.sender.clone());
+    tokio::pin!(write, read);
+    // The reader's end must not cut off what is still to be written, so the writer is given the last word.
+    let ended = tokio::select! {
+        ended = &mut write => ended,
+        ended = &mut read => ended,
+    };
+    let _ = driver
+        .sender
+        .send(Input::Event(Event::Disconnected(session)));
+    ended
+}
+
+async fn write<C>(
+    mut sink: Box<dyn FrameSink>,
+    mut sealer: Sealer,
+    mut outgoing: frames::UnboundedReceiver<Outgoing>,
+    session: SessionId,
+    driver: mpsc::Sender<Input<C>>,
+) -> ConnectionError {
+    let mut ended = None;
+    while ended.is_none() {
+        let Some(first) = outgoing.recv().await else {
+            return CloseReason::Closing.into();
+        };
+        let (mut sealed, mut plain_bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(item) = next {
+            match item {
+                Outgoing::Frame(frame) => {
+                    plain_bytes += frame.len();
+                    match sealer.seal(&frame) {
+                        Ok(frame) => sealed.push(frame),
+                        Err(error) => ended = Some(error.into()),
+                    }
+                }
+                Outgoing::Close(reason) => ended = Some(reason.into()),
+            }
+            next = if ended.is_none() && sealed.len() < SEND_TOGETHER {
+                outgoing.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        if let Err(error) = sink.send(&sealed).await {
+            return error.into();
+        }
+        let _ = driver.send(Input::Event(Event::Sent(session, plain_bytes)));
+    }
+    let _ = sink.close().await;
+    ended.unwrap_or(CloseReason::Closing.into())
+}
+
+async fn read<C>(
+    mut source: Box<dyn FrameSource>,
+    mut opener: Opener,
+    session: SessionId,
+    driver: mpsc::Sender<Input<C>>,
+) -> ConnectionError {
+    let room = Arc::new(Semaphore::new(RECEIVE_BYTES));
+    loop {
+        let frame = match source.receive().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return CloseReason::Remote("orderly".into()).into(),
+            Err(error) => return error.into(),
+        };
+        let plain = match opener.open(&frame) {
+            Ok(plain) => plain,
+            Err(error) => return error.into(),
+        };
+        let bytes = u32::try_from(plain.len().min(RECEIVE_BYTES)).unwrap_or(u32::MAX);
+        let Ok(permit) = room.clone().acquire_many_owned(bytes).await else {
+            return CloseReason::Closing.into();
+        };
+        if driver.send(Input::Frame(session, plain, permit)).is_err() {
+            return CloseReason::Closing.into();
+        }
+    }
+}

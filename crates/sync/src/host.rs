@@ -1,0 +1,35 @@
+//! What an embedder adds to the node.
+
+use partita_core::{Now, Store};
+use partita_protocol::{Node, Notice};
+
+/// Work for the store's thread, after every commit and read that was asked for before. What it returns becomes a command.
+pub type StoreJob<C> = Box<dyn FnOnce(&dyn Store) -> C + Send>;
+
+/// Where a host works: the node, the time, and a way to the store's thread.
+pub struct HostContext<'a, C> {
+    /// The node.
+    pub node: &'a mut Node,
+    /// What time it is.
+    pub now: Now,
+    /// Jobs for the store's thread: handed over after the node's effects of this round, so after their commit.
+    pub jobs: Vec<StoreJob<C>>,
+}
+
+/// An embedder's own part of the driver's thread. Nothing here may block for long.
+pub trait Host: Send + 'static {
+    /// What other threads ask of it.
+    type Command: Send + 'static;
+
+    /// Something was asked.
+    fn command(&mut self, context: &mut HostContext<'_, Self::Command>, command: Self::Command);
+
+    /// The node says something.
+    fn notice(&mut self, context: &mut HostContext<'_, Self::Command>, notice: Notice);
+
+    /// A round of events and commands is over: what was collected goes to the node now.
+    fn round(&mut self, _context: &mut HostContext<'_, Self::Command>) {}
+
+    /// The driver is stopping: the last chance to give the node something to store.
+    fn closing(&mut self, _context: &mut HostContext<'_, Self::Command>) {}
+}

@@ -1,0 +1,336 @@
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use partita_core::{
+    ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact as Outcome, digest_hasher,
+};
+use yrs::updates::decoder::Decode;
+use yrs::{
+    ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Transaction,
+    TransactionMut, Update,
+};
+
+use crate::held::{Held, Payload};
+use crate::local::Local;
+use crate::validate::{self, Checked, Id, Outline};
+use crate::{Error, depth, snapshot};
+
+/// How deep shared types may be nested in a document, whoever nested them. Far above what people make, and far below
+/// what overflows the stack of a small thread when the outermost one is deleted.
+const MAX_NESTING: usize = 1_000;
+
+/// The refusal of everything after the library failed.
+const DAMAGED: &str = "an earlier call failed; the document must be loaded again";
+
+/// The client id of `actor`: 53 bits, never zero.
+pub(crate) fn client_id(actor: &ActorSeed) -> u64 {
+    let [a, b, c, d, e, f, g, ..] = *actor.as_bytes();
+    (u64::from_le_bytes([a, b, c, d, e, f, g, 0]) & ((1 << 53) - 1)).max(1)
+}
+
+/// A loaded Yrs document.
+#[derive(Debug)]
+pub struct YrsDoc {
+    doc: Doc,
+    held: Held,
+    local: Local,
+    /// The document nests no deeper than this.
+    nesting: usize,
+    damaged: bool,
+}
+
+impl YrsDoc {
+    pub(crate) fn create(actor: &ActorSeed) -> Self {
+        let client = client_id(actor);
+        let options = Options {
+            // JavaScript's offsets, so that positions mean the same to every Yjs.
+            offset_kind: OffsetKind::Utf16,
+            // Collection frees items that a hostile update can keep reachable (an item linked into two types).
+            skip_gc: true,
+            // It deletes on receipt, and those deletions would be in nobody's payload.
+            cleanup_formatting: false,
+            // The default draws randomness.
+            ..Options::with_guid_and_client_id(format!("{client:x}").into(), ClientID::new(client))
+        };
+        let doc = Doc::with_options(options);
+        Self {
+            doc,
+            held: Held::default(),
+            local: Local::default(),
+            nesting: 0,
+            damaged: false,
+        }
+    }
+
+    pub(crate) fn load(bytes: &[u8], actor: &ActorSeed) -> Result<Self, CrdtError> {
+        let mut loaded = Self::create(actor);
+        let (state, held) = snapshot::read(bytes)?;
+        for payload in std::iter::once(state).chain(held) {
+            loaded.apply_one(payload)?;
+        }
+        Ok(loaded)
+    }
+
+    /// The library's own document, for reading, observing and sticky indices. Changes made through it, rather than in
+    /// [`transact`](partita_core::DocumentType::transact), are not replicated.
+    pub fn doc(&self) -> &Doc {
+        &self.doc
+    }
+
+    pub(crate) fn transact<R>(
+        &mut self,
+        f: impl FnOnce(&mut TransactionMut<'_>) -> Result<R, Error>,
+    ) -> Result<R, Outcome<Error>> {
+        if self.damaged {
+            return Err(Outcome::Reload(None));
+        }
+        // Until the transaction has committed in peace.
+        self.damaged = true;
+        let (doc, local) = (self.doc.clone(), &mut self.local);
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let mut txn = doc.transact_mut();
+            let result = f(&mut txn)?;
+            let noted = if txn.has_changes() {
+                Some(publishable(&txn)?)
+            } else {
+                None
+            };
+            if let Some(update) = noted {
+                local.note(&txn, doc.client_id(), update);
+            }
+            // An observer of the application may panic here: then the change counts, and the document is loaded again.
+            drop(txn);
+            Ok(result)
+        }));
+        match attempt {
+            Ok(Ok(result)) => {
+                self.damaged = false;
+                Ok(result)
+            }
+            Ok(Err(error)) => Err(Outcome::Reload(Some(error))),
+            Err(_) => Err(Outcome::Reload(None)),
+        }
+    }
+
+    pub(crate) fn view<R>(&self, f: impl FnOnce(&Transaction<'_>) -> R) -> R {
+        f(&self.doc.transact())
+    }
+
+    fn clock(&self, client: u64) -> u32 {
+        self.doc
+            .transact()
+            .state_vector()
+            .get(&ClientID::new(client))
+    }
+
+    /// Applies one payload, and whatever waited for it.
+    fn apply_one(&mut self, bytes: &[u8]) -> Result<Applied, CrdtError> {
+        if self.damaged {
+            return Err(CrdtError::Poisoned(DAMAGED.into()));
+        }
+        let outline = validate::outline(bytes, None, &Limits::default())?;
+        let clocks = self.doc.transact().state_vector();
+        let clock = |client: u64| clocks.get(&ClientID::new(client));
+        if let Some(lacking) = lacking(&outline, clock) {
+            let kept = self.held.keep(
+                lacking,
+                Payload {
+                    bytes: bytes.to_vec(),
+                    outline,
+                },
+            );
+            return Ok(if kept { Applied::Done } else { Applied::Known });
+        }
+        let applied = self.integrate(bytes, &outline)?;
+        let mut news: Vec<u64> = outline
+            .sections
+            .iter()
+            .map(|&(client, ..)| client)
+            .collect();
+        while let Some(client) = news.pop() {
+            for payload in self.held.wake(client, self.clock(client)) {
+                match lacking(&payload.outline, |client| self.clock(client)) {
+                    Some(lacking) => {
+                        self.held.keep(lacking, payload);
+                    }
+                    None => {
+                        // It was accepted when it came. That it fails now is its author's doing alone, unless the
+                        // document was damaged: then the engine tries one by one.
+                        match self.integrate(&payload.bytes, &payload.outline) {
+                            Err(error @ CrdtError::Poisoned(_)) => return Err(error),
+                            Err(_) => {}
+                            Ok(_) => news.extend(
+                                payload.outline.sections.iter().map(|&(client, ..)| client),
+                            ),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Hands a payload to the library, all of whose dependencies are there.
+    fn integrate(&mut self, bytes: &[u8], outline: &Outline) -> Result<Applied, CrdtError> {
+        for &(client, start, end) in &outline.sections {
+            let clock = self.clock(client);
+            // What is held is skipped whole. A partial overlap is two contents for one clock, and yrs then links freed
+            // memory.
+            if clock > start && clock < end {
+                return Err(CrdtError::Malformed(
+                    "overlaps what its client wrote before",
+                ));
+            }
+        }
+        self.nest(outline)?;
+        // Decoding what the validator accepted does not panic, and touches nothing.
+        let update = Update::decode_v1(bytes)
+            .map_err(|_| CrdtError::Malformed("unreadable to the library"))?;
+        self.damaged = true;
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let mut txn = self.doc.transact_mut();
+            txn.apply_update(update)
+                .map_err(|error| CrdtError::Poisoned(error.to_string()))?;
+            if txn.has_missing_updates() {
+                return Err(CrdtError::Poisoned(
+                    "its structs wait for each other".into(),
+                ));
+            }
+            Ok(if txn.has_changes() {
+                Applied::Done
+            } else {
+                Applied::Known
+            })
+        }));
+        let applied =
+            attempt.unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))?;
+        self.damaged = false;
+        Ok(applied)
+    }
+
+    /// Keeps the bound on nesting. Adding up is cheap and too high; when it reaches the limit, count anew.
+    fn nest(&mut self, outline: &Outline) -> Checked<()> {
+        if self.nesting + outline.nesting > MAX_NESTING {
+            self.nesting = depth::of(&self.doc);
+        }
+        if self.nesting + outline.nesting > MAX_NESTING {
+            return Err(CrdtError::TooLarge("nesting"));
+        }
+        self.nesting += outline.nesting;
+        Ok(())
+    }
+
+    /// Clocks and deletions in a canonical order.
+    fn state(&self) -> (BTreeMap<u64, u32>, BTreeMap<u64, Vec<(u32, u32)>>) {
+        let state = self.doc.transact().snapshot();
+        let clocks = clocks(&state.state_map);
+        let deletes = state.delete_set.iter().map(|(client, ranges)| {
+            (
+                client.get(),
+                ranges
+                    .iter()
+                    .map(|range| (range.start, range.end))
+                    .collect(),
+            )
+        });
+        let deletes = deletes.collect();
+        (clocks, deletes)
+    }
+}
+
+impl CrdtDocument for YrsDoc {
+    fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
+        payloads
+            .iter()
+            .map(|payload| self.apply_one(payload))
+            .collect()
+    }
+
+    fn take_local(&mut self) -> Option<Vec<u8>> {
+        let doc = (!self.damaged).then_some(&self.doc);
+        self.local.take(doc, self.doc.client_id())
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
+        if self.damaged {
+            return Err(CrdtError::Poisoned(DAMAGED.into()));
+        }
+        let encode = || {
+            self.doc
+                .transact()
+                .encode_state_as_update_v1(&StateVector::default())
+        };
+        let state = catch_unwind(AssertUnwindSafe(encode))
+            .map_err(|_| CrdtError::Poisoned("the library could not encode the document".into()))?;
+        Ok(snapshot::write(&state, &self.held.sorted()))
+    }
+
+    fn pending(&self) -> usize {
+        self.held.len()
+    }
+
+    fn digest(&self) -> Digest {
+        let (clocks, deletes) = self.state();
+        let mut hasher = digest_hasher();
+        hasher.update(&(clocks.len() as u64).to_le_bytes());
+        for (client, clock) in clocks {
+            hasher.update(&client.to_le_bytes());
+            hasher.update(&clock.to_le_bytes());
+        }
+        for (client, ranges) in deletes {
+            hasher.update(&client.to_le_bytes());
+            hasher.update(&(ranges.len() as u64).to_le_bytes());
+            for (start, end) in ranges {
+                hasher.update(&start.to_le_bytes());
+                hasher.update(&end.to_le_bytes());
+            }
+        }
+        hasher.finish()
+    }
+
+    fn same_history(&self, other: &dyn CrdtDocument) -> bool {
+        other.as_any().downcast_ref::<Self>().is_some_and(|other| {
+            !self.damaged
+                && !other.damaged
+                && self.state() == other.state()
+                && self.held.sorted() == other.held.sorted()
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// The update of a transaction, if every replica accepts it.
+fn publishable(txn: &TransactionMut<'_>) -> Result<Vec<u8>, CrdtError> {
+    let update = txn.encode_update_v1();
+    validate::outline(
+        &update,
+        Some(txn.doc().client_id().get()),
+        &Limits::default(),
+    )?;
+    Ok(update)
+}
+
+/// The first thing that a payload needs and the document does not hold.
+fn lacking(outline: &Outline, clock: impl Fn(u64) -> u32) -> Option<Id> {
+    outline
+        .needs
+        .iter()
+        .map(|(&client, &needed)| (client, needed))
+        .find(|&(client, needed)| clock(client) < needed)
+}
+
+fn clocks(state: &StateVector) -> BTreeMap<u64, u32> {
+    state
+        .iter()
+        .filter(|(_, clock)| **clock > 0)
+        .map(|(client, &clock)| (client.get(), clock))
+        .collect()
+}

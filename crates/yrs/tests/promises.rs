@@ -1,0 +1,277 @@
+//! What the engine relies on.
+
+mod common;
+
+use common::*;
+use partita_core::{Applied, CrdtDocument, CrdtError, CrdtType, DocumentType, Transact};
+use partita_yrs::{Error, Yrs, YrsDoc};
+use yrs::{Array, ArrayPrelim, Map, MapPrelim, ReadTxn, Text, WriteTxn};
+
+#[test]
+fn two_replicas_that_exchange_everything_show_the_same() {
+    let (mut a, mut b) = (open(1), open(2));
+    let from_a = typed(&mut a, 0, "hello");
+    let from_b = typed(&mut b, 0, "world");
+    assert_eq!(check(&from_a, 1), Ok(()));
+    assert_eq!(apply(&mut a, &from_b), Ok(Applied::Done));
+    assert_eq!(apply(&mut b, &from_a), Ok(Applied::Done));
+    assert_eq!(text(&a), text(&b));
+    assert_eq!(a.digest(), b.digest());
+    assert!(a.same_history(&b));
+    remove(&mut a, 0, 2);
+    assert!(!a.same_history(&b));
+    assert_ne!(a.digest(), b.digest());
+    apply(&mut b, &a.take_local().unwrap()).unwrap();
+    assert!(a.same_history(&b));
+}
+
+#[test]
+fn what_was_applied_before_is_known() {
+    let (mut a, mut b) = (open(1), open(2));
+    let payload = typed(&mut a, 0, "hello");
+    assert_eq!(apply(&mut b, &payload), Ok(Applied::Done));
+    assert_eq!(apply(&mut b, &payload), Ok(Applied::Known));
+    assert_eq!(apply(&mut a, &payload), Ok(Applied::Known));
+    assert_eq!(a.take_local(), None);
+}
+
+#[test]
+fn a_burst_of_transactions_is_one_small_payload() {
+    let (mut a, mut b) = (open(1), open(2));
+    for at in 0..5_000 {
+        insert(&mut a, at, "x");
+    }
+    remove(&mut a, 10, 5);
+    let payload = a.take_local().unwrap();
+    assert!(payload.len() < 5_100, "{} bytes", payload.len());
+    assert_eq!(check(&payload, 1), Ok(()));
+    apply(&mut b, &payload).unwrap();
+    assert!(a.same_history(&b));
+    assert_eq!(a.take_local(), None);
+    insert(&mut a, 0, "y");
+    insert(&mut a, 0, "z");
+    let more = a.take_local().unwrap();
+    assert!(more.len() < 60, "{} bytes", more.len());
+    apply(&mut b, &more).unwrap();
+    assert_eq!(text(&a), text(&b));
+}
+
+#[test]
+fn a_burst_carries_only_its_own_changes_and_deletions() {
+    let (mut a, mut b) = (open(1), open(2));
+    let base = typed(&mut b, 0, "from another replica");
+    apply(&mut a, &base).unwrap();
+    insert(&mut a, 3, "1");
+    let between = typed(&mut b, 20, "!");
+    apply(&mut a, &between).unwrap();
+    insert(&mut a, 4, "2");
+    remove(&mut a, 0, 2);
+    let payload = a.take_local().unwrap();
+    assert_eq!(check(&payload, 1), Ok(()));
+    apply(&mut b, &payload).unwrap();
+    assert!(a.same_history(&b));
+    assert_eq!(text(&a), text(&b));
+}
+
+#[test]
+fn what_depends_on_missing_changes_is_pending_and_survives_a_snapshot() {
+    let (mut a, mut b) = (open(1), open(2));
+    let first = typed(&mut a, 0, "a");
+    let second = typed(&mut a, 1, "b");
+    let third = typed(&mut a, 2, "c");
+    assert_eq!(apply(&mut b, &third), Ok(Applied::Done));
+    assert_eq!(apply(&mut b, &third), Ok(Applied::Known));
+    assert_eq!(apply(&mut b, &second), Ok(Applied::Done));
+    assert_eq!((b.pending(), text(&b).as_str()), (2, ""));
+    let snapshot = b.snapshot().unwrap();
+    let mut loaded = Yrs.load(&snapshot, seed(3)).unwrap();
+    assert_eq!(loaded.pending(), 2);
+    assert!(b.same_history(&*loaded));
+    for doc in [&mut b as &mut dyn CrdtDocument, &mut *loaded] {
+        assert_eq!(doc.apply(&[&first]), [Ok(Applied::Done)]);
+        assert_eq!(doc.pending(), 0);
+        assert!(doc.same_history(&a));
+    }
+    assert_eq!(text(&b), "abc");
+}
+
+#[test]
+fn deletions_of_what_is_missing_are_pending_too() {
+    let (mut a, mut b, mut c) = (open(1), open(2), open(3));
+    let written = typed(&mut a, 0, "abc");
+    apply(&mut b, &written).unwrap();
+    remove(&mut b, 1, 1);
+    let deleted = b.take_local().unwrap();
+    apply(&mut c, &deleted).unwrap();
+    assert_eq!(c.pending(), 1);
+    apply(&mut c, &written).unwrap();
+    assert_eq!((c.pending(), text(&c).as_str()), (0, "ac"));
+    assert!(c.same_history(&b));
+}
+
+#[test]
+fn order_and_repetition_make_no_difference() {
+    let mut writers: Vec<YrsDoc> = (1..=3).map(open).collect();
+    let mut payloads = Vec::new();
+    for step in 0..60u32 {
+        let writer = (step % 3) as usize;
+        let doc = &mut writers[writer];
+        let length = text(doc).chars().count() as u32;
+        if step % 7 == 6 && length > 3 {
+            remove(doc, step % (length - 2), 2);
+        } else {
+            insert(doc, step % (length + 1), &format!("{step}"));
+        }
+        let payload = doc.take_local().unwrap();
+        // The others hear of it late.
+        if step % 2 == 0 {
+            for other in writers.iter_mut() {
+                apply(other, &payload).unwrap();
+            }
+        }
+        payloads.push(payload);
+    }
+    let mut reference = open(9);
+    for payload in &payloads {
+        apply(&mut reference, payload).unwrap();
+    }
+    for round in 1..20usize {
+        let mut doc = open(8);
+        for step in 0..payloads.len() * 2 {
+            let index = (step * (2 * round + 1) * 7 + round) % payloads.len();
+            apply(&mut doc, &payloads[index]).unwrap();
+        }
+        let all: Vec<&[u8]> = payloads.iter().rev().map(Vec::as_slice).collect();
+        assert!(doc.apply(&all).iter().all(Result::is_ok));
+        assert_eq!(doc.pending(), 0);
+        assert!(doc.same_history(&reference));
+        assert_eq!(text(&doc), text(&reference));
+    }
+}
+
+#[test]
+fn a_closure_that_fails_leaves_nothing_to_publish() {
+    for panics in [false, true] {
+        let mut a = open(1);
+        insert(&mut a, 0, "kept");
+        let result: Result<(), _> = Yrs::transact(&mut a, |tx| {
+            tx.get_or_insert_text("text").insert(tx, 0, "never ");
+            assert!(!panics, "the closure panics");
+            Err(Error::Abort("no".into()))
+        });
+        match result {
+            Err(Transact::Reload(None)) => assert!(panics),
+            Err(Transact::Reload(Some(Error::Abort(_)))) => assert!(!panics),
+            other => panic!("{other:?}"),
+        }
+        // What was committed before is not lost.
+        let payload = a.take_local().unwrap();
+        let mut b = open(2);
+        apply(&mut b, &payload).unwrap();
+        assert_eq!(text(&b), "kept");
+        assert!(matches!(a.snapshot(), Err(CrdtError::Poisoned(_))));
+        assert!(matches!(
+            apply(&mut a, &payload),
+            Err(CrdtError::Poisoned(_))
+        ));
+        let again: Result<(), _> = Yrs::transact(&mut a, |_| Ok(()));
+        assert!(matches!(again, Err(Transact::Reload(None))));
+        // Loaded again under the same actor, it goes on without a clash.
+        let mut a = Yrs::open(seed(1));
+        apply(&mut a, &payload).unwrap();
+        assert_eq!(a.take_local(), None);
+        let more = typed(&mut a, 4, "!");
+        apply(&mut b, &more).unwrap();
+        assert!(a.same_history(&b));
+    }
+}
+
+#[test]
+fn what_others_would_refuse_is_refused_at_home() {
+    let mut a = open(1);
+    let mut b = open(2);
+    let foreign = typed(&mut b, 0, "b");
+    let result: Result<(), _> = Yrs::transact(&mut a, |tx| {
+        use yrs::updates::decoder::Decode;
+        tx.apply_update(yrs::Update::decode_v1(&foreign)?)?;
+        Ok(())
+    });
+    assert!(matches!(
+        result,
+        Err(Transact::Reload(Some(Error::Unpublishable(
+            CrdtError::ForeignActor
+        ))))
+    ));
+    let mut a = open(1);
+    let result: Result<(), _> = Yrs::transact(&mut a, |tx| {
+        tx.get_or_insert_map("map")
+            .insert(tx, "sub", yrs::Doc::new());
+        Ok(())
+    });
+    assert!(matches!(
+        result,
+        Err(Transact::Reload(Some(Error::Unpublishable(
+            CrdtError::Malformed(_)
+        ))))
+    ));
+}
+
+#[test]
+fn every_kind_of_content_that_yrs_writes_travels() {
+    let (mut a, mut b) = (open(1), open(2));
+    Yrs::transact(&mut a, |tx| {
+        let text = tx.get_or_insert_text("text");
+        text.insert(tx, 0, "naïve 🦀 text");
+        text.format(
+            tx,
+            0,
+            3,
+            yrs::types::Attrs::from([("bold".into(), true.into())]),
+        );
+        text.insert_embed(tx, 2, yrs::Any::from("embedded"));
+        let map = tx.get_or_insert_map("map");
+        map.insert(tx, "nested", MapPrelim::from([("x", 1)]));
+        map.insert(tx, "n", -5i64);
+        map.insert(tx, "big", i64::MAX);
+        map.insert(tx, "f", 1.5);
+        map.insert(tx, "bytes", yrs::Any::Buffer(vec![1, 2, 3].into()));
+        map.insert(tx, "n", 6);
+        let array = tx.get_or_insert_array("array");
+        array.insert(tx, 0, ArrayPrelim::from(["a", "b"]));
+        array.push_back(tx, yrs::any!({"a": [1, 2.5, null, {"b": "c"}]}));
+        let xml = tx.get_or_insert_xml_fragment("xml");
+        use yrs::XmlFragment;
+        xml.push_back(tx, yrs::XmlElementPrelim::empty("p"));
+        xml.push_back(tx, yrs::XmlTextPrelim::new("t"));
+        Ok(())
+    })
+    .unwrap();
+    let payload = a.take_local().unwrap();
+    assert_eq!(check(&payload, 1), Ok(()));
+    apply(&mut b, &payload).unwrap();
+    assert!(a.same_history(&b));
+    assert_eq!(
+        a.digest(),
+        Yrs.load(&b.snapshot().unwrap(), seed(4)).unwrap().digest()
+    );
+}
+
+#[test]
+fn a_whole_document_of_many_clients_can_be_imported() {
+    let mut writers: Vec<YrsDoc> = (1..=5).map(open).collect();
+    for step in 0..50u32 {
+        let payload = typed(&mut writers[(step % 5) as usize], step / 2, "ab");
+        for doc in &mut writers {
+            apply(doc, &payload).unwrap();
+        }
+    }
+    let whole = Yrs::view(&writers[0], |tx| {
+        tx.encode_state_as_update_v1(&yrs::StateVector::default())
+    });
+    assert_eq!(check_import(&whole), Ok(()));
+    assert_eq!(check(&whole, 1), Err(CrdtError::ForeignActor));
+    let mut fresh = open(7);
+    assert_eq!(apply(&mut fresh, &whole), Ok(Applied::Done));
+    assert!(fresh.same_history(&writers[0]));
+    assert_eq!(apply(&mut writers[1], &whole), Ok(Applied::Known));
+}

@@ -1,0 +1,55 @@
+//! What can go wrong when an application manages the owner's devices.
+
+use partita_core::{IdError, KeystoreError, ReplicaId};
+use partita_crypto::EpochError;
+
+/// Why an owner's or a device's affair could not be settled, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OwnerError {
+    /// The keystore is missing, damaged or cannot be used.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The device has keys and no certificate.
+    #[error(
+        "this device is not certified yet: make a request, have it certified with the owner's 24 words, and accept the certificate"
+    )]
+    NotCertified,
+    /// The keystore holds a device of an owner. Another owner needs another keystore.
+    #[error("this device belongs to an owner already: open it instead, or use another keystore")]
+    Exists,
+    /// The certificate names another device or other keys.
+    #[error(
+        "the certificate is for device {0}, not for this one: have this device's own request certified"
+    )]
+    OtherDevice(ReplicaId),
+    /// What the keystore holds under the name of a certificate is none.
+    #[error("the certificate in the keystore is damaged: accept the device's certificate again")]
+    Damaged,
+    /// The words are a mnemonic, but of somebody else.
+    #[error("these 24 words are not those of this owner: look for the right ones")]
+    WrongMnemonic,
+    /// No certificate of the device is known here.
+    #[error(
+        "device {0} is not one of this owner's as far as is known here: sync first, or look at the id again"
+    )]
+    UnknownDevice(ReplicaId),
+    /// Revoking cannot be repeated, and cannot be undone either: a device that comes back makes a new key.
+    #[error("device {0} is revoked already")]
+    AlreadyRevoked(ReplicaId),
+    /// A device does not revoke itself.
+    #[error("this is the device itself: retire it, or revoke it from another device")]
+    OwnDevice,
+    /// This device was revoked or retired: what it writes counts no more.
+    #[error("this device was revoked or retired: enrol it as a new device, with a new keystore")]
+    Lost,
+    /// The device has more logs than one revocation can list.
+    #[error("the device has {0} logs, more than one op can list")]
+    TooManyLogs(usize),
+    /// A secret could not be boxed. Nothing was written.
+    #[error(transparent)]
+    Box(#[from] EpochError),
+    /// Never for the kinds of this crate.
+    #[error(transparent)]
+    Kind(#[from] IdError),
+}

@@ -1,0 +1,67 @@
+//! The proof of a device's right to open a context: its certificate, and its signature over this very session.
+
+use bytes::Bytes;
+use partita_core::{
+    Access, ContextInfo, DeviceKeys, Grant, Refusal, Signature, Transcript,
+    codec::{Reader, Writer},
+};
+use partita_crypto::VerifyingKey;
+
+use crate::{certificate::Certificate, modes::Mode};
+
+const PURPOSE: &str = "partita 2026 v1 single-owner proof";
+/// The right that is proved: reading and offering entries.
+const BOTH: u8 = 3;
+
+/// A proof for this transcript, context and kind.
+pub(crate) fn prove(
+    keys: &DeviceKeys,
+    certificate: &Certificate,
+    transcript: &Transcript,
+    context: &ContextInfo,
+) -> Bytes {
+    let signature = keys.signing.sign(PURPOSE, &message(transcript, context));
+    let mut out = Writer::with_capacity(Certificate::LEN + 64);
+    certificate.encode(&mut out);
+    out.raw(signature.as_bytes());
+    out.finish()
+}
+
+/// Whether the proof of this remote holds, and whose device it is.
+pub(crate) fn verify(
+    transcript: &Transcript,
+    remote: &VerifyingKey,
+    context: &ContextInfo,
+    proof: &[u8],
+) -> Result<Grant, Refusal> {
+    let mode = Mode::named(&context.kind).ok_or(Refusal::UnknownKind)?;
+    let mut input = Reader::new(proof);
+    let certificate = Certificate::decode(&mut input).map_err(|_| Refusal::BadProof)?;
+    let signature = Signature::from_bytes(input.array().map_err(|_| Refusal::BadProof)?);
+    input.end().map_err(|_| Refusal::BadProof)?;
+    // The remote's key comes from the session, so somebody else's proof is of no use; the context's id commits to the
+    // owner and the kind, so another owner's certificate is of none either.
+    let holds = certificate.device_key() == remote
+        && Mode::of(&context.id, &certificate.owner()) == Some(mode)
+        && remote
+            .verify(PURPOSE, &message(transcript, context), &signature)
+            .is_ok();
+    if holds {
+        Ok(Grant {
+            access: Access::Both,
+        })
+    } else {
+        Err(Refusal::BadProof)
+    }
+}
+
+/// Who dialled is under the signature: a proof sent back to its maker does not hold.
+fn message(transcript: &Transcript, context: &ContextInfo) -> Bytes {
+    let mut out = Writer::with_capacity(128);
+    out.raw(&transcript.handshake);
+    out.u8(u8::from(transcript.prover_dialled));
+    out.raw(context.id.as_bytes());
+    out.bytes(context.kind.as_str().as_bytes());
+    out.u8(BOTH);
+    out.finish()
+}

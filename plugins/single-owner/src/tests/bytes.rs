@@ -1,0 +1,219 @@
+//! Bytes on the wire: one encoding, which does not change by itself, and no bytes that crash.
+
+use bytes::Bytes;
+use partita_core::{
+    ContextId, EntryId, EpochId, Hash, LogId, ReplicaId, Tip, codec::DecodeError, codec::Writer,
+};
+use partita_crypto::{Mnemonic, Secret, rand_core::Rng as _};
+
+use super::{memory::Memory, net::rng};
+use crate::{
+    SingleOwner,
+    epoch::Place,
+    modes::Mode,
+    op::{Epoch, MAX_OPS, Op, Payload, Share},
+    owner::OwnerKeys,
+    revocation::Revocation,
+};
+
+fn tip(n: u8) -> Tip {
+    Tip {
+        log: LogId::from_bytes([n; 16]),
+        seq: 300,
+        head: EntryId::from_bytes([n; 32]),
+    }
+}
+
+/// One op of each sort, made from fixed bytes.
+fn ops() -> (ContextId, Vec<Op>) {
+    let mnemonic = Mnemonic::from_entropy(&Secret::from_bytes([7; 32]));
+    let owner = OwnerKeys::of(&mnemonic);
+    let context = Mode::Sealed.context(&owner.owner()).unwrap().id;
+    let request = SingleOwner::request(&Memory::default(), &mut rng(1)).unwrap();
+    let [first, second] = [3, 4].map(|n| ReplicaId::from_bytes([n; 32]));
+    let ops = vec![
+        Op::Certify(SingleOwner::certify(&mnemonic, &request)),
+        Op::Revoke(Revocation::sign(
+            &owner,
+            &context,
+            first,
+            vec![tip(1), tip(2)],
+        )),
+        Op::Epoch(Epoch {
+            covers: vec![first],
+            commitment: Hash::from_bytes([5; 32]),
+            boxes: vec![(first, [6; _]), (second, [7; _])],
+            recovery: [8; _],
+        }),
+        Op::Share(Share {
+            epoch: EpochId(Hash::from_bytes([9; 32])),
+            recipient: second,
+            sealed: [10; _],
+        }),
+        Op::Retire(vec![tip(1)]),
+        Op::Vouch(vec![tip(1), tip(2)]),
+        Op::Unknown(Bytes::from_static(b"\x63later")),
+    ];
+    (context, ops)
+}
+
+fn fingerprint(bytes: &[u8]) -> String {
+    format!(
+        "{} {}",
+        bytes.len(),
+        partita_crypto::hash("partita test golden bytes", &[bytes])
+    )
+}
+
+#[test]
+fn the_golden_bytes_of_version_1_do_not_change() {
+    let (context, ops) = ops();
+    let payload = Payload::encode(&ops);
+    assert_eq!(Payload::decode(&context, &payload).unwrap().ops, ops);
+    assert_eq!(
+        fingerprint(&payload),
+        "1112 453915e33b72e423655de9a963026ab25e3084e18e2284b88cc93ab05162c515"
+    );
+    // Small enough to be read here: version, count, length, tag, count, log, number, head.
+    let retire = Payload::encode(&[Op::Retire(vec![tip(1)])]);
+    let mut expected = vec![1, 1, 52, 5, 1];
+    expected.extend([1; 16]);
+    expected.extend([0xac, 0x02]);
+    expected.extend([1; 32]);
+    assert_eq!(retire, expected);
+    let place = Place {
+        context,
+        author: ReplicaId::from_bytes([3; 32]),
+    };
+    let Op::Epoch(epoch) = &ops[2] else { panic!() };
+    assert_eq!(
+        epoch.id(place).0.to_string(),
+        "e0639b8afc0e6ab65b8485e5b59dae98b43543336c2082a0d9826f0e16c10756"
+    );
+    let Op::Certify(certificate) = &ops[0] else {
+        panic!()
+    };
+    assert_eq!(
+        fingerprint(certificate.to_string().as_bytes()),
+        "334 2107535023ea6a3b7f92911c66c6311a9ca733bcc47ff7e8dc79d60c4443cd4e"
+    );
+    assert_eq!(
+        context.to_string(),
+        "3ada5eb2c8aa9d23be9e7a71da4843abb2db755d892fe33a133faee1abd07b75"
+    );
+}
+
+#[test]
+fn an_op_of_a_later_version_is_kept_and_passed_over() {
+    let (context, _) = ops();
+    let found = Payload::decode(&context, &[1, 1, 3, 99, 1, 2]).unwrap();
+    assert_eq!(found.ops, [Op::Unknown(Bytes::from_static(&[99, 1, 2]))]);
+    assert!(!found.ops[0].is_owner_signed());
+    assert_eq!(
+        Payload::decode(&context, &[2, 1, 1, 99]),
+        Err(DecodeError::Unknown("payload version"))
+    );
+}
+
+#[test]
+fn a_payload_has_one_to_sixteen_ops_and_nothing_after() {
+    let (context, _) = ops();
+    assert!(Payload::decode(&context, &[1, 0]).is_err());
+    assert!(Payload::decode(&context, &[]).is_err());
+    let vouch = Op::Vouch(vec![tip(1)]);
+    let full = Payload::encode(&vec![vouch.clone(); MAX_OPS]);
+    assert!(Payload::decode(&context, &full).is_ok());
+    assert!(
+        Payload::decode(
+            &context,
+            &Payload::encode(&vec![vouch.clone(); MAX_OPS + 1])
+        )
+        .is_err()
+    );
+    let mut trailing = Payload::encode(&[vouch]).to_vec();
+    trailing.push(0);
+    assert_eq!(
+        Payload::decode(&context, &trailing),
+        Err(DecodeError::Trailing)
+    );
+    let mut out = Writer::new();
+    out.raw(&[1, 1, 2, 6, 0x80]);
+    assert!(Payload::decode(&context, out.as_slice()).is_err());
+}
+
+#[test]
+fn lists_out_of_order_are_refused() {
+    let (context, ops) = ops();
+    let Op::Epoch(epoch) = &ops[2] else { panic!() };
+    let mut swapped = epoch.clone();
+    swapped.boxes.swap(0, 1);
+    let doubled = Epoch {
+        covers: vec![epoch.covers[0]; 2],
+        ..epoch.clone()
+    };
+    for bad in [
+        Op::Epoch(swapped),
+        Op::Epoch(doubled),
+        Op::Vouch(vec![tip(2), tip(1)]),
+        Op::Retire(vec![tip(1); 2]),
+    ] {
+        assert_eq!(
+            Payload::decode(&context, &Payload::encode(&[bad])),
+            Err(DecodeError::NotCanonical)
+        );
+    }
+}
+
+#[test]
+fn a_changed_word_of_the_owner_is_none() {
+    let (context, ops) = ops();
+    for op in &ops[..2] {
+        let payload = Payload::encode(std::slice::from_ref(op));
+        for at in 0..payload.len() {
+            let mut bad = payload.to_vec();
+            bad[at] ^= 1;
+            match Payload::decode(&context, &bad) {
+                Err(_) => {}
+                // Another tag makes it an op of a later version, which says nothing.
+                Ok(found) => assert!(matches!(found.ops[..], [Op::Unknown(_)]), "byte {at}"),
+            }
+        }
+        let other = ContextId::from_bytes([1; 32]);
+        assert!(Payload::decode(&other, &payload).is_err());
+    }
+}
+
+#[test]
+fn no_bytes_crash_the_decoder_and_what_it_takes_it_writes_again() {
+    let (context, ops) = ops();
+    let whole = Payload::encode(&ops);
+    let mut random = rng(42);
+    for end in 0..whole.len() {
+        assert!(Payload::decode(&context, &whole[..end]).is_err());
+    }
+    // Without the owner-signed ops a mutation is not caught by a signature, and goes deeper.
+    let device_signed = Payload::encode(&ops[2..]);
+    for round in 0..20_000 {
+        let mut bytes = if round % 10 == 0 {
+            whole.to_vec()
+        } else {
+            device_signed.to_vec()
+        };
+        for _ in 0..1 + random.next_u32() % 4 {
+            let at = random.next_u32() as usize % bytes.len();
+            match random.next_u32() % 4 {
+                0 => bytes[at] = random.next_u32() as u8,
+                1 => bytes[at] ^= 1 << (random.next_u32() % 8),
+                2 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, random.next_u32() as u8),
+            }
+        }
+        if let Ok(found) = Payload::decode(&context, &bytes) {
+            assert_eq!(Payload::encode(&found.ops), bytes);
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(
+            text.parse::<crate::Request>().is_err() && text.parse::<crate::Certificate>().is_err()
+        );
+    }
+}
