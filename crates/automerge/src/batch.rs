@@ -43,25 +43,15 @@ impl Batch {
         change: &Change,
     ) -> Result<Fit, CrdtError> {
         let max_op = |hash: &ChangeHash| {
-            self.max_ops
-                .get(hash)
-                .copied()
-                .or_else(|| doc.get_change_meta_by_hash(hash).map(|meta| meta.max_op))
+            self.max_ops.get(hash).copied().or_else(|| doc.get_change_meta_by_hash(hash).map(|meta| meta.max_op))
         };
         if max_op(&change.hash()).is_some() {
             return Ok(Fit::Known);
         }
-        let sequence = |actor: &ActorId| {
-            self.sequences
-                .get(actor)
-                .or_else(|| sequences.get(actor))
-                .copied()
-        };
+        let sequence = |actor: &ActorId| self.sequences.get(actor).or_else(|| sequences.get(actor)).copied();
         let last = sequence(change.actor_id()).unwrap_or(0);
         if change.seq() <= last {
-            return Err(CrdtError::Malformed(
-                "two changes with the same actor and number",
-            ));
+            return Err(CrdtError::Malformed("two changes with the same actor and number"));
         }
         let mut before = 0;
         for dep in change.deps() {
@@ -71,20 +61,14 @@ impl Batch {
             }
         }
         if change.seq() != last + 1 || (last > 0 && change.deps().is_empty()) {
-            return Err(CrdtError::Malformed(
-                "does not depend on its actor's previous change",
-            ));
+            return Err(CrdtError::Malformed("does not depend on its actor's previous change"));
         }
         let lead = change.start_op().get().checked_sub(before + 1);
         if lead.is_none_or(|lead| lead > MAX_LEAD) {
             return Err(CrdtError::Malformed("operation counter out of line"));
         }
         // The library unwraps the index of each.
-        if !change
-            .other_actor_ids()
-            .iter()
-            .all(|actor| sequence(actor).is_some())
-        {
+        if !change.other_actor_ids().iter().all(|actor| sequence(actor).is_some()) {
             return Err(CrdtError::Malformed("names an unknown actor"));
         }
         self.operations_fit(doc, change)?;
@@ -94,13 +78,9 @@ impl Batch {
     /// Adds a change that is ready.
     pub(crate) fn push(&mut self, payload: Option<usize>, change: Change) {
         self.max_ops.insert(change.hash(), change.max_op());
-        self.sequences
-            .insert(change.actor_id().clone(), change.seq());
+        self.sequences.insert(change.actor_id().clone(), change.seq());
         let range = (change.start_op().get(), change.max_op());
-        self.operations
-            .entry(change.actor_id().clone())
-            .or_default()
-            .push(range);
+        self.operations.entry(change.actor_id().clone()).or_default().push(range);
         self.changes.push((payload, change));
     }
 
@@ -114,9 +94,7 @@ impl Batch {
         for (counter, op) in (start..).zip(&expanded.operations) {
             let (kind, depth) = match current {
                 Some((object, found)) if *object == op.obj => found,
-                _ => self
-                    .object(doc, &made, &op.obj)
-                    .ok_or(CrdtError::Malformed("writes to an unknown object"))?,
+                _ => self.object(doc, &made, &op.obj).ok_or(CrdtError::Malformed("writes to an unknown object"))?,
             };
             current = Some((&op.obj, (kind, depth)));
             let sequence = matches!(op.key, Key::Seq(_));
@@ -128,11 +106,7 @@ impl Batch {
                 Key::Map(_) => None,
             };
             let own = |id: &OpId| id.1 == *change.actor_id() && id.0 >= start;
-            if !element
-                .into_iter()
-                .chain(op.pred.iter())
-                .all(|id| own(id) || self.written(doc, id))
-            {
+            if !element.into_iter().chain(op.pred.iter()).all(|id| own(id) || self.written(doc, id)) {
                 return Err(CrdtError::Malformed("names an unknown operation"));
             }
             if let OpType::Make(kind) = op.action {
@@ -155,23 +129,15 @@ impl Batch {
         let ObjectId::Id(id) = object else {
             return Some((ObjType::Map, 0));
         };
-        made.get(id)
-            .or_else(|| self.objects.get(id))
-            .copied()
-            .or_else(|| {
-                let id = ObjId::Id(id.0, id.1.clone(), 0);
-                Some((doc.object_type(&id).ok()?, doc.parents(&id).ok()?.count()))
-            })
+        made.get(id).or_else(|| self.objects.get(id)).copied().or_else(|| {
+            let id = ObjId::Id(id.0, id.1.clone(), 0);
+            Some((doc.object_type(&id).ok()?, doc.parents(&id).ok()?.count()))
+        })
     }
 
     fn written(&self, doc: &Automerge, id: &OpId) -> bool {
         let ranges = self.operations.get(&id.1);
-        ranges.is_some_and(|ranges| {
-            ranges
-                .iter()
-                .any(|&(first, last)| (first..=last).contains(&id.0))
-        }) || doc
-            .hash_for_opid(&ObjId::Id(id.0, id.1.clone(), 0))
-            .is_some()
+        ranges.is_some_and(|ranges| ranges.iter().any(|&(first, last)| (first..=last).contains(&id.0)))
+            || doc.hash_for_opid(&ObjId::Id(id.0, id.1.clone(), 0)).is_some()
     }
 }

@@ -8,11 +8,7 @@ use partita_core::{Digest, digest_hasher};
 /// Objects in order of depth, so that nesting costs no stack; keys sorted, conflicting values in the order that all
 /// replicas give them.
 pub(crate) fn of(doc: &Automerge) -> Digest {
-    let mut walk = Walk {
-        doc,
-        bytes: Vec::new(),
-        open: VecDeque::from([(ROOT, ObjType::Map)]),
-    };
+    let mut walk = Walk { doc, bytes: Vec::new(), open: VecDeque::from([(ROOT, ObjType::Map)]) };
     let mut hasher = digest_hasher();
     while let Some((object, kind)) = walk.open.pop_front() {
         walk.object(&object, kind);

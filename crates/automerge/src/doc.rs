@@ -3,13 +3,13 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::Transaction;
-use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, PatchLog};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, PatchLog, ReadDoc};
 use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
 
 use crate::batch::{Batch, Fit};
+use crate::digest;
 use crate::held::Held;
 use crate::validate::{self, chunk::Kind};
-use crate::{digest, error};
 
 /// The actor of `seed`: 16 bytes are unique enough, and fit the library's inline storage.
 pub(crate) fn actor_id(seed: &ActorSeed) -> ActorId {
@@ -25,6 +25,8 @@ pub struct AutomergeDoc {
     sequences: HashMap<ActorId, u64>,
     /// Local changes since they were last taken.
     local: Vec<ChangeHash>,
+    /// The version before the first of them.
+    before_local: Vec<ChangeHash>,
 }
 
 impl AutomergeDoc {
@@ -43,6 +45,7 @@ impl AutomergeDoc {
             held: Held::default(),
             sequences,
             local: Vec::new(),
+            before_local: Vec::new(),
         }
     }
 
@@ -51,10 +54,7 @@ impl AutomergeDoc {
         let mut limits = Limits::default();
         limits.payload_bytes = usize::MAX;
         let chunks = validate::structure(snapshot, &limits)?;
-        let Some((first, rest)) = chunks
-            .split_first()
-            .filter(|(first, _)| first.kind == Kind::Document)
-        else {
+        let Some((first, rest)) = chunks.split_first().filter(|(first, _)| first.kind == Kind::Document) else {
             return Err(CrdtError::Malformed("a snapshot begins with a document"));
         };
         let mut loaded = Self::around(validate::load(first)?, actor_id(seed));
@@ -80,15 +80,13 @@ impl AutomergeDoc {
     /// # Errors
     /// What the closure returned; [`AutomergeError::InvalidHash`] for a version that is not held, and
     /// [`AutomergeError::MissingDeps`] for one before this replica's last change.
+    #[expect(clippy::result_large_err, reason = "the library's own error, handed on as it is")]
     pub fn transact_at<R>(
         &mut self,
         heads: &[ChangeHash],
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
     ) -> Result<R, Transact<AutomergeError>> {
-        if let Some(missing) = heads
-            .iter()
-            .find(|hash| self.doc.get_change_meta_by_hash(hash).is_none())
-        {
+        if let Some(missing) = heads.iter().find(|hash| self.doc.get_change_meta_by_hash(hash).is_none()) {
             return Err(Transact::Closure(AutomergeError::InvalidHash(*missing)));
         }
         // Away from its own last change the library invents another actor, whose changes nobody would accept. Copies
@@ -102,38 +100,39 @@ impl AutomergeDoc {
         };
         let (hash, _) = tx.commit();
         let own = |hash: &ChangeHash| {
-            attempt
-                .get_change_meta_by_hash(hash)
-                .is_some_and(|change| change.actor.as_ref() == attempt.get_actor())
+            attempt.get_change_meta_by_hash(hash).is_some_and(|change| change.actor.as_ref() == attempt.get_actor())
         };
         if !hash.as_ref().is_none_or(own) {
             return Err(Transact::Closure(AutomergeError::MissingDeps));
         }
+        let before = self.doc.get_heads();
         self.doc = attempt;
-        self.note(hash);
+        self.note(before, hash);
         Ok(result)
     }
 
+    #[expect(clippy::result_large_err, reason = "the library's own error, handed on as it is")]
     pub(crate) fn transact<R>(
         &mut self,
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
     ) -> Result<R, Transact<AutomergeError>> {
         // Dropped without a commit, by an error or while unwinding, the transaction rolls back.
+        let before = self.doc.get_heads();
         let mut tx = self.doc.transaction();
         let result = f(&mut tx).map_err(Transact::Closure)?;
         let (hash, _) = tx.commit();
-        self.note(hash);
+        self.note(before, hash);
         Ok(result)
     }
 
     /// Remembers a local change.
-    fn note(&mut self, hash: Option<ChangeHash>) {
+    fn note(&mut self, before: Vec<ChangeHash>, hash: Option<ChangeHash>) {
         if let Some(hash) = hash {
+            if self.local.is_empty() {
+                self.before_local = before;
+            }
             self.local.push(hash);
-            *self
-                .sequences
-                .entry(self.doc.get_actor().clone())
-                .or_default() += 1;
+            *self.sequences.entry(self.doc.get_actor().clone()).or_default() += 1;
         }
     }
 
@@ -141,21 +140,15 @@ impl AutomergeDoc {
         let mut outcomes = vec![Ok(Applied::Known); payloads.len()];
         let mut batch = Batch::default();
         for (index, payload) in payloads.iter().enumerate() {
-            let staged = self
-                .parse(payload, &mut batch)
-                .and_then(|(changes, adopted)| {
-                    let mut outcome = if adopted {
-                        Applied::Done
-                    } else {
-                        Applied::Known
-                    };
-                    for change in changes {
-                        if self.stage(&mut batch, Some(index), change)? {
-                            outcome = Applied::Done;
-                        }
+            let staged = self.parse(payload, &mut batch).and_then(|(changes, adopted)| {
+                let mut outcome = if adopted { Applied::Done } else { Applied::Known };
+                for change in changes {
+                    if self.stage(&mut batch, Some(index), change)? {
+                        outcome = Applied::Done;
                     }
-                    Ok(outcome)
-                });
+                }
+                Ok(outcome)
+            });
             outcomes[index] = staged;
         }
         self.commit(batch, &mut outcomes);
@@ -163,11 +156,7 @@ impl AutomergeDoc {
     }
 
     /// The changes of a payload. A whole document that comes first of all is taken over as it is.
-    fn parse(
-        &mut self,
-        payload: &[u8],
-        batch: &mut Batch,
-    ) -> Result<(Vec<Change>, bool), CrdtError> {
+    fn parse(&mut self, payload: &[u8], batch: &mut Batch) -> Result<(Vec<Change>, bool), CrdtError> {
         let (mut changes, mut adopted) = (Vec::new(), false);
         for chunk in validate::chunk::split(payload)? {
             match chunk.kind {
@@ -175,6 +164,7 @@ impl AutomergeDoc {
                     let loaded = validate::load(&chunk)?;
                     if self.sequences.is_empty() && batch.changes.is_empty() && changes.is_empty() {
                         let held = self.held.take();
+                        // Nothing was written yet, so nothing waits to be taken.
                         *self = Self::around(loaded, self.doc.get_actor().clone());
                         adopted = !self.sequences.is_empty();
                         for change in held {
@@ -194,12 +184,7 @@ impl AutomergeDoc {
     }
 
     /// Puts a change into the batch or aside, and what waited for it. False if it is known.
-    fn stage(
-        &mut self,
-        batch: &mut Batch,
-        payload: Option<usize>,
-        change: Change,
-    ) -> Result<bool, CrdtError> {
+    fn stage(&mut self, batch: &mut Batch, payload: Option<usize>, change: Change) -> Result<bool, CrdtError> {
         let hash = change.hash();
         match batch.fit(&self.doc, &self.sequences, &change)? {
             Fit::Known => return Ok(false),
@@ -231,11 +216,7 @@ impl AutomergeDoc {
         if batch.changes.is_empty() {
             return;
         }
-        let changes: Vec<Change> = batch
-            .changes
-            .iter()
-            .map(|(_, change)| change.clone())
-            .collect();
+        let changes: Vec<Change> = batch.changes.iter().map(|(_, change)| change.clone()).collect();
         if let Ok(doc) = self.attempt(changes) {
             self.doc = doc;
             self.sequences.extend(batch.sequences);
@@ -243,9 +224,7 @@ impl AutomergeDoc {
         }
         for (payload, change) in batch.changes {
             let applied = self.commit_one(change);
-            if let (Some(outcome), Err(error)) =
-                (payload.and_then(|index| outcomes.get_mut(index)), applied)
-            {
+            if let (Some(outcome), Err(error)) = (payload.and_then(|index| outcomes.get_mut(index)), applied) {
                 *outcome = Err(error);
             }
         }
@@ -274,16 +253,8 @@ impl AutomergeDoc {
             doc.apply_changes(changes).map_err(|_| refused())?;
             // The library keeps operations, not changes. One that it cannot give back as it came (it overwrote what was
             // not there) would make a document that can be saved but not loaded.
-            let kept: HashSet<ChangeHash> = doc
-                .get_changes(&self.doc.get_heads())
-                .iter()
-                .map(Change::hash)
-                .collect();
-            if kept == hashes {
-                Ok(doc)
-            } else {
-                Err(refused())
-            }
+            let kept: HashSet<ChangeHash> = doc.get_changes(&self.doc.get_heads()).iter().map(Change::hash).collect();
+            if kept == hashes { Ok(doc) } else { Err(refused()) }
         }));
         attempt.unwrap_or_else(|_| Err(refused()))
     }
@@ -295,20 +266,25 @@ impl CrdtDocument for AutomergeDoc {
     }
 
     fn take_local(&mut self) -> Option<Vec<u8>> {
-        let mut payload = Vec::new();
-        for hash in std::mem::take(&mut self.local) {
-            // The library has what it committed itself.
-            payload.extend_from_slice(
-                &automerge::ReadDoc::get_change_by_hash(&self.doc, &hash)?.bytes(),
-            );
-        }
-        (!payload.is_empty()).then_some(payload)
+        let local = std::mem::take(&mut self.local);
+        let mut changes = match local.as_slice() {
+            [] => return None,
+            [one] => Vec::from_iter(self.doc.get_change_by_hash(one)),
+            // Many at once: looking each up would search the whole document each time.
+            many => {
+                let wanted: HashSet<&ChangeHash> = many.iter().collect();
+                let mut changes = self.doc.get_changes(&self.before_local);
+                changes.retain(|change| wanted.contains(&change.hash()));
+                changes.sort_by_key(Change::seq);
+                changes
+            }
+        };
+        Some(changes.iter_mut().flat_map(|change| change.bytes().into_owned()).collect())
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
         let saved = catch_unwind(AssertUnwindSafe(|| self.doc.save()));
-        let mut snapshot =
-            saved.map_err(|_| error::poisoned("the library could not save the document"))?;
+        let mut snapshot = saved.map_err(|_| CrdtError::Poisoned("the library could not save the document".into()))?;
         for change in self.held.sorted() {
             snapshot.extend_from_slice(change.raw_bytes());
         }
@@ -326,13 +302,7 @@ impl CrdtDocument for AutomergeDoc {
     fn same_history(&self, other: &dyn CrdtDocument) -> bool {
         // Heads cover all that they depend on, so equal heads are equal sets of changes.
         let heads = |doc: &Self| doc.heads().into_iter().collect::<HashSet<_>>();
-        let held = |doc: &Self| {
-            doc.held
-                .sorted()
-                .iter()
-                .map(|change| change.hash())
-                .collect::<Vec<_>>()
-        };
+        let held = |doc: &Self| doc.held.sorted().iter().map(|change| change.hash()).collect::<Vec<_>>();
         other
             .as_any()
             .downcast_ref::<Self>()

@@ -23,18 +23,12 @@ impl Held {
 
     /// Keeps `change` until `lacking` is there. False if it was kept already.
     pub(crate) fn keep(&mut self, lacking: ChangeHash, change: Change) -> Result<bool, CrdtError> {
-        match self
-            .known
-            .insert((change.actor_id().clone(), change.seq()), change.hash())
-        {
+        match self.known.insert((change.actor_id().clone(), change.seq()), change.hash()) {
             None => {}
             Some(hash) if hash == change.hash() => return Ok(false),
             Some(hash) => {
-                self.known
-                    .insert((change.actor_id().clone(), change.seq()), hash);
-                return Err(CrdtError::Malformed(
-                    "two changes with the same actor and number",
-                ));
+                self.known.insert((change.actor_id().clone(), change.seq()), hash);
+                return Err(CrdtError::Malformed("two changes with the same actor and number"));
             }
         }
         self.waiting.entry(lacking).or_default().push(change);
@@ -45,8 +39,7 @@ impl Held {
     pub(crate) fn wake(&mut self, hash: &ChangeHash) -> Vec<Change> {
         let woken = self.waiting.remove(hash).unwrap_or_default();
         for change in &woken {
-            self.known
-                .remove(&(change.actor_id().clone(), change.seq()));
+            self.known.remove(&(change.actor_id().clone(), change.seq()));
         }
         woken
     }
@@ -54,10 +47,7 @@ impl Held {
     /// Takes out everything.
     pub(crate) fn take(&mut self) -> Vec<Change> {
         self.known.clear();
-        std::mem::take(&mut self.waiting)
-            .into_values()
-            .flatten()
-            .collect()
+        std::mem::take(&mut self.waiting).into_values().flatten().collect()
     }
 
     /// All changes, in an order that depends on them alone.

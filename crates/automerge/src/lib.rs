@@ -11,8 +11,8 @@
 //! let mut doc = Automerge::open(actor);
 //! Automerge::transact(&mut doc, |tx| tx.put(ROOT, "title", "Plan")).expect("the root is a map");
 //!
-//! let title = Automerge::view(&doc, |doc| doc.get(ROOT, "title").ok().flatten());
-//! assert_eq!(title.and_then(|(value, _)| value.into_string().ok()).as_deref(), Some("Plan"));
+//! let title = Automerge::view(&doc, |doc| doc.get(ROOT, "title").ok()??.0.into_string().ok());
+//! assert_eq!(title.as_deref(), Some("Plan"));
 //! ```
 //!
 //! A payload is a sequence of change chunks, and a snapshot is what Automerge saves, followed by the changes that wait for
@@ -21,14 +21,11 @@
 mod batch;
 mod digest;
 mod doc;
-mod error;
 mod held;
 mod validate;
 
 use automerge::AutomergeError;
-use partita_core::{
-    ActorSeed, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact,
-};
+use partita_core::{ActorSeed, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact};
 
 pub use doc::AutomergeDoc;
 
@@ -53,18 +50,9 @@ impl CrdtType for Automerge {
         CrdtTypeId(*b"amrg")
     }
 
-    fn validate(
-        &self,
-        payload: &[u8],
-        actor: Option<ActorSeed>,
-        limits: &Limits,
-    ) -> Result<(), CrdtError> {
+    fn validate(&self, payload: &[u8], actor: Option<ActorSeed>, limits: &Limits) -> Result<(), CrdtError> {
         let actor = actor.as_ref().map(doc::actor_id);
-        validate::payload(
-            payload,
-            actor.as_ref().map(automerge::ActorId::to_bytes),
-            limits,
-        )
+        validate::payload(payload, actor.as_ref().map(automerge::ActorId::to_bytes), limits)
     }
 
     fn create(&self, actor: ActorSeed) -> Box<dyn CrdtDocument> {

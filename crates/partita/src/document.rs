@@ -155,14 +155,12 @@ impl<T: DocumentType> Document<T> {
     /// # Errors
     /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
     pub fn subscribe<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> Result<(R, Changes), ChangeError<T::Error>> {
-        // Marks are sent after the lock is given back, so a change may be told twice; never not at all.
-        let changes = Changes { seen: Mark::default(), marks: self.cell.marks.subscribe() };
-        let mut changes = Changes { seen: *changes.marks.borrow(), ..changes };
+        // Marks are sent after the lock is given back, so a change may be told that the state shows already; never one
+        // that it does not show and that is not told.
+        let mut marks = self.cell.marks.subscribe();
+        let seen = *marks.borrow_and_update();
+        let changes = Changes { seen, marks };
         let now = self.try_read(f)?;
-        changes.marks.mark_unchanged();
-        if *changes.marks.borrow() != changes.seen {
-            changes.marks.mark_changed();
-        }
         Ok((now, changes))
     }
 }

@@ -113,7 +113,7 @@ impl Engine {
 
     /// This device's replica id.
     pub fn replica(&self) -> ReplicaId {
-        self.shared.driver.identity.replica()
+        self.shared.driver.replica()
     }
 
     /// A context of one of the strategies.

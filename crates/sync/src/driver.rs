@@ -72,6 +72,11 @@ impl<C> Clone for DriverHandle<C> {
 }
 
 impl<C> DriverHandle<C> {
+    /// Who the node is.
+    pub fn replica(&self) -> partita_core::ReplicaId {
+        self.identity.replica()
+    }
+
     /// Hands the host a command. Never blocks.
     ///
     /// # Errors

@@ -15,11 +15,7 @@ pub(crate) fn of(doc: &Doc) -> usize {
         };
         let (list, map) = (ArrayRef::from(branch), MapRef::from(branch));
         let inside = list.iter(&txn).chain(map.iter(&txn).map(|(_, out)| out));
-        open.extend(
-            inside
-                .filter(|out| out.try_branch().is_some())
-                .map(|out| (out, depth + 1)),
-        );
+        open.extend(inside.filter(|out| out.try_branch().is_some()).map(|out| (out, depth + 1)));
     }
     deepest
 }

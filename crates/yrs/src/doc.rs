@@ -1,15 +1,10 @@
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use partita_core::{
-    ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact as Outcome, digest_hasher,
-};
+use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact as Outcome, digest_hasher};
 use yrs::updates::decoder::Decode;
-use yrs::{
-    ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Transaction,
-    TransactionMut, Update,
-};
+use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Transaction, TransactionMut, Update};
 
 use crate::held::{Held, Payload};
 use crate::local::Local;
@@ -29,12 +24,20 @@ pub(crate) fn client_id(actor: &ActorSeed) -> u64 {
     (u64::from_le_bytes([a, b, c, d, e, f, g, 0]) & ((1 << 53) - 1)).max(1)
 }
 
+/// How much of each client is there.
+type Clocks = BTreeMap<u64, u32>;
+
+/// The ranges of each client that were deleted.
+type Deletions = BTreeMap<u64, Vec<(u32, u32)>>;
+
 /// A loaded Yrs document.
 #[derive(Debug)]
 pub struct YrsDoc {
     doc: Doc,
     held: Held,
     local: Local,
+    /// How much of each client is there: the library only counts all of them at once.
+    clocks: HashMap<u64, u32>,
     /// The document nests no deeper than this.
     nesting: usize,
     damaged: bool,
@@ -54,13 +57,7 @@ impl YrsDoc {
             ..Options::with_guid_and_client_id(format!("{client:x}").into(), ClientID::new(client))
         };
         let doc = Doc::with_options(options);
-        Self {
-            doc,
-            held: Held::default(),
-            local: Local::default(),
-            nesting: 0,
-            damaged: false,
-        }
+        Self { doc, held: Held::default(), local: Local::default(), clocks: HashMap::new(), nesting: 0, damaged: false }
     }
 
     pub(crate) fn load(bytes: &[u8], actor: &ActorSeed) -> Result<Self, CrdtError> {
@@ -87,17 +84,14 @@ impl YrsDoc {
         }
         // Until the transaction has committed in peace.
         self.damaged = true;
-        let (doc, local) = (self.doc.clone(), &mut self.local);
+        let (doc, local, clocks) = (self.doc.clone(), &mut self.local, &mut self.clocks);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = doc.transact_mut();
             let result = f(&mut txn)?;
-            let noted = if txn.has_changes() {
-                Some(publishable(&txn)?)
-            } else {
-                None
-            };
-            if let Some(update) = noted {
+            if txn.has_changes() {
+                let (update, outline) = publishable(&txn)?;
                 local.note(&txn, doc.client_id(), update);
+                clocks.extend(outline.sections.iter().map(|&(client, _, end)| (client, end)));
             }
             // An observer of the application may panic here: then the change counts, and the document is loaded again.
             drop(txn);
@@ -118,10 +112,7 @@ impl YrsDoc {
     }
 
     fn clock(&self, client: u64) -> u32 {
-        self.doc
-            .transact()
-            .state_vector()
-            .get(&ClientID::new(client))
+        self.clocks.get(&client).copied().unwrap_or(0)
     }
 
     /// Applies one payload, and whatever waited for it.
@@ -129,25 +120,13 @@ impl YrsDoc {
         if self.damaged {
             return Err(CrdtError::Poisoned(DAMAGED.into()));
         }
-        let outline = validate::outline(bytes, None, &Limits::default())?;
-        let clocks = self.doc.transact().state_vector();
-        let clock = |client: u64| clocks.get(&ClientID::new(client));
-        if let Some(lacking) = lacking(&outline, clock) {
-            let kept = self.held.keep(
-                lacking,
-                Payload {
-                    bytes: bytes.to_vec(),
-                    outline,
-                },
-            );
+        let outline = validate::outline(bytes, None, &unlimited())?;
+        if let Some(lacking) = lacking(&outline, |client| self.clock(client)) {
+            let kept = self.held.keep(lacking, Payload { bytes: bytes.to_vec(), outline });
             return Ok(if kept { Applied::Done } else { Applied::Known });
         }
         let applied = self.integrate(bytes, &outline)?;
-        let mut news: Vec<u64> = outline
-            .sections
-            .iter()
-            .map(|&(client, ..)| client)
-            .collect();
+        let mut news: Vec<u64> = outline.sections.iter().map(|&(client, ..)| client).collect();
         while let Some(client) = news.pop() {
             for payload in self.held.wake(client, self.clock(client)) {
                 match lacking(&payload.outline, |client| self.clock(client)) {
@@ -160,9 +139,7 @@ impl YrsDoc {
                         match self.integrate(&payload.bytes, &payload.outline) {
                             Err(error @ CrdtError::Poisoned(_)) => return Err(error),
                             Err(_) => {}
-                            Ok(_) => news.extend(
-                                payload.outline.sections.iter().map(|&(client, ..)| client),
-                            ),
+                            Ok(_) => news.extend(payload.outline.sections.iter().map(|&(client, ..)| client)),
                         }
                     }
                 }
@@ -178,34 +155,27 @@ impl YrsDoc {
             // What is held is skipped whole. A partial overlap is two contents for one clock, and yrs then links freed
             // memory.
             if clock > start && clock < end {
-                return Err(CrdtError::Malformed(
-                    "overlaps what its client wrote before",
-                ));
+                return Err(CrdtError::Malformed("overlaps what its client wrote before"));
             }
         }
         self.nest(outline)?;
         // Decoding what the validator accepted does not panic, and touches nothing.
-        let update = Update::decode_v1(bytes)
-            .map_err(|_| CrdtError::Malformed("unreadable to the library"))?;
+        let update = Update::decode_v1(bytes).map_err(|_| CrdtError::Malformed("unreadable to the library"))?;
         self.damaged = true;
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = self.doc.transact_mut();
-            txn.apply_update(update)
-                .map_err(|error| CrdtError::Poisoned(error.to_string()))?;
+            txn.apply_update(update).map_err(|error| CrdtError::Poisoned(error.to_string()))?;
             if txn.has_missing_updates() {
-                return Err(CrdtError::Poisoned(
-                    "its structs wait for each other".into(),
-                ));
+                return Err(CrdtError::Poisoned("its structs wait for each other".into()));
             }
-            Ok(if txn.has_changes() {
-                Applied::Done
-            } else {
-                Applied::Known
-            })
+            Ok(if txn.has_changes() { Applied::Done } else { Applied::Known })
         }));
-        let applied =
-            attempt.unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))?;
+        let applied = attempt.unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))?;
         self.damaged = false;
+        for &(client, _, end) in &outline.sections {
+            let clock = self.clocks.entry(client).or_default();
+            *clock = end.max(*clock);
+        }
         Ok(applied)
     }
 
@@ -222,18 +192,13 @@ impl YrsDoc {
     }
 
     /// Clocks and deletions in a canonical order.
-    fn state(&self) -> (BTreeMap<u64, u32>, BTreeMap<u64, Vec<(u32, u32)>>) {
+    fn state(&self) -> (Clocks, Deletions) {
         let state = self.doc.transact().snapshot();
         let clocks = clocks(&state.state_map);
-        let deletes = state.delete_set.iter().map(|(client, ranges)| {
-            (
-                client.get(),
-                ranges
-                    .iter()
-                    .map(|range| (range.start, range.end))
-                    .collect(),
-            )
-        });
+        let deletes = state
+            .delete_set
+            .iter()
+            .map(|(client, ranges)| (client.get(), ranges.iter().map(|range| (range.start, range.end)).collect()));
         let deletes = deletes.collect();
         (clocks, deletes)
     }
@@ -241,10 +206,7 @@ impl YrsDoc {
 
 impl CrdtDocument for YrsDoc {
     fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
-        payloads
-            .iter()
-            .map(|payload| self.apply_one(payload))
-            .collect()
+        payloads.iter().map(|payload| self.apply_one(payload)).collect()
     }
 
     fn take_local(&mut self) -> Option<Vec<u8>> {
@@ -256,11 +218,7 @@ impl CrdtDocument for YrsDoc {
         if self.damaged {
             return Err(CrdtError::Poisoned(DAMAGED.into()));
         }
-        let encode = || {
-            self.doc
-                .transact()
-                .encode_state_as_update_v1(&StateVector::default())
-        };
+        let encode = || self.doc.transact().encode_state_as_update_v1(&StateVector::default());
         let state = catch_unwind(AssertUnwindSafe(encode))
             .map_err(|_| CrdtError::Poisoned("the library could not encode the document".into()))?;
         Ok(snapshot::write(&state, &self.held.sorted()))
@@ -308,29 +266,27 @@ impl CrdtDocument for YrsDoc {
 }
 
 /// The update of a transaction, if every replica accepts it.
-fn publishable(txn: &TransactionMut<'_>) -> Result<Vec<u8>, CrdtError> {
+fn publishable(txn: &TransactionMut<'_>) -> Result<(Vec<u8>, Outline), CrdtError> {
     let update = txn.encode_update_v1();
-    validate::outline(
-        &update,
-        Some(txn.doc().client_id().get()),
-        &Limits::default(),
-    )?;
-    Ok(update)
+    let outline = validate::outline(&update, Some(txn.doc().client_id().get()), &Limits::default())?;
+    Ok((update, outline))
+}
+
+/// What is applied was held against the engine's limits before, and a snapshot may be larger than any payload. The depth
+/// stays within what the stack bears.
+pub(crate) fn unlimited() -> Limits {
+    let mut limits = Limits::default();
+    limits.payload_bytes = usize::MAX;
+    limits.operations = u64::MAX;
+    limits.depth = MAX_NESTING;
+    limits
 }
 
 /// The first thing that a payload needs and the document does not hold.
 fn lacking(outline: &Outline, clock: impl Fn(u64) -> u32) -> Option<Id> {
-    outline
-        .needs
-        .iter()
-        .map(|(&client, &needed)| (client, needed))
-        .find(|&(client, needed)| clock(client) < needed)
+    outline.needs.iter().map(|(&client, &needed)| (client, needed)).find(|&(client, needed)| clock(client) < needed)
 }
 
-fn clocks(state: &StateVector) -> BTreeMap<u64, u32> {
-    state
-        .iter()
-        .filter(|(_, clock)| **clock > 0)
-        .map(|(client, &clock)| (client.get(), clock))
-        .collect()
+fn clocks(state: &StateVector) -> Clocks {
+    state.iter().filter(|(_, clock)| **clock > 0).map(|(client, &clock)| (client.get(), clock)).collect()
 }

@@ -38,28 +38,15 @@ impl Held {
 
     /// Takes out what waited for `client` to reach a clock that is not above `clock`.
     pub(crate) fn wake(&mut self, client: u64, clock: u32) -> Vec<Payload> {
-        let ready: Vec<Id> = self
-            .waiting
-            .range((client, 0)..=(client, clock))
-            .map(|(&key, _)| key)
-            .collect();
-        let woken: Vec<Payload> = ready
-            .iter()
-            .filter_map(|key| self.waiting.remove(key))
-            .flatten()
-            .collect();
+        let ready: Vec<Id> = self.waiting.range((client, 0)..=(client, clock)).map(|(&key, _)| key).collect();
+        let woken: Vec<Payload> = ready.iter().filter_map(|key| self.waiting.remove(key)).flatten().collect();
         self.count -= woken.len();
         woken
     }
 
     /// The payloads, in an order that depends on them alone.
     pub(crate) fn sorted(&self) -> Vec<&[u8]> {
-        let mut all: Vec<&[u8]> = self
-            .waiting
-            .values()
-            .flatten()
-            .map(|payload| payload.bytes.as_slice())
-            .collect();
+        let mut all: Vec<&[u8]> = self.waiting.values().flatten().map(|payload| payload.bytes.as_slice()).collect();
         all.sort_unstable();
         all
     }

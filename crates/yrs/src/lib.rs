@@ -39,9 +39,7 @@ mod local;
 mod snapshot;
 mod validate;
 
-use partita_core::{
-    ActorSeed, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact,
-};
+use partita_core::{ActorSeed, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact};
 
 pub use doc::YrsDoc;
 pub use error::Error;
@@ -67,12 +65,7 @@ impl CrdtType for Yrs {
         CrdtTypeId(*b"yrs1")
     }
 
-    fn validate(
-        &self,
-        payload: &[u8],
-        actor: Option<ActorSeed>,
-        limits: &Limits,
-    ) -> Result<(), CrdtError> {
+    fn validate(&self, payload: &[u8], actor: Option<ActorSeed>, limits: &Limits) -> Result<(), CrdtError> {
         validate::outline(payload, actor.as_ref().map(doc::client_id), limits).map(drop)
     }
 

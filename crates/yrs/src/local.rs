@@ -40,11 +40,7 @@ impl Local {
 
     fn squashed(&self, doc: &Doc, client: ClientID) -> Option<Vec<u8>> {
         let txn = doc.transact();
-        let mut known: BTreeMap<_, _> = txn
-            .state_vector()
-            .iter()
-            .map(|(&client, &clock)| (client, clock))
-            .collect();
+        let mut known: BTreeMap<_, _> = txn.state_vector().iter().map(|(&client, &clock)| (client, clock)).collect();
         known.insert(client, self.start);
         let known: StateVector = StateVector::new(known.into_iter().collect());
         // The library appends all deletions of the document's whole life: ours go in their place.

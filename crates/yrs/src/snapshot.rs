@@ -31,10 +31,7 @@ fn piece<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], CrdtError> {
     let Some((length, after)) = rest.split_first_chunk() else {
         return Err(truncated);
     };
-    match usize::try_from(u64::from_le_bytes(*length))
-        .ok()
-        .and_then(|length| after.split_at_checked(length))
-    {
+    match usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| after.split_at_checked(length)) {
         Some((piece, after)) => {
             *rest = after;
             Ok(piece)

@@ -23,12 +23,7 @@ pub(crate) fn check(body: &[u8], actor: Option<&[u8]>, budget: &mut Budget) -> C
     let sequence = reader.unsigned()?;
     let start = reader.unsigned()?;
     let time = reader.signed()?;
-    if sequence == 0
-        || start == 0
-        || sequence > MAX_COUNTER
-        || start > MAX_COUNTER
-        || time.unsigned_abs() > 1 << 53
-    {
+    if sequence == 0 || start == 0 || sequence > MAX_COUNTER || start > MAX_COUNTER || time.unsigned_abs() > 1 << 53 {
         return Err(CrdtError::Malformed("number out of range"));
     }
     std::str::from_utf8(reader.buffer()?).map_err(|_| CrdtError::Malformed("invalid UTF-8"))?;
@@ -53,9 +48,7 @@ pub(crate) fn parse_strictly(bytes: &[u8], checksum: [u8; 4], depth: usize) -> C
     match attempt {
         Ok(Ok(again)) if again.raw_bytes() == change.raw_bytes() => Ok(change),
         Ok(Err(error)) => Err(error),
-        Ok(Ok(_)) | Err(_) => Err(CrdtError::Malformed(
-            "not the encoding that the library writes",
-        )),
+        Ok(Ok(_)) | Err(_) => Err(CrdtError::Malformed("not the encoding that the library writes")),
     }
 }
 
@@ -84,24 +77,12 @@ fn plausible(change: &ExpandedChange, depth: usize) -> Checked<()> {
     }
     for (counter, op) in (start..).zip(&change.operations) {
         // Only what was there before: the operation's own change up to it, and other actors' up to its change.
-        let earlier = |id: &OpId| {
-            id.0 > 0
-                && id.0
-                    < if id.1 == change.actor_id {
-                        counter
-                    } else {
-                        start
-                    }
-        };
+        let earlier = |id: &OpId| id.0 > 0 && id.0 < if id.1 == change.actor_id { counter } else { start };
         if !operation(op, earlier) {
             return Err(CrdtError::Malformed("impossible operation"));
         }
     }
-    if nesting::within(change) > depth {
-        Err(CrdtError::TooLarge("nesting"))
-    } else {
-        Ok(())
-    }
+    if nesting::within(change) > depth { Err(CrdtError::TooLarge("nesting")) } else { Ok(()) }
 }
 
 fn operation(op: &Op, earlier: impl Fn(&OpId) -> bool) -> bool {
@@ -116,10 +97,7 @@ fn operation(op: &Op, earlier: impl Fn(&OpId) -> bool) -> bool {
     };
     // Preds are sorted, so equal ones are neighbours.
     let mut previous = None;
-    let preds = op
-        .pred
-        .iter()
-        .all(|id| earlier(id) && previous.replace(id) != Some(id));
+    let preds = op.pred.iter().all(|id| earlier(id) && previous.replace(id) != Some(id));
     let shape = match op.action {
         OpType::Delete | OpType::Increment(_) => !op.insert && !op.pred.is_empty(),
         OpType::MarkBegin(_) | OpType::MarkEnd(_) => op.insert && sequence && op.pred.is_empty(),

@@ -44,12 +44,7 @@ pub(crate) fn split(payload: &[u8]) -> Checked<Vec<Chunk<'_>>> {
             _ => return Err(CrdtError::Malformed("unknown kind of chunk")),
         };
         let body = reader.buffer()?;
-        chunks.push(Chunk {
-            kind,
-            checksum,
-            body,
-            bytes: &all[..all.len() - reader.rest().len()],
-        });
+        chunks.push(Chunk { kind, checksum, body, bytes: &all[..all.len() - reader.rest().len()] });
     }
     Ok(chunks)
 }
@@ -58,9 +53,7 @@ pub(crate) fn split(payload: &[u8]) -> Checked<Vec<Chunk<'_>>> {
 pub(crate) fn inflate(bytes: &[u8], budget: &mut usize) -> Checked<Vec<u8>> {
     let mut decoder = DeflateDecoder::new(bytes).take(*budget as u64 + 1);
     let mut inflated = Vec::new();
-    decoder
-        .read_to_end(&mut inflated)
-        .map_err(|_| CrdtError::Malformed("invalid compression"))?;
+    decoder.read_to_end(&mut inflated).map_err(|_| CrdtError::Malformed("invalid compression"))?;
     if inflated.len() > *budget {
         return Err(CrdtError::TooLarge("inflated payload"));
     }

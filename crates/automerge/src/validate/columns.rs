@@ -35,10 +35,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            rows: limits.operations,
-            bytes: limits.inflated_bytes,
-        }
+        Self { rows: limits.operations, bytes: limits.inflated_bytes }
     }
 }
 
@@ -49,17 +46,12 @@ pub(crate) type Layout = Vec<(u32, usize)>;
 pub(crate) fn layout(reader: &mut Reader<'_>) -> Checked<Layout> {
     let mut columns: Layout = Vec::new();
     for _ in 0..reader.count(2)? {
-        let spec = u32::try_from(reader.unsigned()?)
-            .map_err(|_| CrdtError::Malformed("unknown column"))?;
+        let spec = u32::try_from(reader.unsigned()?).map_err(|_| CrdtError::Malformed("unknown column"))?;
         // The library looks columns up by binary search.
-        if columns
-            .last()
-            .is_some_and(|&(last, _)| last & !DEFLATED >= spec & !DEFLATED)
-        {
+        if columns.last().is_some_and(|&(last, _)| last & !DEFLATED >= spec & !DEFLATED) {
             return Err(CrdtError::Malformed("columns out of order"));
         }
-        let length =
-            usize::try_from(reader.unsigned()?).map_err(|_| CrdtError::Malformed("truncated"))?;
+        let length = usize::try_from(reader.unsigned()?).map_err(|_| CrdtError::Malformed("truncated"))?;
         columns.push((spec, length));
     }
     Ok(columns)
@@ -77,16 +69,8 @@ pub(crate) fn data(
     let mut promised = 0u128;
     for &(spec, length) in columns {
         let raw = reader.take(length)?;
-        let bytes = if spec & DEFLATED == 0 {
-            Cow::Borrowed(raw)
-        } else {
-            inflate(raw, &mut budget.bytes)?.into()
-        };
-        let mut column = Column {
-            reader: Reader::new(&bytes),
-            rows: 0,
-            limit: budget.rows,
-        };
+        let bytes = if spec & DEFLATED == 0 { Cow::Borrowed(raw) } else { inflate(raw, &mut budget.bytes)?.into() };
+        let mut column = Column { reader: Reader::new(&bytes), rows: 0, limit: budget.rows };
         match spec & 7 {
             GROUP => {
                 let total = column.total(|value, count| u128::from(value) * u128::from(count))?;
@@ -96,32 +80,19 @@ pub(crate) fn data(
             }
             ACTOR => column.numbers(actors)?,
             INTEGER => column.numbers(MAX_COUNTER)?,
-            DELTA => column.deltas(if signed {
-                -MAX_NUMBER..=MAX_NUMBER
-            } else {
-                0..=i128::from(MAX_COUNTER)
-            })?,
+            DELTA => column.deltas(if signed { -MAX_NUMBER..=MAX_NUMBER } else { 0..=i128::from(MAX_COUNTER) })?,
             BOOLEAN => column.booleans()?,
             STRING => column.strings(budget.bytes)?,
-            VALUE_META => {
-                promised =
-                    column.total(|value, count| u128::from(value >> 4) * u128::from(count))?
-            }
+            VALUE_META => promised = column.total(|value, count| u128::from(value >> 4) * u128::from(count))?,
             _ => {
                 if promised != bytes.len() as u128 {
-                    return Err(CrdtError::Malformed(
-                        "values of another length than they say",
-                    ));
+                    return Err(CrdtError::Malformed("values of another length than they say"));
                 }
                 promised = 0;
             }
         }
     }
-    if promised > 0 {
-        Err(CrdtError::Malformed("values are missing"))
-    } else {
-        Ok(())
-    }
+    if promised > 0 { Err(CrdtError::Malformed("values are missing")) } else { Ok(()) }
 }
 
 struct Column<'a> {
@@ -133,11 +104,7 @@ struct Column<'a> {
 impl Column<'_> {
     fn add(&mut self, rows: u64) -> Checked<()> {
         self.rows = self.rows.saturating_add(rows);
-        if self.rows > self.limit {
-            Err(CrdtError::TooLarge("number of operations"))
-        } else {
-            Ok(())
-        }
+        if self.rows > self.limit { Err(CrdtError::TooLarge("number of operations")) } else { Ok(()) }
     }
 
     /// Calls `value` for each run, with the reader at the value and how often it stands.
@@ -213,11 +180,7 @@ impl Column<'_> {
             let text = reader.buffer()?;
             std::str::from_utf8(text).map_err(|_| CrdtError::Malformed("invalid UTF-8"))?;
             total = total.saturating_add(text.len() as u128 * u128::from(count));
-            if total > limit as u128 {
-                Err(CrdtError::TooLarge("inflated payload"))
-            } else {
-                Ok(())
-            }
+            if total > limit as u128 { Err(CrdtError::TooLarge("inflated payload")) } else { Ok(()) }
         })
     }
 }

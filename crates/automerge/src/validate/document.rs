@@ -24,9 +24,5 @@ pub(crate) fn check(body: &[u8], budget: &mut Budget) -> Checked<()> {
             reader.unsigned()?;
         }
     }
-    if reader.is_empty() {
-        Ok(())
-    } else {
-        Err(CrdtError::Malformed("trailing bytes"))
-    }
+    if reader.is_empty() { Ok(()) } else { Err(CrdtError::Malformed("trailing bytes")) }
 }

@@ -12,9 +12,7 @@ pub(crate) fn within(change: &ExpandedChange) -> usize {
     for (counter, op) in (change.start_op.get()..).zip(&change.operations) {
         if let OpType::Make(_) = op.action {
             let outer = match &op.obj {
-                ObjectId::Id(id) if id.1 == change.actor_id => {
-                    depths.get(&id.0).copied().unwrap_or(0)
-                }
+                ObjectId::Id(id) if id.1 == change.actor_id => depths.get(&id.0).copied().unwrap_or(0),
                 _ => 0,
             };
             depths.insert(counter, outer + 1);

@@ -24,19 +24,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, length: usize) -> Checked<&'a [u8]> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(CrdtError::Malformed("truncated"))?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(CrdtError::Malformed("truncated"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     pub(crate) fn byte(&mut self) -> Checked<u8> {
-        let (&first, rest) = self
-            .rest
-            .split_first()
-            .ok_or(CrdtError::Malformed("truncated"))?;
+        let (&first, rest) = self.rest.split_first().ok_or(CrdtError::Malformed("truncated"))?;
         self.rest = rest;
         Ok(first)
     }
@@ -78,13 +72,7 @@ impl<'a> Reader<'a> {
     /// A count of things that take at least `size` bytes each.
     pub(crate) fn count(&mut self, size: usize) -> Checked<usize> {
         match usize::try_from(self.unsigned()?) {
-            Ok(count)
-                if count
-                    .checked_mul(size)
-                    .is_some_and(|bytes| bytes <= self.rest.len()) =>
-            {
-                Ok(count)
-            }
+            Ok(count) if count.checked_mul(size).is_some_and(|bytes| bytes <= self.rest.len()) => Ok(count),
             _ => Err(CrdtError::Malformed("count beyond the bytes that remain")),
         }
     }

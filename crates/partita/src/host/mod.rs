@@ -31,7 +31,7 @@ use crate::{
 };
 pub(crate) use commands::Command;
 pub(crate) use load::Reply;
-pub(crate) use records::{Reason, SetAside};
+pub use records::{Reason, SetAside};
 
 type Context<'a> = HostContext<'a, Command>;
 pub(crate) type Name = (ContextId, DocumentId);

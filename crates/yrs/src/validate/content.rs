@@ -24,10 +24,7 @@ pub(crate) struct Content {
 
 /// Reads one content of the kind that `info` names.
 pub(crate) fn read(reader: &mut Reader<'_>, info: u8, depth: usize) -> Checked<Content> {
-    let one = Content {
-        length: 1,
-        is_type: false,
-    };
+    let one = Content { length: 1, is_type: false };
     match info & 0x0f {
         DELETED => sized(u64::from(reader.var_u32()?)),
         // yrs reads one string more than it writes, so what it stored once it can never load again.
@@ -57,10 +54,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, info: u8, depth: usize) -> Checked<C
                 // A hook carries a name in Yjs and none in yrs; weak links and subdocuments are not compiled in.
                 _ => return Err(CrdtError::Malformed("unsupported shared type")),
             }
-            Ok(Content {
-                length: 1,
-                is_type: true,
-            })
+            Ok(Content { length: 1, is_type: true })
         }
         ANY => {
             let count = reader.count()?;
@@ -80,10 +74,7 @@ fn sized(length: u64) -> Checked<Content> {
     match u32::try_from(length) {
         // yrs drops an empty item silently; Yjs does not write one.
         Ok(0) => Err(CrdtError::Malformed("empty struct")),
-        Ok(length) => Ok(Content {
-            length,
-            is_type: false,
-        }),
+        Ok(length) => Ok(Content { length, is_type: false }),
         Err(_) => Err(CrdtError::Malformed("struct over 32 bits long")),
     }
 }
@@ -138,7 +129,5 @@ fn json(text: &str, depth: usize) -> Checked<()> {
             _ => {}
         }
     }
-    yrs::Any::from_json(text)
-        .map(drop)
-        .map_err(|_| CrdtError::Malformed("invalid JSON"))
+    yrs::Any::from_json(text).map(drop).map_err(|_| CrdtError::Malformed("invalid JSON"))
 }

@@ -45,21 +45,12 @@ pub(crate) fn outline(update: &[u8], author: Option<u64>, limits: &Limits) -> Ch
     if update.len() > limits.payload_bytes {
         return Err(CrdtError::TooLarge("payload"));
     }
-    let mut pass = Pass {
-        author,
-        limits,
-        ..Pass::new(limits)
-    };
+    let mut pass = Pass { author, limits, ..Pass::new(limits) };
     let mut outline = pass.run(update)?;
     // The number of types is a bound on their nesting; only where it is not good enough, look closer.
     outline.nesting = pass.types;
     if pass.types > limits.depth {
-        let mut pass = Pass {
-            author,
-            limits,
-            nodes: Some(Vec::new()),
-            ..Pass::new(limits)
-        };
+        let mut pass = Pass { author, limits, nodes: Some(Vec::new()), ..Pass::new(limits) };
         pass.run(update)?;
         outline.nesting = nesting::depth(pass.nodes.unwrap_or_default())?;
     }
@@ -80,14 +71,7 @@ struct Pass<'l> {
 
 impl<'l> Pass<'l> {
     fn new(limits: &'l Limits) -> Self {
-        Self {
-            author: None,
-            limits,
-            operations: 0,
-            types: 0,
-            needs: BTreeMap::new(),
-            nodes: None,
-        }
+        Self { author: None, limits, operations: 0, types: 0, needs: BTreeMap::new(), nodes: None }
     }
 
     fn run(&mut self, update: &[u8]) -> Checked<Outline> {
@@ -96,10 +80,7 @@ impl<'l> Pass<'l> {
         for _ in 0..reader.count()? {
             let section = self.section(&mut reader)?;
             // Both libraries write the highest client first. A second section of a client would overlap the first.
-            if sections
-                .last()
-                .is_some_and(|&(client, ..)| client <= section.0)
-            {
+            if sections.last().is_some_and(|&(client, ..)| client <= section.0) {
                 return Err(CrdtError::Malformed("clients out of order"));
             }
             sections.push(section);
@@ -112,19 +93,12 @@ impl<'l> Pass<'l> {
         for &(client, start, end) in &sections {
             let needed = self.needs.entry(client).or_default();
             if *needed > end {
-                return Err(CrdtError::Malformed(
-                    "refers to what its own client has not written",
-                ));
+                return Err(CrdtError::Malformed("refers to what its own client has not written"));
             }
             *needed = start;
         }
         self.needs.retain(|_, clock| *clock > 0);
-        Ok(Outline {
-            sections,
-            needs: std::mem::take(&mut self.needs),
-            nesting: 0,
-            deletes_at,
-        })
+        Ok(Outline { sections, needs: std::mem::take(&mut self.needs), nesting: 0, deletes_at })
     }
 
     fn section(&mut self, reader: &mut Reader<'_>) -> Checked<(u64, u32, u32)> {
@@ -164,16 +138,8 @@ impl<'l> Pass<'l> {
         if info & UNUSED_FLAG != 0 {
             return Err(CrdtError::Malformed("unknown flag"));
         }
-        let origin = if info & HAS_ORIGIN != 0 {
-            Some(self.reference(reader, id)?)
-        } else {
-            None
-        };
-        let right = if info & HAS_RIGHT_ORIGIN != 0 {
-            Some(self.reference(reader, id)?)
-        } else {
-            None
-        };
+        let origin = if info & HAS_ORIGIN != 0 { Some(self.reference(reader, id)?) } else { None };
+        let right = if info & HAS_RIGHT_ORIGIN != 0 { Some(self.reference(reader, id)?) } else { None };
         let mut parent = None;
         if origin.is_none() && right.is_none() {
             match reader.byte()? {
@@ -190,12 +156,7 @@ impl<'l> Pass<'l> {
         let content = content::read(reader, info, self.limits.depth)?;
         self.types += usize::from(content.is_type);
         if let Some(nodes) = &mut self.nodes {
-            nodes.push(Node {
-                id,
-                siblings: [origin, right],
-                parent,
-                is_type: content.is_type,
-            });
+            nodes.push(Node { id, siblings: [origin, right], parent, is_type: content.is_type });
         }
         Ok(content.length)
     }
@@ -221,12 +182,10 @@ impl<'l> Pass<'l> {
         for _ in 0..clients {
             let client = reader.client()?;
             // yrs writes them ascending, Yjs descending; yrs forgets the first of two with the same client.
-            if let Some(previous) = previous {
-                if client == previous
-                    || *ascending.get_or_insert(client > previous) != (client > previous)
-                {
-                    return Err(CrdtError::Malformed("clients of deletions out of order"));
-                }
+            if let Some(previous) = previous
+                && (client == previous || *ascending.get_or_insert(client > previous) != (client > previous))
+            {
+                return Err(CrdtError::Malformed("clients of deletions out of order"));
             }
             previous = Some(client);
             let ranges = reader.count()?;
@@ -253,19 +212,11 @@ impl<'l> Pass<'l> {
 
     fn operation(&mut self) -> Checked<()> {
         self.operations += 1;
-        if self.operations > self.limits.operations {
-            Err(CrdtError::TooLarge("number of operations"))
-        } else {
-            Ok(())
-        }
+        if self.operations > self.limits.operations { Err(CrdtError::TooLarge("number of operations")) } else { Ok(()) }
     }
 }
 
 /// Where the delete set of an update of our own begins.
 pub(crate) fn deletes_at(update: &[u8]) -> Option<usize> {
-    let mut limits = Limits::default();
-    limits.payload_bytes = usize::MAX;
-    outline(update, None, &limits)
-        .ok()
-        .map(|outline| outline.deletes_at)
+    outline(update, None, &crate::doc::unlimited()).ok().map(|outline| outline.deletes_at)
 }

@@ -28,12 +28,8 @@ enum Level {
 pub(crate) fn depth(nodes: Vec<Node>) -> Checked<usize> {
     // A struct covers several clocks: the last one that starts at or before the clock.
     let find = |(client, clock): Id| {
-        let after = nodes.partition_point(|node| {
-            node.id.0 > client || (node.id.0 == client && node.id.1 <= clock)
-        });
-        after
-            .checked_sub(1)
-            .filter(|&index| nodes[index].id.0 == client)
+        let after = nodes.partition_point(|node| node.id.0 > client || (node.id.0 == client && node.id.1 <= clock));
+        after.checked_sub(1).filter(|&index| nodes[index].id.0 == client)
     };
     let mut levels = vec![Level::Unknown; nodes.len()];
     let mut deepest = 0;
@@ -47,11 +43,7 @@ pub(crate) fn depth(nodes: Vec<Node>) -> Checked<usize> {
             }
             let node = &nodes[index];
             let (mut level, mut waits) = (0, false);
-            let links = node
-                .siblings
-                .iter()
-                .map(|link| (link, 0))
-                .chain([(&node.parent, 1)]);
+            let links = node.siblings.iter().map(|link| (link, 0)).chain([(&node.parent, 1)]);
             for (link, below) in links.filter_map(|(link, below)| Some(((*link)?, below))) {
                 let found = find(link);
                 match found.map(|found| levels[found]) {

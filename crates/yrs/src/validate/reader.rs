@@ -27,19 +27,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn byte(&mut self) -> Checked<u8> {
-        let (&first, rest) = self
-            .rest
-            .split_first()
-            .ok_or(CrdtError::Malformed("truncated"))?;
+        let (&first, rest) = self.rest.split_first().ok_or(CrdtError::Malformed("truncated"))?;
         self.rest = rest;
         Ok(first)
     }
 
     pub(crate) fn take(&mut self, length: usize) -> Checked<&'a [u8]> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(CrdtError::Malformed("truncated"))?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(CrdtError::Malformed("truncated"))?;
         self.rest = rest;
         Ok(taken)
     }
@@ -82,11 +76,7 @@ impl<'a> Reader<'a> {
                 if byte == 0 {
                     return Err(CrdtError::Malformed("varint not in its shortest form"));
                 }
-                return if value <= MAX_CLIENT {
-                    Ok(())
-                } else {
-                    Err(CrdtError::Malformed("integer over 53 bits"))
-                };
+                return if value <= MAX_CLIENT { Ok(()) } else { Err(CrdtError::Malformed("integer over 53 bits")) };
             }
         }
         Err(CrdtError::Malformed("integer over 53 bits"))

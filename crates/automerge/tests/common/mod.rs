@@ -4,15 +4,10 @@
 use automerge::transaction::Transactable;
 use automerge::{Change, ExpandedChange, ObjId, ObjType, ROOT, ReadDoc};
 use partita_automerge::{Automerge, AutomergeDoc};
-use partita_core::{
-    ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, DocumentId, DocumentType, Limits, LogId,
-};
+use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, DocumentId, DocumentType, Limits, LogId};
 
 pub(crate) fn seed(writer: u8) -> ActorSeed {
-    ActorSeed::derive(
-        &LogId::from_bytes([writer; 16]),
-        &DocumentId::from_bytes([7; 32]),
-    )
+    ActorSeed::derive(&LogId::from_bytes([writer; 16]), &DocumentId::from_bytes([7; 32]))
 }
 
 pub(crate) fn open(writer: u8) -> AutomergeDoc {
@@ -45,17 +40,11 @@ pub(crate) fn splice(doc: &mut AutomergeDoc, at: usize, remove: isize, insert: &
 }
 
 pub(crate) fn text(doc: &AutomergeDoc) -> String {
-    text_id(doc)
-        .map(|id| Automerge::view(doc, |doc| doc.text(&id).unwrap()))
-        .unwrap_or_default()
+    text_id(doc).map(|id| Automerge::view(doc, |doc| doc.text(&id).unwrap())).unwrap_or_default()
 }
 
 pub(crate) fn get(doc: &AutomergeDoc, key: &str) -> Option<String> {
-    Automerge::view(doc, |doc| {
-        doc.get(ROOT, key)
-            .unwrap()
-            .and_then(|(value, _)| value.into_string().ok())
-    })
+    Automerge::view(doc, |doc| doc.get(ROOT, key).unwrap().and_then(|(value, _)| value.into_string().ok()))
 }
 
 pub(crate) fn apply(doc: &mut AutomergeDoc, payload: &[u8]) -> Result<Applied, CrdtError> {
@@ -81,12 +70,7 @@ pub(crate) fn pack(change: ExpandedChange) -> Vec<u8> {
 
 /// A change chunk around a body, with the checksum that the library computes.
 pub(crate) fn chunk(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = [
-        vec![0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, kind],
-        var(body.len() as u64),
-        body.to_vec(),
-    ]
-    .concat();
+    let mut bytes = [vec![0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, kind], var(body.len() as u64), body.to_vec()].concat();
     let parsed = std::panic::catch_unwind(|| Change::from_bytes(bytes.clone()));
     if let Ok(Ok(change)) = parsed {
         bytes[4..8].copy_from_slice(&change.hash().0[..4]);
@@ -96,12 +80,7 @@ pub(crate) fn chunk(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// The body of the only chunk of a payload.
 pub(crate) fn body(payload: &[u8]) -> Vec<u8> {
-    let header = 9
-        + payload[9..]
-            .iter()
-            .position(|byte| byte & 0x80 == 0)
-            .unwrap()
-        + 1;
+    let header = 9 + payload[9..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
     payload[header..].to_vec()
 }
 

@@ -1,9 +1,7 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use partita_core::{
-    ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, DocumentId, DocumentType, Limits, LogId,
-};
+use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, DocumentId, DocumentType, Limits, LogId};
 use partita_yrs::{Yrs, YrsDoc};
 use yrs::{GetString, ReadTxn, Text, WriteTxn};
 
@@ -33,11 +31,7 @@ pub(crate) fn remove(doc: &mut YrsDoc, at: u32, length: u32) {
 }
 
 pub(crate) fn text(doc: &YrsDoc) -> String {
-    Yrs::view(doc, |tx| {
-        tx.get_text("text")
-            .map(|text| text.get_string(tx))
-            .unwrap_or_default()
-    })
+    Yrs::view(doc, |tx| tx.get_text("text").map(|text| text.get_string(tx)).unwrap_or_default())
 }
 
 /// One keystroke as a payload.
