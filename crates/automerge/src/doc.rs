@@ -279,7 +279,8 @@ impl CrdtDocument for AutomergeDoc {
                 changes
             }
         };
-        Some(changes.iter_mut().flat_map(|change| change.bytes().into_owned()).collect())
+        let payload: Vec<u8> = changes.iter_mut().flat_map(|change| change.bytes().into_owned()).collect();
+        (!payload.is_empty()).then_some(payload)
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {

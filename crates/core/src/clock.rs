@@ -43,17 +43,12 @@ pub struct HybridClock {
 impl HybridClock {
     /// A clock whose stamps are all later than `last`, the latest stamp in the store.
     pub fn new(last: Timestamp, drift_limit: Duration) -> Self {
-        Self {
-            last: last.as_u64(),
-            drift_limit,
-        }
+        Self { last: last.as_u64(), drift_limit }
     }
 
     /// A stamp later than every stamp before it, even when the wall clock goes back.
     pub fn tick(&mut self, now: Now) -> Timestamp {
-        self.last = timestamp_at(now.wall)
-            .as_u64()
-            .max(self.last.saturating_add(1));
+        self.last = timestamp_at(now.wall).as_u64().max(self.last.saturating_add(1));
         NTP64(self.last)
     }
 
@@ -82,10 +77,7 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Now {
-        Now {
-            monotonic: Duration::ZERO,
-            wall: Duration::from_secs(seconds),
-        }
+        Now { monotonic: Duration::ZERO, wall: Duration::from_secs(seconds) }
     }
 
     #[test]

@@ -43,9 +43,7 @@ impl Writer {
 
     /// An empty writer that starts with room for `bytes`.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self {
-            out: BytesMut::with_capacity(bytes),
-        }
+        Self { out: BytesMut::with_capacity(bytes) }
     }
 
     /// One byte.
@@ -126,10 +124,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`DecodeError::Truncated`].
     pub fn raw(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
@@ -139,10 +134,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`DecodeError::Truncated`].
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
@@ -189,12 +181,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::TooLarge`] over `most`, [`DecodeError::Truncated`] over what the input can hold.
-    pub fn count(
-        &mut self,
-        what: &'static str,
-        most: usize,
-        each: usize,
-    ) -> Result<usize, DecodeError> {
+    pub fn count(&mut self, what: &'static str, most: usize, each: usize) -> Result<usize, DecodeError> {
         let count = usize::try_from(self.varint()?).map_err(|_| DecodeError::TooLarge(what))?;
         if count > most {
             return Err(DecodeError::TooLarge(what));
@@ -219,10 +206,6 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`DecodeError::Trailing`].
     pub fn end(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::Trailing)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
 }

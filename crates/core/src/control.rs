@@ -23,18 +23,11 @@ impl ControlGraph {
     ///
     /// # Errors
     /// [`MissingParents`] when some parent is not in the graph.
-    pub fn insert(
-        &mut self,
-        id: EntryId,
-        parents: impl IntoIterator<Item = EntryId>,
-    ) -> Result<(), MissingParents> {
+    pub fn insert(&mut self, id: EntryId, parents: impl IntoIterator<Item = EntryId>) -> Result<(), MissingParents> {
         if self.parents.contains_key(&id) {
             return Ok(());
         }
-        let mut parents: Vec<_> = parents
-            .into_iter()
-            .filter(|parent| *parent != EntryId::NONE)
-            .collect();
+        let mut parents: Vec<_> = parents.into_iter().filter(|parent| *parent != EntryId::NONE).collect();
         parents.sort_unstable();
         parents.dedup();
         let missing = self.missing(&parents);
@@ -66,10 +59,7 @@ impl ControlGraph {
 
     /// Which of these are not in the graph.
     pub fn missing(&self, ids: &[EntryId]) -> Vec<EntryId> {
-        ids.iter()
-            .filter(|id| !self.contains(id))
-            .copied()
-            .collect()
+        ids.iter().filter(|id| !self.contains(id)).copied().collect()
     }
 
     /// The entries that no other names as a parent, by rising id.
@@ -120,9 +110,6 @@ mod tests {
         assert!(graph.advances(&[], &[id(1)]));
         assert!(!graph.advances(&[id(2)], &[id(3)]));
         assert!(!graph.advances(&[id(2)], &[id(1)]));
-        assert_eq!(
-            graph.insert(id(5), [id(4)]),
-            Err(MissingParents(vec![id(4)]))
-        );
+        assert_eq!(graph.insert(id(5), [id(4)]), Err(MissingParents(vec![id(4)])));
     }
 }

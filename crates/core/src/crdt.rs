@@ -12,13 +12,7 @@ use crate::{ContextId, CrdtTypeId, DocumentId, LogId};
 /// since actors are derived from the document id ([`ActorSeed`]), an import can hold no change of an actor of
 /// this document: its author would have to find a hash that lies under itself.
 pub fn document_id(context: &ContextId, create_payload: &[u8]) -> DocumentId {
-    DocumentId::from_bytes(
-        *hash(
-            "partita 2026 v1 document id",
-            &[context.as_bytes(), create_payload],
-        )
-        .as_bytes(),
-    )
+    DocumentId::from_bytes(*hash("partita 2026 v1 document id", &[context.as_bytes(), create_payload]).as_bytes())
 }
 
 /// What a CRDT library's actor or client id is made from: one writer of one document during one open of its store.
@@ -28,13 +22,7 @@ pub struct ActorSeed([u8; 32]);
 impl ActorSeed {
     /// The seed of the writer of `log` in `document`.
     pub fn derive(log: &LogId, document: &DocumentId) -> Self {
-        Self(
-            *hash(
-                "partita 2026 v1 actor",
-                &[log.as_bytes(), document.as_bytes()],
-            )
-            .as_bytes(),
-        )
+        Self(*hash("partita 2026 v1 actor", &[log.as_bytes(), document.as_bytes()]).as_bytes())
     }
 
     /// The bytes; a library that wants fewer takes the first ones.
@@ -59,12 +47,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            payload_bytes: 256 << 20,
-            inflated_bytes: 1 << 30,
-            operations: 50_000_000,
-            depth: 64,
-        }
+        Self { payload_bytes: 256 << 20, inflated_bytes: 1 << 30, operations: 5_000_000, depth: 64 }
     }
 }
 
@@ -111,12 +94,7 @@ pub trait CrdtType: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the payload is refused; it is then set aside and the document goes on without it.
-    fn validate(
-        &self,
-        payload: &[u8],
-        actor: Option<ActorSeed>,
-        limits: &Limits,
-    ) -> Result<(), CrdtError>;
+    fn validate(&self, payload: &[u8], actor: Option<ActorSeed>, limits: &Limits) -> Result<(), CrdtError>;
 
     /// An empty document whose local changes are `actor`'s.
     fn create(&self, actor: ActorSeed) -> Box<dyn CrdtDocument>;

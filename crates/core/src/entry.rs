@@ -143,11 +143,7 @@ impl EntryHeader {
             EntryKind::Change(_) => 2,
         };
         let stamped = u8::from(self.stamp.is_some()) << 4;
-        let has_epoch = u8::from(
-            self.stamp
-                .as_ref()
-                .is_some_and(|stamp| stamp.epoch.is_some()),
-        ) << 5;
+        let has_epoch = u8::from(self.stamp.as_ref().is_some_and(|stamp| stamp.epoch.is_some())) << 5;
         out.u8(kind | stamped | has_epoch);
         out.raw(self.context.as_bytes());
         out.raw(self.log.as_bytes());
@@ -203,11 +199,7 @@ impl EntryHeader {
         if seq == 0 || (seq == 1 && !stamped) {
             return Err(DecodeError::Invalid("entry number"));
         }
-        let backlink = if seq == 1 {
-            EntryId::NONE
-        } else {
-            EntryId::from_bytes(input.array()?)
-        };
+        let backlink = if seq == 1 { EntryId::NONE } else { EntryId::from_bytes(input.array()?) };
         if seq != 1 && backlink == EntryId::NONE {
             return Err(DecodeError::Invalid("backlink"));
         }
@@ -223,33 +215,14 @@ impl EntryHeader {
             if log != LogId::derive(&context, &replica, &nonce) {
                 return Err(DecodeError::Invalid("log id"));
             }
-            Some(LogStart {
-                replica,
-                nonce,
-                tips: Tip::decode_all(input, Self::MAX_HEADS)?,
-            })
+            Some(LogStart { replica, nonce, tips: Tip::decode_all(input, Self::MAX_HEADS)? })
         } else {
             None
         };
-        let stamp = if stamped {
-            Some(Self::decode_stamp(input, has_epoch)?)
-        } else {
-            None
-        };
+        let stamp = if stamped { Some(Self::decode_stamp(input, has_epoch)?) } else { None };
         let payload_len = input.varint()?;
         let payload_hash = Hash::from_bytes(input.array()?);
-        Ok(Self {
-            context,
-            log,
-            seq,
-            backlink,
-            time,
-            kind,
-            start,
-            stamp,
-            payload_len,
-            payload_hash,
-        })
+        Ok(Self { context, log, seq, backlink, time, kind, start, stamp, payload_len, payload_hash })
     }
 
     fn decode_stamp(input: &mut Reader<'_>, has_epoch: bool) -> Result<Stamp, DecodeError> {
@@ -262,11 +235,7 @@ impl EntryHeader {
             }
             heads.push(head);
         }
-        let epoch = if has_epoch {
-            Some(EpochId(Hash::from_bytes(input.array()?)))
-        } else {
-            None
-        };
+        let epoch = if has_epoch { Some(EpochId(Hash::from_bytes(input.array()?))) } else { None };
         Ok(Stamp { heads, epoch })
     }
 
@@ -299,14 +268,8 @@ impl EntryHeader {
     ///
     /// # Errors
     /// [`HeaderError::Signature`].
-    pub fn verify(
-        id: &EntryId,
-        author: &VerifyingKey,
-        signature: &Signature,
-    ) -> Result<(), HeaderError> {
-        author
-            .verify(SIGNATURE_PURPOSE, id.as_bytes(), signature)
-            .map_err(|_| HeaderError::Signature)
+    pub fn verify(id: &EntryId, author: &VerifyingKey, signature: &Signature) -> Result<(), HeaderError> {
+        author.verify(SIGNATURE_PURPOSE, id.as_bytes(), signature).map_err(|_| HeaderError::Signature)
     }
 }
 
@@ -331,13 +294,7 @@ impl Entry {
     /// An entry of this header and payload, without a signature.
     pub fn new(header: EntryHeader, payload: Bytes) -> Self {
         let encoded = header.encode();
-        Self {
-            id: EntryHeader::id_of(&encoded),
-            header,
-            encoded,
-            signature: None,
-            payload,
-        }
+        Self { id: EntryHeader::id_of(&encoded), header, encoded, signature: None, payload }
     }
 
     /// Whether the payload is the one that the header names.
@@ -379,12 +336,6 @@ impl Entry {
         let encoded = Bytes::copy_from_slice(input.rest());
         let header = EntryHeader::decode(&mut input)?;
         input.end()?;
-        Ok(Self {
-            id: EntryHeader::id_of(&encoded),
-            header,
-            encoded,
-            signature,
-            payload,
-        })
+        Ok(Self { id: EntryHeader::id_of(&encoded), header, encoded, signature, payload })
     }
 }

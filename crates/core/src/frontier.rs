@@ -38,11 +38,7 @@ impl Tip {
             seq: input.varint()?,
             head: EntryId::from_bytes(input.array()?),
         };
-        if tip.seq == 0 {
-            Err(DecodeError::Invalid("tip"))
-        } else {
-            Ok(tip)
-        }
+        if tip.seq == 0 { Err(DecodeError::Invalid("tip")) } else { Ok(tip) }
     }
 
     /// Appends a list in canonical order: a count, then tips by rising log id.
@@ -92,10 +88,7 @@ impl Frontier {
 
     /// The tip of one log.
     pub fn tip(&self, log: &LogId) -> Option<&Tip> {
-        self.tips
-            .binary_search_by_key(log, |tip| tip.log)
-            .ok()
-            .map(|at| &self.tips[at])
+        self.tips.binary_search_by_key(log, |tip| tip.log).ok().map(|at| &self.tips[at])
     }
 
     /// One hash for the whole frontier: two nodes that hold the same entries have the same.

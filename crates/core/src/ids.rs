@@ -102,14 +102,8 @@ impl From<Hash> for EntryId {
 impl LogId {
     /// The id of the log that `replica` begins in `context` with this nonce.
     pub fn derive(context: &ContextId, replica: &ReplicaId, nonce: &[u8; 16]) -> Self {
-        let hash = hash(
-            "partita 2026 v1 log id",
-            &[context.as_bytes(), replica.as_bytes(), nonce],
-        );
-        let (id, _) = hash
-            .as_bytes()
-            .split_first_chunk::<16>()
-            .unwrap_or((&[0; 16], &[]));
+        let hash = hash("partita 2026 v1 log id", &[context.as_bytes(), replica.as_bytes(), nonce]);
+        let (id, _) = hash.as_bytes().split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
         Self(*id)
     }
 }
@@ -121,13 +115,7 @@ impl ContextId {
     pub fn derive(kind: &ContextKind, root: &[u8; 32]) -> Self {
         const SUITE: u8 = 1;
         let kind = kind.as_str().as_bytes();
-        Self(
-            *hash(
-                "partita 2026 v1 context id",
-                &[&[SUITE, kind.len() as u8], kind, root],
-            )
-            .as_bytes(),
-        )
+        Self(*hash("partita 2026 v1 context id", &[&[SUITE, kind.len() as u8], kind, root]).as_bytes())
     }
 }
 
@@ -146,10 +134,7 @@ impl ContextKind {
     pub fn new(name: &str) -> Result<Self, IdError> {
         let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'/');
         if name.is_empty() || name.len() > Self::MAX_LEN || !name.bytes().all(plain) {
-            return Err(IdError {
-                expected: Self::MAX_LEN,
-                found: name.chars().take(80).collect(),
-            });
+            return Err(IdError { expected: Self::MAX_LEN, found: name.chars().take(80).collect() });
         }
         Ok(Self(name.into()))
     }

@@ -75,16 +75,12 @@ impl DeviceKeys {
     /// # Errors
     /// [`KeystoreError::Missing`] when it holds none.
     pub fn load(keystore: &dyn Keystore) -> Result<Self, KeystoreError> {
-        let bytes = keystore
-            .get(DEVICE)?
-            .ok_or_else(|| KeystoreError::Missing("the device's key".into()))?;
+        let bytes = keystore.get(DEVICE)?.ok_or_else(|| KeystoreError::Missing("the device's key".into()))?;
         let part = |n: usize| -> Result<Secret<32>, KeystoreError> {
             let (parts, rest) = bytes.as_chunks::<32>();
             match (parts.get(n), parts.len(), rest) {
                 (Some(part), 3, []) => Ok(Secret::from_bytes(*part)),
-                _ => Err(KeystoreError::Damaged(
-                    "the device's key has a wrong length".into(),
-                )),
+                _ => Err(KeystoreError::Damaged("the device's key has a wrong length".into())),
             }
         };
         Ok(Self {

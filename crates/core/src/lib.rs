@@ -36,23 +36,22 @@ mod verdict;
 pub use clock::{DriftExceeded, HybridClock, Now, Timestamp, timestamp_at};
 pub use control::{ControlGraph, MissingParents};
 pub use crdt::{
-    ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, Digest, DocumentType, Limits, Transact,
-    digest_hasher, document_id,
+    ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, Digest, DocumentType, Limits, Transact, digest_hasher,
+    document_id,
 };
 pub use entry::{Entry, EntryHeader, EntryKind, HeaderError, HeaderPrefix, LogStart, Stamp};
 pub use frontier::{Frontier, Tip};
 pub use ids::{
-    ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId,
-    ReplicaId, SessionId,
+    ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId, ReplicaId, SessionId,
 };
 pub use keystore::{DeviceKeys, Keystore, KeystoreError};
 pub use standing::Standing;
 pub use store::{
-    Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry,
+    Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry, VisitRecord,
 };
 pub use strategy::{
-    AuthProvider, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy,
-    PeerInfo, RemoteContext, StrategyEffect, StrategyError, Transcript, Turn, WaitReason,
+    AuthProvider, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy, PeerInfo,
+    RemoteContext, StrategyEffect, StrategyError, Transcript, Turn, WaitReason,
 };
 pub use transport::{Connection, FrameSink, FrameSource, Listener, Transport, TransportError};
 pub use verdict::{Access, Refusal, Verdict};

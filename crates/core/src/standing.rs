@@ -31,21 +31,9 @@ impl Standing {
 
     /// The last number of this log that counts; `None` when all of it does.
     pub fn cap(&self, replica: &ReplicaId, log: &LogId) -> Option<u64> {
-        let counted = |tips: &Vec<Tip>| {
-            tips.iter()
-                .filter(|tip| tip.log == *log)
-                .map(|tip| tip.seq)
-                .max()
-                .unwrap_or(0)
-        };
+        let counted = |tips: &Vec<Tip>| tips.iter().filter(|tip| tip.log == *log).map(|tip| tip.seq).max().unwrap_or(0);
         let least = self.losses.get(replica)?.iter().map(counted).min()?;
-        let vouched = self
-            .vouches
-            .iter()
-            .filter(|tip| tip.log == *log)
-            .map(|tip| tip.seq)
-            .max()
-            .unwrap_or(0);
+        let vouched = self.vouches.iter().filter(|tip| tip.log == *log).map(|tip| tip.seq).max().unwrap_or(0);
         Some(least.max(vouched))
     }
 }
@@ -56,11 +44,7 @@ mod tests {
     use crate::EntryId;
 
     fn tip(log: u8, seq: u64) -> Tip {
-        Tip {
-            log: LogId::from_bytes([log; 16]),
-            seq,
-            head: EntryId::NONE,
-        }
+        Tip { log: LogId::from_bytes([log; 16]), seq, head: EntryId::NONE }
     }
 
     #[test]
@@ -69,15 +53,9 @@ mod tests {
         let log = |n| LogId::from_bytes([n; 16]);
         let mut standing = Standing::default();
         assert_eq!(standing.cap(&thief, &log(1)), None);
-        standing
-            .losses
-            .insert(thief, vec![vec![tip(1, 9), tip(2, 3)], vec![tip(1, 4)]]);
+        standing.losses.insert(thief, vec![vec![tip(1, 9), tip(2, 3)], vec![tip(1, 4)]]);
         assert_eq!(standing.cap(&thief, &log(1)), Some(4));
-        assert_eq!(
-            standing.cap(&thief, &log(2)),
-            Some(0),
-            "one loss does not list it"
-        );
+        assert_eq!(standing.cap(&thief, &log(2)), Some(0), "one loss does not list it");
         assert_eq!(standing.cap(&thief, &log(3)), Some(0), "none lists it");
         standing.vouches.push(tip(1, 7));
         assert_eq!(standing.cap(&thief, &log(1)), Some(7));

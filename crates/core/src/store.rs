@@ -11,9 +11,7 @@ use crate::{ContextId, DocumentId, Entry, Incarnation, LogId, codec::Writer};
 #[non_exhaustive]
 pub enum StoreError {
     /// The disk is full. Free some space; until then the engine can only read.
-    #[error(
-        "no space left on the device that holds the store: free some; until then it can only be read"
-    )]
+    #[error("no space left on the device that holds the store: free some; until then it can only be read")]
     OutOfSpace,
     /// The file is damaged. Restore a backup, or sync a new store from the other replicas.
     #[error(
@@ -24,9 +22,7 @@ pub enum StoreError {
     #[error("the store {0} is in use: close the other program that has it open")]
     InUse(String),
     /// A later version of Partita wrote it.
-    #[error(
-        "the store is of format {found}, this program knows up to {supported}: use a later version of the program"
-    )]
+    #[error("the store is of format {found}, this program knows up to {supported}: use a later version of the program")]
     NewerFormat {
         /// What the file says.
         found: u64,
@@ -120,12 +116,8 @@ impl Key {
             }
             Self::Context(context) => Self::pair(&mut out, 2, context, &[]),
             Self::Log(context, log) => Self::pair(&mut out, 3, context, log.as_bytes()),
-            Self::Document(context, document) => {
-                Self::pair(&mut out, 4, context, document.as_bytes())
-            }
-            Self::Snapshot(context, document) => {
-                Self::pair(&mut out, 5, context, document.as_bytes())
-            }
+            Self::Document(context, document) => Self::pair(&mut out, 4, context, document.as_bytes()),
+            Self::Snapshot(context, document) => Self::pair(&mut out, 5, context, document.as_bytes()),
             Self::SetAside(context, document, arrival) => {
                 Self::pair(&mut out, 6, context, document.as_bytes());
                 out.u64(*arrival);
@@ -166,11 +158,7 @@ impl Key {
 
     /// The prefix of the names of one context's set-aside entries; of one document's only, if one is given.
     pub fn set_aside(context: &ContextId, document: Option<&DocumentId>) -> Bytes {
-        Self::prefix(
-            6,
-            context,
-            document.map_or(&[], |document| document.as_bytes()),
-        )
+        Self::prefix(6, context, document.map_or(&[], |document| document.as_bytes()))
     }
 
     /// The prefix of the names of one context's quarantined entries; of one log's only, if one is given.
@@ -207,6 +195,9 @@ pub struct EntryRef<'a> {
 /// Visits entries until it answers [`ControlFlow::Break`].
 pub type VisitEntry<'v> = &'v mut dyn FnMut(EntryRef<'_>) -> ControlFlow<()>;
 
+/// Visits records, name and value, until it answers [`ControlFlow::Break`].
+pub type VisitRecord<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 /// A store. Blocking: the runtime calls it on threads of its own, a simulator directly.
 ///
 /// Bytes in it come from peers: a store must not rely on checksums that are not cryptographic to survive hostile
@@ -234,24 +225,13 @@ pub trait StoreRead {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn log(
-        &self,
-        context: &ContextId,
-        log: &LogId,
-        from: u64,
-        visit: VisitEntry<'_>,
-    ) -> Result<(), StoreError>;
+    fn log(&self, context: &ContextId, log: &LogId, from: u64, visit: VisitEntry<'_>) -> Result<(), StoreError>;
 
     /// The entries of a context that arrived after `after`, in order of arrival.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn arrivals(
-        &self,
-        context: &ContextId,
-        after: u64,
-        visit: VisitEntry<'_>,
-    ) -> Result<(), StoreError>;
+    fn arrivals(&self, context: &ContextId, after: u64, visit: VisitEntry<'_>) -> Result<(), StoreError>;
 
     /// The entries of a document that arrived after `after`, in order of arrival, without touching those of others.
     ///
@@ -265,7 +245,8 @@ pub trait StoreRead {
         visit: VisitEntry<'_>,
     ) -> Result<(), StoreError>;
 
-    /// The number of the latest arrival in a context; 0 when there is none.
+    /// The number of the latest arrival that a context ever had; 0 when it had none. It does not go back when entries are
+    /// truncated: whoever stands at an arrival must never find another entry under its number.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -281,11 +262,7 @@ pub trait StoreRead {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn scan(&self, prefix: &[u8], visit: VisitRecord<'_>) -> Result<(), StoreError>;
 
     /// The bytes that the store uses for what it holds, without free space inside its file.
     ///

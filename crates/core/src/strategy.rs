@@ -7,8 +7,8 @@ use partita_crypto::{EpochId, VerifyingKey};
 use rand_core::CryptoRng;
 
 use crate::{
-    Access, ContextId, ContextKind, EntryHeader, EntryId, HeaderPrefix, Incarnation, Now, Refusal,
-    ReplicaId, SessionId, Standing, Tip, Verdict,
+    Access, ContextId, ContextKind, EntryHeader, EntryId, HeaderPrefix, Incarnation, Now, Refusal, ReplicaId,
+    SessionId, Standing, Tip, Verdict,
 };
 
 /// A strategy's own error: what is wrong and what to do, for a person. Never a key, a secret or a payload.
@@ -178,8 +178,7 @@ pub trait PartitionStrategy: Any + Send + Sync {
     }
 
     /// Which of the peers, all of which have the context open with the right to read, get what it has to send.
-    fn filter_targets(&self, _context: &ContextId, _peers: &[PeerInfo], _out: &mut Vec<SessionId>) {
-    }
+    fn filter_targets(&self, _context: &ContextId, _peers: &[PeerInfo], _out: &mut Vec<SessionId>) {}
 
     /// May this author append this entry? Pure in the claim and the control entries among its heads' ancestors: what
     /// other control entries say must not change the answer (losses and vouches are [`standing`](Self::standing)'s).
@@ -187,7 +186,8 @@ pub trait PartitionStrategy: Any + Send + Sync {
         Verdict::Excluded(Refusal::Denied)
     }
 
-    /// How far the logs of those who lost their right still count. Resolved from all control entries: the same on every
+    /// How far the data logs of those who lost their right still count; what counts of control logs is the strategy's own
+    /// to resolve, the node never cuts them. A loss may list logs of the one who loses alone. Resolved from all control entries: the same on every
     /// node that holds the same ones, in whatever order they came. Asked after each control entry.
     fn standing(&self, _context: &ContextId) -> Standing {
         Standing::default()
@@ -198,21 +198,14 @@ pub trait PartitionStrategy: Any + Send + Sync {
     /// # Errors
     /// When this replica may not write now: its changes then stay here until it may.
     fn epoch(&self, _context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
-        Err(StrategyError(
-            "no strategy allows writing in this context".into(),
-        ))
+        Err(StrategyError("no strategy allows writing in this context".into()))
     }
 
     /// The payload as it travels and rests.
     ///
     /// # Errors
     /// When it cannot be sealed.
-    fn seal(
-        &self,
-        prefix: &HeaderPrefix<'_>,
-        plain: &[u8],
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Bytes, StrategyError>;
+    fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError>;
 
     /// And back.
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened;
@@ -222,11 +215,7 @@ pub trait PartitionStrategy: Any + Send + Sync {
     ///
     /// # Errors
     /// When the entry is not one of this strategy's: the node refuses it before it is stored.
-    fn control(
-        &mut self,
-        _now: Now,
-        _entry: &ControlEntry<'_>,
-    ) -> Result<Vec<StrategyEffect>, StrategyError> {
+    fn control(&mut self, _now: Now, _entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
         Ok(Vec::new())
     }
 
@@ -252,8 +241,7 @@ pub trait AuthProvider: Send + Sync {
     ///
     /// # Errors
     /// When this replica has no right to show.
-    fn prove(&self, transcript: &Transcript, context: &ContextInfo)
-    -> Result<Bytes, StrategyError>;
+    fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Result<Bytes, StrategyError>;
 
     /// Whether the remote's proof holds, and what it is granted. `remote` comes from the authenticated session.
     ///

@@ -182,7 +182,6 @@ impl Builder {
         worker::start(receiver, self.limits, wake.clone())?;
         let host = EngineHost::new(HostParts {
             types: self.types,
-            limits: self.limits,
             keys: keys.clone(),
             events: events.clone(),
             worker: jobs,
@@ -194,7 +193,7 @@ impl Builder {
             strategies: self.strategies,
             rng: Box::new(SystemRandom),
         };
-        let driver = Driver::start(DriverParts { node, store: store.clone(), host })?;
+        let driver = Driver::start(DriverParts { node, store: store.clone(), host, tap: None })?;
         *late.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(driver.clone());
         let _ = driver.command(Command::Start(self.contexts));
 
@@ -211,11 +210,7 @@ impl Builder {
     }
 }
 
-fn open_store(
-    path: PathBuf,
-    maker: Option<StoreMaker>,
-    incarnation: Incarnation,
-) -> Result<Arc<dyn Store>, OpenError> {
+fn open_store(path: PathBuf, maker: Option<StoreMaker>, incarnation: Incarnation) -> Result<Arc<dyn Store>, OpenError> {
     if let Some(maker) = maker {
         return Ok(maker(incarnation)?);
     }

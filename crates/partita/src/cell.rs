@@ -20,6 +20,8 @@ pub(crate) struct Mark {
     pub(crate) version: u64,
     pub(crate) remote: u64,
     pub(crate) rebuilt: u64,
+    /// The engine is gone: nothing will change any more.
+    pub(crate) closed: bool,
 }
 
 /// How far local changes got.
@@ -179,6 +181,18 @@ impl Cell {
 
     pub(crate) fn fail(&self, up_to: u64, error: CommitError) {
         self.progress.send_modify(|progress| progress.failed = Some((up_to, error)));
+    }
+
+    /// The engine is gone: whoever waits for something of it is told so.
+    pub(crate) fn close(&self) {
+        self.fail(u64::MAX, CommitError::Closed);
+        self.marks.send_modify(|mark| mark.closed = true);
+        let mut held = self.hold_any();
+        if held.doc.is_none() && held.broken.is_none() {
+            held.broken = Some("the engine is closed".into());
+        }
+        drop(held);
+        self.say_loaded();
     }
 
     /// Asks for the document to be loaded again.

@@ -57,7 +57,20 @@ impl<T: DocumentType> Document<T> {
         &self,
         f: impl FnOnce(&mut T::Tx<'_>) -> Result<R, T::Error>,
     ) -> Result<Commit<R>, ChangeError<T::Error>> {
-        self.change_with(|doc| T::transact(doc, f))
+        // A type may swallow the panic on its way: it is kept here, and goes on to whoever called.
+        let mut panic = None;
+        let guarded = |tx: &mut T::Tx<'_>| match catch_unwind(AssertUnwindSafe(|| f(tx))) {
+            Ok(result) => result,
+            Err(payload) => {
+                panic = Some(payload);
+                resume_unwind(Box::new("the closure panicked"))
+            }
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| self.change_with(|doc| T::transact(doc, guarded))));
+        match (panic, result) {
+            (Some(panic), _) | (None, Err(panic)) => resume_unwind(panic),
+            (None, Ok(result)) => result,
+        }
     }
 
     /// Like [`change`](Self::change), with the CRDT type's own document: for types that have more ways to edit than a
@@ -87,10 +100,7 @@ impl<T: DocumentType> Document<T> {
             Ok(Err(Transact::Closure(error))) => Err(ChangeError::Closure(error)),
             Ok(Err(Transact::Reload(error))) => {
                 self.reload(held);
-                match error {
-                    Some(error) => Err(ChangeError::Closure(error)),
-                    None => Err(ChangeError::Unusable("the transaction failed and was undone".into())),
-                }
+                Err(error.map_or_else(|| ChangeError::Unusable("the transaction was undone".into()), ChangeError::Closure))
             }
             Err(panic) => {
                 self.reload(held);
@@ -185,10 +195,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Waits for the next change; `None` once the document is gone with its engine.
+    /// Waits for the next change; `None` once the engine is closed.
     pub async fn next(&mut self) -> Option<Change> {
         self.marks.changed().await.ok()?;
         let mark = *self.marks.borrow_and_update();
+        if mark.closed {
+            return None;
+        }
         let before = std::mem::replace(&mut self.seen, mark);
         Some(Change {
             version: mark.version,

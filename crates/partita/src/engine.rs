@@ -161,9 +161,12 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Closed`].
     pub async fn status(&self) -> Result<Status, EngineError> {
-        let connections = lock(&self.shared.connections).iter().map(|(url, state)| (url.clone(), state.clone())).collect();
+        let connections =
+            lock(&self.shared.connections).iter().map(|(url, state)| (url.clone(), state.clone())).collect();
+        let loaded_documents = self.ask(Command::LoadedDocuments).await?;
         self.with_node(move |node, _| Status {
             connections,
+            loaded_documents,
             contexts: node.context_status(),
             sessions: node.session_status(),
             failure: node.failure().cloned(),

@@ -125,6 +125,8 @@ pub struct Status {
     pub contexts: Vec<ContextStatus>,
     /// Every context of every session.
     pub sessions: Vec<SessionStatus>,
+    /// How many documents are in memory.
+    pub loaded_documents: usize,
     /// Why nothing is written any more, if the store failed.
     pub failure: Option<StoreError>,
 }

@@ -6,9 +6,7 @@ use std::{
     thread,
 };
 
-use partita_core::{
-    ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, Limits, LogId, StoreError, document_id,
-};
+use partita_core::{ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, Limits, LogId, StoreError, document_id};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -57,7 +55,7 @@ pub(crate) fn start(
     let worker = Worker { limits, driver };
     thread::Builder::new()
         .name("partita-documents".into())
-        .spawn(move || receiver.into_iter().for_each(|job| worker.perform(job)))
+        .spawn(move || worker.run(&receiver))
         .map(drop)
         .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))
 }
@@ -68,6 +66,27 @@ struct Worker {
 }
 
 impl Worker {
+    /// What waits for one document is applied together: libraries take a batch in little more time than a keystroke.
+    fn run(&self, receiver: &mpsc::Receiver<Job>) {
+        while let Ok(mut job) = receiver.recv() {
+            while let Ok(next) = receiver.try_recv() {
+                job = match (job, next) {
+                    (Job::Apply { cell, mut items }, Job::Apply { cell: same, items: more })
+                        if Arc::ptr_eq(&cell, &same) =>
+                    {
+                        items.extend(more);
+                        Job::Apply { cell, items }
+                    }
+                    (job, next) => {
+                        self.perform(job);
+                        next
+                    }
+                };
+            }
+            self.perform(job);
+        }
+    }
+
     fn perform(&self, job: Job) {
         match job {
             Job::Load { cell, snapshot, items } => self.load(&cell, snapshot, &items),
@@ -137,14 +156,16 @@ impl Worker {
             // The type's own boundary did not hold: which payload it was cannot be told, so one by one from afresh.
             return self.apply_singly(cell, doc, &good);
         };
-        let mut sound = true;
         for ((item, _), outcome) in good.iter().zip(outcomes) {
             if let Err(error) = outcome {
-                sound &= !matches!(error, CrdtError::Poisoned(_));
                 self.set_aside(cell, item, Reason::from(&error), error.to_string());
+                if matches!(error, CrdtError::Poisoned(_)) {
+                    // What comes after it was not tried: it is, when the document is loaded again without this one.
+                    return false;
+                }
             }
         }
-        sound
+        true
     }
 
     fn apply_singly(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[(&Item, &[u8])]) -> bool {

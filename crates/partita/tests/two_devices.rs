@@ -27,7 +27,7 @@ async fn another(folder: &Path, url: &str, mnemonic: &Mnemonic) -> Engine {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_device_writes_the_other_reads() {
     use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
-    use yrs::{GetString as _, Text as _, ReadTxn as _, WriteTxn as _};
+    use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
     let folder = tempfile::tempdir().unwrap();
     let relay = Relay::builder(folder.path().join("relay")).listen("ws://127.0.0.1:0").open().await.unwrap();
     let url = relay.url().to_string();
@@ -39,17 +39,29 @@ async fn what_one_device_writes_the_other_reads() {
     let plan = notes_a.create::<Automerge>().await.unwrap();
     plan.change(|tx| tx.put(ROOT, "title", "Plan")).unwrap().durable().await.unwrap();
     let text = notes_a.create::<Yrs>().await.unwrap();
-    text.change(|tx| { let t = tx.get_or_insert_text("text"); t.insert(tx, 0, "hello"); Ok(()) }).unwrap().durable().await.unwrap();
+    text.change(|tx| {
+        let t = tx.get_or_insert_text("text");
+        t.insert(tx, 0, "hello");
+        Ok(())
+    })
+    .unwrap()
+    .durable()
+    .await
+    .unwrap();
     notes_a.acknowledged().await.unwrap();
 
     let mut events = b.events();
     let plan_b = loop {
         match notes_b.get::<Automerge>(plan.id()).await {
             Ok(document) => break document,
-            Err(error) => { eprintln!("{error}"); eprintln!("{:?}", events.recv().await); }
+            Err(error) => {
+                eprintln!("{error}");
+                eprintln!("{:?}", events.recv().await);
+            }
         }
     };
-    let (mut title, mut changes) = plan_b.subscribe(|doc| doc.get(ROOT, "title").unwrap().map(|(v, _)| v.to_string())).unwrap();
+    let (mut title, mut changes) =
+        plan_b.subscribe(|doc| doc.get(ROOT, "title").unwrap().map(|(v, _)| v.to_string())).unwrap();
     while title.is_none() {
         eprintln!("{:?} {:?}", changes.next().await, b.status().await);
         title = plan_b.read(|doc| doc.get(ROOT, "title").unwrap().map(|(v, _)| v.to_string()));
@@ -57,7 +69,10 @@ async fn what_one_device_writes_the_other_reads() {
     let text_b = loop {
         match notes_b.get::<Yrs>(text.id()).await {
             Ok(document) => break document,
-            Err(error) => { eprintln!("{error}"); eprintln!("{:?}", events.recv().await); }
+            Err(error) => {
+                eprintln!("{error}");
+                eprintln!("{:?}", events.recv().await);
+            }
         }
     };
     let (mut hello, mut changes) = text_b.subscribe(|tx| tx.get_text("text").map(|t| t.get_string(tx))).unwrap();

@@ -25,8 +25,12 @@ pub struct NodeConfig {
     pub heartbeat: Duration,
     /// How far ahead a peer's clock is followed.
     pub drift_limit: Duration,
-    /// How many excluded entries of one log are kept.
+    /// How many excluded entries of one log are kept. What counted once and was then cut off is always kept.
     pub max_quarantine: u64,
+    /// How many bytes of excluded entries of one context are kept.
+    pub max_quarantine_bytes: u64,
+    /// How many bytes may wait in a transport before a remote that does not read is given up.
+    pub max_send_queue: usize,
     /// How many contexts one session may open.
     pub max_session_contexts: usize,
     /// Whether contexts that remotes name, and whose right they prove, are created here: what a relay does.
@@ -49,6 +53,8 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_secs(15),
             drift_limit: Duration::from_secs(300),
             max_quarantine: 10_000,
+            max_quarantine_bytes: 64 << 20,
+            max_send_queue: 64 << 20,
             max_session_contexts: 100_000,
             accept_contexts: false,
         }

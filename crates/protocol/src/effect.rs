@@ -84,6 +84,9 @@ pub enum CloseReason {
     /// Nothing was heard of it for too long.
     #[error("nothing was heard from the remote for too long")]
     Silent,
+    /// It does not read what is sent.
+    #[error("the remote does not read what is sent to it")]
+    Stalled,
     /// The remote said that it closes.
     #[error("the remote closed: {0}")]
     Remote(String),

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, ContextKind, DocumentId, Entry, EntryRef, Key, LogId, ReplicaId, StoreError,
+    ContextId, ContextKind, DocumentId, Entry, EntryId, EntryRef, Key, LogId, ReplicaId, StoreError,
     StoreRead,
 };
 
@@ -38,6 +38,8 @@ pub enum ReadRequest {
         log: LogId,
         /// The entry's number.
         seq: u64,
+        /// The entry: pieces of another one at the same place are stale.
+        entry: EntryId,
     },
     /// The last entry of a log, at `from` or later, that `replica` had built on: it wrote later in the same document.
     BuiltOn {
@@ -78,7 +80,7 @@ pub enum ReadResult {
     /// To [`ReadRequest::Entries`] and [`ReadRequest::Quarantine`].
     Entries(Page),
     /// To [`ReadRequest::Fragments`].
-    Fragments(Vec<u8>),
+    Fragments(StoredFragments),
     /// To [`ReadRequest::BuiltOn`]: the entry, if there is one.
     BuiltOn(Option<Arc<Entry>>),
     /// To [`ReadRequest::Rewind`].
@@ -102,8 +104,51 @@ pub struct ContextState {
     pub control: Vec<Arc<Entry>>,
     /// The latest arrival.
     pub last_arrival: u64,
-    /// How many entries of each author are in quarantine.
-    pub quarantined: BTreeMap<LogId, u64>,
+    /// What is in quarantine of each log.
+    pub quarantined: BTreeMap<LogId, Quarantined>,
+}
+
+/// What is in quarantine of one log: entries that follow each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Who writes the log.
+    pub author: ReplicaId,
+    /// How many entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The last one.
+    pub head: EntryId,
+}
+
+impl Quarantined {
+    /// Nothing yet.
+    pub(crate) fn none(author: ReplicaId) -> Self {
+        Self {
+            author,
+            entries: 0,
+            bytes: 0,
+            head: EntryId::NONE,
+        }
+    }
+
+    /// With one more entry, the next of the log.
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        self.entries += 1;
+        self.bytes += entry.size() as u64;
+        self.head = entry.id;
+    }
+}
+
+/// The pieces of a large payload that a store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredFragments {
+    /// What they are together, from the first byte on, without holes.
+    pub payload: Vec<u8>,
+    /// The offsets of these pieces.
+    pub offsets: Vec<u64>,
+    /// The offsets of pieces that are of no use: of another entry, or behind a hole.
+    pub stale: Vec<u64>,
 }
 
 /// Answers a question from a consistent view of a store.
@@ -120,9 +165,12 @@ pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult
             from,
             bytes,
         } => ReadResult::Entries(page(store, context, log, *from, *bytes)?),
-        ReadRequest::Fragments { context, log, seq } => {
-            ReadResult::Fragments(fragments(store, context, log, *seq)?)
-        }
+        ReadRequest::Fragments {
+            context,
+            log,
+            seq,
+            entry,
+        } => ReadResult::Fragments(fragments(store, context, log, *seq, entry)?),
         ReadRequest::BuiltOn {
             context,
             log,
@@ -213,13 +261,27 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         }
         ControlFlow::Continue(())
     })?;
-    store.scan(&Key::quarantine(context, None), &mut |key, _| {
-        match log_id(key) {
-            Some(log) => *state.quarantined.entry(log).or_default() += 1,
+    let mut excluded: BTreeMap<LogId, Option<Quarantined>> = BTreeMap::new();
+    store.scan(&Key::quarantine(context, None), &mut |key, value| {
+        let (Some(log), Ok(entry)) = (log_id(key), unpack(value)) else {
+            bad = true;
+            return ControlFlow::Break(());
+        };
+        let kept = excluded.entry(log).or_insert_with(|| {
+            let start = entry.header.start.as_ref().map(|start| start.replica);
+            let author = start.or(state.logs.get(&log).map(LogRecord::replica));
+            author.map(Quarantined::none)
+        });
+        match kept {
+            Some(kept) => kept.add(&entry),
             None => bad = true,
         }
         ControlFlow::Continue(())
     })?;
+    state.quarantined = excluded
+        .into_iter()
+        .filter_map(|(log, kept)| Some((log, kept?)))
+        .collect();
     if bad {
         return Err(damaged("a log's record"));
     }
@@ -276,19 +338,39 @@ fn fragments(
     context: &ContextId,
     log: &LogId,
     seq: u64,
-) -> Result<Vec<u8>, StoreError> {
-    let mut payload = Vec::new();
+    entry: &EntryId,
+) -> Result<StoredFragments, StoreError> {
+    let mut found = StoredFragments::default();
+    let mut bad = false;
     store.scan(&Key::fragments(context, log, seq), &mut |key, value| {
-        let offset = key
-            .last_chunk::<8>()
-            .map(|bytes| u64::from_be_bytes(*bytes));
-        if offset != Some(payload.len() as u64) {
+        let Some(offset) = key.last_chunk::<8>().map(|key| u64::from_be_bytes(*key)) else {
+            bad = true;
             return ControlFlow::Break(());
+        };
+        match value.split_first_chunk::<{ EntryId::LEN }>() {
+            Some((of, bytes))
+                if of == entry.as_bytes() && offset == found.payload.len() as u64 =>
+            {
+                found.payload.extend_from_slice(bytes);
+                found.offsets.push(offset);
+            }
+            _ => found.stale.push(offset),
         }
-        payload.extend_from_slice(value);
         ControlFlow::Continue(())
     })?;
-    Ok(payload)
+    if bad {
+        Err(damaged("a fragment's name"))
+    } else {
+        Ok(found)
+    }
+}
+
+/// A piece of a large payload as a record: behind the entry that it belongs to.
+pub(crate) fn pack_fragment(entry: &EntryId, bytes: &[u8]) -> Bytes {
+    let mut out = partita_core::codec::Writer::with_capacity(EntryId::LEN + bytes.len());
+    out.raw(entry.as_bytes());
+    out.raw(bytes);
+    out.finish()
 }
 
 fn built_on(

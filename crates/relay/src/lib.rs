@@ -25,7 +25,7 @@ use partita_protocol::{NodeConfig, NodeParts, Notice, channel::LocalIdentity};
 use partita_redb::RedbStore;
 use partita_single_owner::SingleOwnerRelay;
 use partita_sync::{
-    Driver, DriverHandle, DriverParts, FileKeystore, Host, HostContext, RelayUrl, SystemRandom, Transports,
+    Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, Host, HostContext, RelayUrl, SystemRandom, Transports,
     accept_connections,
 };
 use partita_websocket::WebSocket;
@@ -54,6 +54,7 @@ pub struct Builder {
     max_connections: usize,
     strategies: Vec<Box<dyn PartitionStrategy>>,
     transports: Transports,
+    tap: Option<FrameTap>,
 }
 
 /// The relay's part of the driver: it only watches for the store's failure.
@@ -118,6 +119,13 @@ impl Builder {
         self
     }
 
+    /// Shows every frame that comes, once its channel was opened: for tests that look for what a relay must not see.
+    #[must_use]
+    pub fn tap(mut self, tap: impl Fn(&partita_core::Bytes) + Send + Sync + 'static) -> Self {
+        self.tap = Some(Arc::new(tap));
+        self
+    }
+
     /// Another transport than WebSockets.
     #[must_use]
     pub fn transport(mut self, transport: impl Transport) -> Self {
@@ -150,7 +158,7 @@ impl Builder {
             rng: Box::new(SystemRandom),
         };
         let (failed, failure) = watch::channel(None);
-        let driver = Driver::start(DriverParts { node, store, host: RelayHost { failed } })?;
+        let driver = Driver::start(DriverParts { node, store, host: RelayHost { failed }, tap: self.tap })?;
         let url = RelayUrl { address, replica: Some(driver.replica()) };
         let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections));
         Ok(Relay { driver, url, accepting, failure })
@@ -192,6 +200,7 @@ impl Relay {
             max_connections: 10_000,
             strategies: Vec::new(),
             transports,
+            tap: None,
         }
     }
 

@@ -14,8 +14,6 @@ pub fn now() -> Now {
     Now {
         monotonic: START.elapsed(),
         // A clock before 1970 counts as 1970: time is a hint.
-        wall: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO),
+        wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO),
     }
 }

@@ -13,10 +13,7 @@ use bytes::Bytes;
 use partita_core::{Connection, FrameSink, FrameSource, ReplicaId, SessionId, TransportError};
 use partita_protocol::{
     CloseReason, Event, RemoteSession,
-    channel::{
-        Authenticated, ChannelError, Handshake, LocalIdentity, MAX_FRAME, MAX_HANDSHAKE_FRAME,
-        Opener, Sealer,
-    },
+    channel::{Authenticated, ChannelError, Handshake, LocalIdentity, MAX_FRAME, MAX_HANDSHAKE_FRAME, Opener, Sealer},
 };
 use tokio::sync::{Semaphore, mpsc as frames};
 
@@ -102,11 +99,8 @@ pub(crate) async fn serve<C: Send + 'static>(
     connected: impl FnOnce(ReplicaId) + Send,
 ) -> ConnectionError {
     let (mut sink, mut source) = connection.split();
-    let proved = tokio::time::timeout(
-        HANDSHAKE_DEADLINE,
-        handshake(&driver.identity, role, &mut *sink, &mut *source),
-    )
-    .await;
+    let proved =
+        tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(&driver.identity, role, &mut *sink, &mut *source)).await;
     let channel = match proved {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => {
@@ -116,30 +110,11 @@ pub(crate) async fn serve<C: Send + 'static>(
         Err(_) => return ConnectionError::Deadline,
     };
     let session = SessionId(NEXT_SESSION.fetch_add(1, Ordering::Relaxed));
-    let Authenticated {
-        remote,
-        incarnation,
-        handshake,
-        dialled,
-        pinned,
-        sealer,
-        opener,
-    } = channel;
+    let Authenticated { remote, incarnation, handshake, dialled, pinned, sealer, opener } = channel;
     connected(ReplicaId::from_bytes(*remote.as_bytes()));
     let (writer, outgoing) = frames::unbounded_channel();
-    let remote = RemoteSession {
-        session,
-        remote,
-        incarnation,
-        handshake,
-        dialled,
-        pinned,
-    };
-    if driver
-        .sender
-        .send(Input::Connected(remote, writer))
-        .is_err()
-    {
+    let remote = RemoteSession { session, remote, incarnation, handshake, dialled, pinned };
+    if driver.sender.send(Input::Connected(remote, writer)).is_err() {
         return CloseReason::Closing.into();
     }
     let write = write(sink, sealer, outgoing, session, driver.sender.clone());
@@ -150,9 +125,7 @@ pub(crate) async fn serve<C: Send + 'static>(
         ended = &mut write => ended,
         ended = &mut read => ended,
     };
-    let _ = driver
-        .sender
-        .send(Input::Event(Event::Disconnected(session)));
+    let _ = driver.sender.send(Input::Event(Event::Disconnected(session)));
     ended
 }
 
@@ -181,11 +154,7 @@ async fn write<C>(
                 }
                 Outgoing::Close(reason) => ended = Some(reason.into()),
             }
-            next = if ended.is_none() && sealed.len() < SEND_TOGETHER {
-                outgoing.try_recv().ok()
-            } else {
-                None
-            };
+            next = if ended.is_none() && sealed.len() < SEND_TOGETHER { outgoing.try_recv().ok() } else { None };
         }
         if let Err(error) = sink.send(&sealed).await {
             return error.into();

@@ -9,9 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use partita_core::{SessionId, Store, StoreError};
-use partita_protocol::{
-    CloseReason, Effect, Event, Node, NodeParts, RemoteSession, channel::LocalIdentity,
-};
+use partita_protocol::{CloseReason, Effect, Event, Node, NodeParts, RemoteSession, channel::LocalIdentity};
 use tokio::sync::{OwnedSemaphorePermit, mpsc as frames, oneshot};
 
 use crate::{
@@ -48,7 +46,12 @@ pub struct DriverParts<H: Host> {
     pub store: Arc<dyn Store>,
     /// The embedder's part.
     pub host: H,
+    /// Sees every frame that comes, once its channel was opened: for tests that look for what must not be there.
+    pub tap: Option<FrameTap>,
 }
+
+/// See [`DriverParts::tap`].
+pub type FrameTap = Arc<dyn Fn(&Bytes) + Send + Sync>;
 
 /// The driver has stopped: the engine was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,10 +67,7 @@ pub struct DriverHandle<C> {
 
 impl<C> Clone for DriverHandle<C> {
     fn clone(&self) -> Self {
-        Self {
-            sender: self.sender.clone(),
-            identity: self.identity.clone(),
-        }
+        Self { sender: self.sender.clone(), identity: self.identity.clone() }
     }
 }
 
@@ -82,9 +82,7 @@ impl<C> DriverHandle<C> {
     /// # Errors
     /// [`Stopped`].
     pub fn command(&self, command: C) -> Result<(), Stopped> {
-        self.sender
-            .send(Input::Command(command))
-            .map_err(|_| Stopped)
+        self.sender.send(Input::Command(command)).map_err(|_| Stopped)
     }
 
     /// Lets everything that was written become durable, ends all sessions, and stops the driver.
@@ -104,6 +102,7 @@ pub struct Driver<H: Host> {
     store: mpsc::Sender<Work<H::Command>>,
     store_thread: thread::JoinHandle<()>,
     writers: BTreeMap<SessionId, frames::UnboundedSender<Outgoing>>,
+    tap: Option<FrameTap>,
 }
 
 impl<H: Host> Driver<H> {
@@ -116,14 +115,8 @@ impl<H: Host> Driver<H> {
         let (store, store_thread) = store_thread::start(parts.store, sender.clone())?;
         let identity = parts.node.identity.clone();
         let node = Node::new(now(), parts.node);
-        let driver = Self {
-            node,
-            host: parts.host,
-            receiver,
-            store,
-            store_thread,
-            writers: BTreeMap::new(),
-        };
+        let driver =
+            Self { node, host: parts.host, receiver, store, store_thread, writers: BTreeMap::new(), tap: parts.tap };
         thread::Builder::new()
             .name("partita-node".into())
             .spawn(move || driver.run())
@@ -139,11 +132,10 @@ impl<H: Host> Driver<H> {
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return self.finish(None),
             };
-            for input in first.into_iter().chain(
-                std::iter::from_fn(|| self.receiver.try_recv().ok())
-                    .take(ROUND)
-                    .collect::<Vec<_>>(),
-            ) {
+            for input in first
+                .into_iter()
+                .chain(std::iter::from_fn(|| self.receiver.try_recv().ok()).take(ROUND).collect::<Vec<_>>())
+            {
                 if let Input::Stop(done) = input {
                     return self.finish(Some(done));
                 }
@@ -171,22 +163,19 @@ impl<H: Host> Driver<H> {
                 self.node.handle(now(), Event::Connected(remote));
             }
             Input::Frame(session, frame, permit) => {
+                if let Some(tap) = &self.tap {
+                    tap(&frame);
+                }
                 self.node.handle(now(), Event::Received(session, frame));
                 drop(permit);
             }
-            Input::Command(command) => {
-                self.with_host(|host, context| host.command(context, command))
-            }
+            Input::Command(command) => self.with_host(|host, context| host.command(context, command)),
             Input::Stop(_) => {}
         }
     }
 
     fn with_host(&mut self, call: impl FnOnce(&mut H, &mut HostContext<'_, H::Command>)) {
-        let mut context = HostContext {
-            node: &mut self.node,
-            now: now(),
-            jobs: Vec::new(),
-        };
+        let mut context = HostContext { node: &mut self.node, now: now(), jobs: Vec::new() };
         call(&mut self.host, &mut context);
         let jobs = context.jobs;
         if !jobs.is_empty() {
@@ -226,9 +215,7 @@ impl<H: Host> Driver<H> {
                     Effect::Read(id, request) => {
                         let _ = self.store.send(Work::Read(id, request));
                     }
-                    Effect::Notice(notice) => {
-                        self.with_host(|host, context| host.notice(context, notice))
-                    }
+                    Effect::Notice(notice) => self.with_host(|host, context| host.notice(context, notice)),
                 }
             }
         }

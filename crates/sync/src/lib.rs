@@ -14,11 +14,10 @@ mod random;
 mod store_thread;
 
 pub use clock::now;
-pub use driver::{Driver, DriverHandle, DriverParts, Stopped};
+pub use driver::{Driver, DriverHandle, DriverParts, FrameTap, Stopped};
 pub use host::{Host, HostContext, StoreJob};
 pub use keystore::FileKeystore;
 pub use link::{
-    ConnectionError, ConnectionEvent, ConnectionState, Dialer, RelayUrl, RelayUrlError, Transports,
-    accept_connections,
+    ConnectionError, ConnectionEvent, ConnectionState, Dialer, RelayUrl, RelayUrlError, Transports, accept_connections,
 };
 pub use random::SystemRandom;

@@ -46,23 +46,13 @@ impl std::str::FromStr for RelayUrl {
     type Err = RelayUrlError;
 
     fn from_str(url: &str) -> Result<Self, RelayUrlError> {
-        let bad = |reason: &str| RelayUrlError {
-            url: url.into(),
-            reason: reason.into(),
-        };
-        let (address, id) = url
-            .split_once('#')
-            .ok_or_else(|| bad("the relay's id after a # is missing"))?;
+        let bad = |reason: &str| RelayUrlError { url: url.into(), reason: reason.into() };
+        let (address, id) = url.split_once('#').ok_or_else(|| bad("the relay's id after a # is missing"))?;
         if !address.contains("://") {
             return Err(bad("the scheme is missing"));
         }
-        let replica = id
-            .parse()
-            .map_err(|error: partita_core::IdError| bad(&error.to_string()))?;
-        Ok(Self {
-            address: address.into(),
-            replica: Some(replica),
-        })
+        let replica = id.parse().map_err(|error: partita_core::IdError| bad(&error.to_string()))?;
+        Ok(Self { address: address.into(), replica: Some(replica) })
     }
 }
 
@@ -85,8 +75,7 @@ impl Transports {
     /// Adds a transport for its schemes, in the place of an earlier one.
     pub fn add(&mut self, transport: Arc<dyn Transport>) {
         for scheme in transport.schemes() {
-            self.by_scheme
-                .insert((*scheme).to_owned(), transport.clone());
+            self.by_scheme.insert((*scheme).to_owned(), transport.clone());
         }
     }
 
@@ -98,14 +87,8 @@ impl Transports {
         let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
         self.by_scheme.get(scheme).ok_or_else(|| {
             let known: Vec<_> = self.by_scheme.keys().map(String::as_str).collect();
-            let reason = format!(
-                "no transport for its scheme; this program has {}",
-                known.join(", ")
-            );
-            TransportError::BadUrl {
-                url: url.into(),
-                reason,
-            }
+            let reason = format!("no transport for its scheme; this program has {}", known.join(", "));
+            TransportError::BadUrl { url: url.into(), reason }
         })
     }
 }
@@ -186,12 +169,7 @@ async fn keep_up<C: Send + 'static>(
     report: impl Fn(ConnectionEvent) + Send + Sync + 'static,
 ) {
     let mut backoff = Backoff::default();
-    let say = |state| {
-        report(ConnectionEvent {
-            url: url.to_string(),
-            state,
-        })
-    };
+    let say = |state| report(ConnectionEvent { url: url.to_string(), state });
     loop {
         say(ConnectionState::Connecting);
         let mut since = None;

@@ -3,9 +3,11 @@
 // Tests may unwrap: a failure there is a finding.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod fleet;
 pub mod memory_store;
 pub mod network;
 pub mod samples;
 pub mod store_conformance;
+pub mod strategy;
 
 pub use memory_store::MemoryStore;

@@ -60,12 +60,7 @@ impl EngineHost {
     }
 
     /// Remembers what waits for a key, so that it is tried again when keys come.
-    pub(super) fn keep_waiting<'i>(
-        &mut self,
-        name: Name,
-        arrival: Arrival,
-        mut items: impl Iterator<Item = &'i Item>,
-    ) {
+    pub(super) fn keep_waiting<'i>(&mut self, name: Name, arrival: Arrival, mut items: impl Iterator<Item = &'i Item>) {
         let waits = |item: &Item| item.arrival == arrival.arrival && item.payload == Err(Reason::AwaitingKey);
         if items.any(waits)
             && let Some(slot) = self.slots.get_mut(&name)
@@ -90,6 +85,11 @@ impl EngineHost {
 
     pub(super) fn on_set_aside(&mut self, context: &mut Context<'_>, name: Name, arrival: u64, value: &SetAside) {
         self.put_set_aside(context, name, arrival, value);
+        if value.reason == Reason::Poisoned
+            && let Some(slot) = self.slots.get_mut(&name)
+        {
+            slot.poisoned.insert(arrival);
+        }
         self.say(EngineEvent::SetAside { context: name.0, entry: value.clone() });
     }
 

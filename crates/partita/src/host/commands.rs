@@ -11,7 +11,10 @@ use super::{
     load::{Loaded, Reply},
     records::SetAside,
 };
-use crate::{cell::Cell, error::{DocumentError, EngineError}};
+use crate::{
+    cell::Cell,
+    error::{DocumentError, EngineError},
+};
 
 /// A call with the node and the time.
 pub(crate) type NodeCall = Box<dyn FnOnce(&mut Node, Now) + Send>;
@@ -45,10 +48,10 @@ pub(crate) enum Command {
     Acknowledged(ContextId, oneshot::Sender<()>),
     /// Wait until everything that some connected remote held is here.
     CaughtUp(ContextId, oneshot::Sender<()>),
+    /// How many documents are loaded?
+    LoadedDocuments(oneshot::Sender<usize>),
     /// Call this with the node.
     Node(NodeCall),
-    /// The store answered something for an application.
-    Answer(Box<dyn FnOnce(&mut Node, &mut EngineHost) + Send>),
     /// Ask the store something, then answer.
     Store(partita_sync::StoreJob<Command>),
 }
@@ -88,11 +91,10 @@ impl EngineHost {
                     let _ = reply.send(());
                 }
             }
-            Command::Node(call) => {
-                call(context.node, context.now);
-                // It may have opened contexts or written entries.
+            Command::LoadedDocuments(reply) => {
+                let _ = reply.send(self.slots.len());
             }
-            Command::Answer(answer) => answer(context.node, self),
+            Command::Node(call) => call(context.node, context.now),
             Command::Store(job) => context.jobs.push(job),
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Loaded {
 struct Stored {
     snapshot: Option<Bytes>,
     entries: BTreeMap<u64, Arc<Entry>>,
+    /// What damaged the document before: it is not tried again.
+    poisoned: Vec<u64>,
 }
 
 impl Slot {
@@ -55,6 +57,7 @@ impl Slot {
             taken: 0,
             since_snapshot: 0,
             waiting: BTreeMap::new(),
+            poisoned: std::collections::BTreeSet::new(),
             used: 0,
         }
     }
@@ -69,27 +72,28 @@ fn read(store: &dyn Store, (context, document): Name, afresh: bool) -> Result<St
         .and_then(|value| value.get(5..13))
         .and_then(|bytes| bytes.try_into().ok())
         .map_or(0, u64::from_be_bytes);
-    let mut stored = Stored { snapshot, entries: BTreeMap::new() };
+    let mut stored = Stored { snapshot, ..Stored::default() };
     let mut wanted = Vec::new();
     view.scan(&Key::set_aside(&context, Some(&document)), &mut |key, value| {
         let arrival = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
-        let retried = SetAside::decode(document, value).is_ok_and(|set_aside| set_aside.reason.is_retried());
-        if let (Some(arrival), true) = (arrival, retried && !afresh) {
-            wanted.push(arrival);
+        if let (Some(arrival), Ok(set_aside)) = (arrival, SetAside::decode(document, value)) {
+            if set_aside.reason == Reason::Poisoned {
+                stored.poisoned.push(arrival);
+            } else if set_aside.reason.is_retried() && !afresh {
+                wanted.push(arrival);
+            }
         }
         ControlFlow::Continue(())
     })?;
     let mut error = None;
-    let mut take = |stored_entry: partita_core::EntryRef<'_>, once: bool| {
-        match reads::entry(&stored_entry) {
-            Ok(entry) => {
-                stored.entries.insert(stored_entry.arrival, Arc::new(entry));
-                if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            }
-            Err(bad) => {
-                error = Some(bad);
-                ControlFlow::Break(())
-            }
+    let mut take = |stored_entry: partita_core::EntryRef<'_>, once: bool| match reads::entry(&stored_entry) {
+        Ok(entry) => {
+            stored.entries.insert(stored_entry.arrival, Arc::new(entry));
+            if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+        Err(bad) => {
+            error = Some(bad);
+            ControlFlow::Break(())
         }
     };
     for arrival in wanted.into_iter().filter(|arrival| *arrival <= through) {
@@ -142,9 +146,9 @@ impl EngineHost {
             loading.arrivals.insert(arrival.arrival, arrival);
         }
         let afresh = loading.afresh;
-        context.jobs.push(Box::new(move |store| {
-            Command::Loaded(Box::new(Loaded { name, result: read(store, name, afresh) }))
-        }));
+        context
+            .jobs
+            .push(Box::new(move |store| Command::Loaded(Box::new(Loaded { name, result: read(store, name, afresh) }))));
     }
 
     pub(super) fn on_loaded(&mut self, context: &mut Context<'_>, loaded: Loaded) {
@@ -168,6 +172,10 @@ impl EngineHost {
             if let Some(found) = context.node.arrival(&name.0, arrival, entry) {
                 arrivals.insert(arrival, found);
             }
+        }
+        if let Some(slot) = self.slots.get_mut(&name) {
+            slot.poisoned.extend(stored.poisoned);
+            arrivals.retain(|arrival, _| !slot.poisoned.contains(arrival));
         }
         let snapshot = stored.snapshot.and_then(|value| Snapshot::open(&name.0, &name.1, &self.at_rest, &value));
         match self.prepare(context, name, snapshot, arrivals) {
@@ -227,7 +235,11 @@ impl EngineHost {
     }
 
     pub(super) fn load_on_worker(&self, cell: &Arc<Cell>, snapshot: Option<Snapshot>, items: Vec<Item>) {
-        let _ = self.worker.send(Job::Load { cell: cell.clone(), snapshot: snapshot.map(|snapshot| snapshot.bytes), items });
+        let _ = self.worker.send(Job::Load {
+            cell: cell.clone(),
+            snapshot: snapshot.map(|snapshot| snapshot.bytes),
+            items,
+        });
     }
 
     /// What a local `Create` brings into its document.

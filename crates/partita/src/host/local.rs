@@ -101,8 +101,10 @@ impl EngineHost {
     }
 
     pub(super) fn on_durable(&mut self, id: ContextId, arrival: u64) {
-        for ((_, document), slot) in
-            self.slots.range_mut((id, partita_core::DocumentId::from_bytes([0; 32]))..).take_while(|((context, _), _)| *context == id)
+        for ((_, document), slot) in self
+            .slots
+            .range_mut((id, partita_core::DocumentId::from_bytes([0; 32]))..)
+            .take_while(|((context, _), _)| *context == id)
         {
             let mut reached = None;
             while let Some((_, number)) = slot.in_flight.pop_front_if(|(at, _)| *at <= arrival) {

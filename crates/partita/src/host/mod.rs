@@ -15,9 +15,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use partita_core::{
-    ContextId, ContextInfo, CrdtType, CrdtTypeId, DeviceKeys, DocumentId, Incarnation, Limits, PeerInfo,
-};
+use partita_core::{ContextId, ContextInfo, CrdtType, CrdtTypeId, DeviceKeys, DocumentId, Incarnation, PeerInfo};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
@@ -51,6 +49,8 @@ struct Slot {
     since_snapshot: u64,
     /// What waits for a key.
     waiting: BTreeMap<u64, Arrival>,
+    /// What damaged the document when it was applied: left out when it is loaded again.
+    poisoned: BTreeSet<u64>,
     /// When it was last used, in rounds.
     used: u64,
 }
@@ -65,7 +65,6 @@ struct Loading {
 
 pub(crate) struct EngineHost {
     types: BTreeMap<CrdtTypeId, Arc<dyn CrdtType>>,
-    limits: Limits,
     slots: BTreeMap<Name, Slot>,
     /// Documents with local changes to take.
     dirty: BTreeSet<Name>,
@@ -103,7 +102,6 @@ fn peer_key(peer: &PeerInfo) -> PeerKey {
 
 pub(crate) struct HostParts {
     pub(crate) types: BTreeMap<CrdtTypeId, Arc<dyn CrdtType>>,
-    pub(crate) limits: Limits,
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) events: broadcast::Sender<EngineEvent>,
     pub(crate) worker: mpsc::Sender<Job>,
@@ -114,7 +112,6 @@ impl EngineHost {
     pub(crate) fn new(parts: HostParts) -> Self {
         Self {
             types: parts.types,
-            limits: parts.limits,
             slots: BTreeMap::new(),
             dirty: BTreeSet::new(),
             worker: parts.worker,
@@ -240,5 +237,13 @@ impl Host for EngineHost {
     fn closing(&mut self, context: &mut Context<'_>) {
         self.dirty = self.slots.keys().copied().collect();
         self.take_all(context);
+    }
+}
+
+impl Drop for EngineHost {
+    fn drop(&mut self) {
+        for cell in self.slots.values().filter_map(|slot| slot.cell.as_ref()) {
+            cell.close();
+        }
     }
 }

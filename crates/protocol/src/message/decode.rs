@@ -7,14 +7,12 @@ use partita_core::{
 };
 
 use super::{
-    MAX_ITEMS, MAX_MESSAGES, Message, NeedFrontier, Open, Opened, Piece, Refused, encode::tag,
+    MAX_FRAGMENT, MAX_ITEMS, MAX_MESSAGES, Message, NeedFrontier, Open, Opened, Piece, Refused, encode::tag,
     run::Run,
 };
 
 /// The most bytes of a proof.
 const MAX_PROOF: usize = 16 * 1024;
-/// The most bytes of a fragment.
-const MAX_FRAGMENT: usize = 256 * 1024;
 /// The most bytes of an error's text.
 const MAX_TEXT: usize = 1024;
 
@@ -71,12 +69,13 @@ impl Message {
             tag::FRONTIER => Self::Frontier {
                 context: ContextId::from_bytes(input.array()?),
                 tips: Tip::decode_all(input, MAX_ITEMS)?,
+                more: flag(input)?,
             },
             tag::HAVE => Self::Have {
                 context: ContextId::from_bytes(input.array()?),
                 tips: Tip::decode_all(input, MAX_ITEMS)?,
             },
-            tag::ENTRIES => Self::Entries(Run::decode(body, input)?),
+            tag::ENTRIES => Self::Entries(Run::decode(input)?),
             tag::WANT => Self::Want(piece(input)?),
             tag::FRAGMENT => Self::Fragment {
                 piece: piece(input)?,
@@ -119,12 +118,7 @@ impl Message {
             }
             tag::CREDIT => Self::Credit(input.varint()?),
             tag::HEARTBEAT => {
-                let nonce = input.u64()?;
-                let reply = match input.u8()? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(DecodeError::NotCanonical),
-                };
+                let (nonce, reply) = (input.u64()?, flag(input)?);
                 Self::Heartbeat { nonce, reply }
             }
             tag::ERROR => {
@@ -139,6 +133,14 @@ impl Message {
         };
         reader.end()?;
         Ok(Some(message))
+    }
+}
+
+fn flag(input: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    match input.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::NotCanonical),
     }
 }
 

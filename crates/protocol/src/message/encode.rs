@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use partita_core::{ContextId, Tip, codec::Writer};
 
-use super::{Message, NeedFrontier, Piece};
+use super::{MAX_MESSAGES, MAX_PART, Message, NeedFrontier, Piece};
 
 /// The tag of each message. Part of the protocol: never reuse one.
 pub(super) mod tag {
@@ -35,6 +35,34 @@ impl Message {
         out.finish()
     }
 
+    /// The plain frames that carry these messages, each of about `most` bytes at most.
+    pub fn encode_frames(messages: impl IntoIterator<Item = Self>, most: usize) -> Vec<Bytes> {
+        let (mut frames, mut frame, mut count) = (Vec::new(), Writer::new(), 0);
+        for message in messages {
+            message.encode(&mut frame);
+            count += 1;
+            if frame.len() >= most || count == MAX_MESSAGES {
+                frames.push(std::mem::take(&mut frame).finish());
+                count = 0;
+            }
+        }
+        if !frame.is_empty() {
+            frames.push(frame.finish());
+        }
+        frames
+    }
+
+    /// A frontier, in as many parts as it takes; an empty one too has to be said.
+    pub(crate) fn frontier(context: ContextId, tips: &[Tip]) -> Vec<Self> {
+        let parts = tips.len().div_ceil(MAX_PART).max(1);
+        let part = |at: usize| Self::Frontier {
+            context,
+            tips: tips.iter().skip(at * MAX_PART).take(MAX_PART).copied().collect(),
+            more: at + 1 < parts,
+        };
+        (0..parts).map(part).collect()
+    }
+
     /// Appends tag, length and body.
     pub fn encode(&self, out: &mut Writer) {
         let mut body = Writer::with_capacity(128);
@@ -61,8 +89,13 @@ impl Message {
                 });
                 tag::OPENED
             }
-            Self::Frontier { context, tips } => {
+            Self::Frontier {
+                context,
+                tips,
+                more,
+            } => {
                 encode_tips(out, context, tips);
+                out.u8(u8::from(*more));
                 tag::FRONTIER
             }
             Self::Have { context, tips } => {

@@ -10,12 +10,22 @@ mod run;
 use bytes::Bytes;
 use partita_core::{ContextId, ContextKind, EntryId, Hash, LogId, Refusal, Tip};
 
-pub use run::{Run, RunBuilder, RunLimits};
+pub use run::{Run, RunLimits};
 
 /// The most messages in one frame.
 pub const MAX_MESSAGES: usize = 4096;
 /// The most contexts, logs or tips in one message.
 pub const MAX_ITEMS: usize = 100_000;
+/// A list with more items goes in parts of so many: any part fits into a frame.
+pub const MAX_PART: usize = 16_384;
+/// The most entries in one run.
+pub const MAX_RUN_ENTRIES: usize = 4096;
+/// About how many bytes a run may have at most, so that it fits into a frame.
+pub const MAX_RUN_BYTES: usize = 1 << 20;
+/// The most bytes of a control entry's payload: control entries travel whole.
+pub const MAX_CONTROL: u64 = 512 << 10;
+/// The most bytes of a fragment.
+pub const MAX_FRAGMENT: usize = 256 << 10;
 
 /// One message. `docs/protocol.md` has the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +40,8 @@ pub enum Message {
         context: ContextId,
         /// The tips by rising log id.
         tips: Vec<Tip>,
+        /// Whether more tips follow in another message.
+        more: bool,
     },
     /// I could send these logs, and cannot tell from your frontier whether you hold them: acknowledge what you do.
     Have {

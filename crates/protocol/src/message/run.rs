@@ -9,8 +9,7 @@ use partita_core::{
     codec::{DecodeError, Reader, Writer},
 };
 
-/// The most entries in one run that is taken.
-const MAX_ENTRIES: usize = 4096;
+use super::MAX_RUN_ENTRIES;
 
 const SIGNED: u8 = 1;
 const WITHHELD: u8 = 2;
@@ -43,32 +42,6 @@ pub struct RunLimits {
     pub entries: usize,
     /// Bytes of payloads and headers.
     pub bytes: usize,
-}
-
-/// Cuts runs where receivers can verify them.
-#[derive(Debug, Clone, Copy)]
-pub struct RunBuilder {
-    /// How long.
-    pub limits: RunLimits,
-}
-
-impl RunBuilder {
-    /// How many of these entries, which follow each other, make one run: as many as the limits allow, ending at an
-    /// entry that carries a signature or that `ends_at` allows; more than the limits where the first such entry lies
-    /// behind them; 0 when there is none.
-    pub fn cut(&self, entries: &[Arc<Entry>], ends_at: impl Fn(&Entry) -> bool) -> usize {
-        let (mut bytes, mut cut) = (0, 0);
-        for (at, entry) in entries.iter().enumerate() {
-            bytes += entry.size();
-            if cut > 0 && (bytes > self.limits.bytes || at >= self.limits.entries) {
-                break;
-            }
-            if entry.signature.is_some() || ends_at(entry) {
-                cut = at + 1;
-            }
-        }
-        cut
-    }
 }
 
 impl Run {
@@ -111,7 +84,7 @@ impl Run {
         }
     }
 
-    pub(super) fn decode(body: &Bytes, input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let context = ContextId::from_bytes(input.array()?);
         let log = LogId::from_bytes(input.array()?);
         let flags = input.u8()?;
@@ -120,7 +93,7 @@ impl Run {
         }
         let withheld = flags & WITHHELD != 0;
         let first = input.varint()?;
-        if first == 0 || first > u64::MAX - MAX_ENTRIES as u64 {
+        if first == 0 || first > u64::MAX - MAX_RUN_ENTRIES as u64 {
             return Err(DecodeError::Invalid("entry number"));
         }
         let mut backlink = if first == 1 {
@@ -131,7 +104,7 @@ impl Run {
         if first != 1 && backlink == EntryId::NONE {
             return Err(DecodeError::Invalid("backlink"));
         }
-        let count = input.count("the number of entries in a run", MAX_ENTRIES, 10)?;
+        let count = input.count("the number of entries in a run", MAX_RUN_ENTRIES, 10)?;
         if count == 0 || (withheld && count != 1) {
             return Err(DecodeError::Invalid("run"));
         }
@@ -144,7 +117,7 @@ impl Run {
                 seq,
                 backlink,
             };
-            let entry = decode_entry(place, &mut document, withheld, body, input)?;
+            let entry = decode_entry(place, &mut document, withheld, input)?;
             backlink = entry.id;
             entries.push(Arc::new(entry));
         }
@@ -223,7 +196,6 @@ fn decode_entry(
     place: Place,
     document: &mut Option<DocumentId>,
     withheld: bool,
-    body: &Bytes,
     input: &mut Reader<'_>,
 ) -> Result<Entry, DecodeError> {
     let flags = input.u8()?;
@@ -288,7 +260,8 @@ fn decode_entry(
             Hash::from_bytes(input.array()?),
         )
     } else {
-        let payload = body.slice_ref(input.bytes("a payload", usize::MAX)?);
+        // A copy: an entry in memory must not hold on to the whole frame that it came in.
+        let payload = Bytes::copy_from_slice(input.bytes("a payload", usize::MAX)?);
         let hash = EntryHeader::hash_payload(&payload);
         (payload.clone(), payload.len() as u64, hash)
     };

@@ -7,7 +7,7 @@ use partita_core::{Batch, Bytes, ContextId, EntryId, Key, LogId, Op, SessionId, 
 use super::Node;
 use crate::{
     effect::{Effect, Notice},
-    message::Message,
+    message::{MAX_PART, Message},
 };
 
 /// What follows from a commit.
@@ -20,7 +20,7 @@ pub(super) struct Consequences {
     /// Bytes of entries that leave receive memory.
     pub(super) credit: BTreeMap<SessionId, u64>,
     /// What is acknowledged to whom.
-    pub(super) acks: BTreeMap<SessionId, BTreeSet<(ContextId, LogId)>>,
+    acks: BTreeMap<SessionId, BTreeSet<(ContextId, LogId)>>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +81,17 @@ impl Node {
         let Self {
             commits, contexts, ..
         } = self;
-        if commits.in_flight.is_some() || commits.failed.is_some() || commits.is_empty() {
+        if commits.in_flight.is_some() || commits.failed.is_some() {
+            return;
+        }
+        if commits.pending.ops.is_empty() && commits.dirty.is_empty() {
+            // Everything is in the store: what waits for that need not wait for another commit.
+            let then = std::mem::take(&mut commits.then);
+            self.conclude(then);
+            let reads = std::mem::take(&mut self.reads_after_commit);
+            let reads = reads.into_iter();
+            self.effects
+                .extend(reads.map(|(id, request)| Effect::Read(id, request)));
             return;
         }
         for (context, log) in std::mem::take(&mut commits.dirty) {
@@ -105,6 +115,12 @@ impl Node {
         commits.in_flight = Some((id, std::mem::take(&mut commits.then)));
         self.effects
             .push(Effect::Commit(id, std::mem::take(&mut commits.pending)));
+        let reads = std::mem::take(&mut self.reads_after_commit);
+        self.effects.extend(
+            reads
+                .into_iter()
+                .map(|(id, request)| Effect::Read(id, request)),
+        );
     }
 
     pub(super) fn on_committed(&mut self, id: u64) {
@@ -112,6 +128,12 @@ impl Node {
             return;
         };
         debug_assert_eq!(id, expected, "commits are answered in order");
+        self.conclude(then);
+        self.flush_commit();
+    }
+
+    /// Says what a commit allows to be said.
+    fn conclude(&mut self, then: Consequences) {
         let mut changed = BTreeSet::new();
         for ((context, log), (seq, head)) in then.logs {
             changed.insert(context);
@@ -138,10 +160,13 @@ impl Node {
         for (session, logs) in then.acks {
             self.acknowledge(session, logs);
         }
-        for context in changed {
-            self.check_caught_up(context);
-        }
-        self.flush_commit();
+        self.review.extend(changed);
+    }
+
+    /// Tells a session how far a log is durable here, once everything that was taken so far is.
+    pub(super) fn acknowledge_later(&mut self, session: SessionId, context: ContextId, log: LogId) {
+        let acks = self.commits.then.acks.entry(session).or_default();
+        acks.insert((context, log));
     }
 
     /// Tells a session how far logs are durable here.
@@ -158,10 +183,12 @@ impl Node {
                 .map_or(0, |log| log.durable);
             held.entry(context).or_default().push((log, seq));
         }
-        session.out.extend(
-            held.into_iter()
-                .map(|(context, held)| Message::Ack { context, held }),
-        );
+        for (context, held) in held {
+            for held in held.chunks(MAX_PART) {
+                let held = held.to_vec();
+                session.out.push(Message::Ack { context, held });
+            }
+        }
     }
 
     pub(super) fn grant_credit(&mut self, session: SessionId, bytes: u64) {

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{
-    ContextInfo, ControlGraph, EntryId, Frontier, Hash, LogId, ReplicaId, Standing, Tip,
+    ContextInfo, ControlGraph, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Standing, Tip,
 };
 use partita_crypto::VerifyingKey;
 
-use super::{fragments::Incoming, tail::Tail};
-use crate::{effect::Arrival, reads::ContextState, record::LogRecord};
+use super::{fragments::Incoming, link::SendOrder, tail::Tail};
+use crate::{
+    NodeConfig,
+    reads::{ContextState, Quarantined},
+    record::LogRecord,
+};
 
 #[derive(Debug)]
 pub(super) struct Log {
@@ -18,8 +22,12 @@ pub(super) struct Log {
     /// The last durable entry: what frontiers and acknowledgements speak of.
     pub(super) durable: u64,
     pub(super) durable_head: EntryId,
-    /// How far a later log of the same replica names this one: held no further, it is no tip.
-    pub(super) superseded: u64,
+}
+
+impl Log {
+    pub(super) fn order(&self, id: &LogId) -> SendOrder {
+        (!self.record.control, self.record.begun, *id)
+    }
 }
 
 /// The log that this replica writes from this open on. It exists for others only once it has an entry.
@@ -62,15 +70,15 @@ pub(super) struct Context {
     pub(super) remote_bytes: u64,
     /// Large payloads on their way.
     pub(super) incoming: BTreeMap<LogId, Incoming>,
-    /// How many entries of each log are in quarantine.
-    pub(super) quarantined: BTreeMap<LogId, u64>,
+    /// What is in quarantine of each log.
+    pub(super) quarantined: BTreeMap<LogId, Quarantined>,
     /// Logs that are being cut back: nothing of them is taken or sent meanwhile.
     pub(super) excluding: BTreeSet<LogId>,
-    /// Document entries that arrived during this event.
-    pub(super) arrived: Vec<Arrival>,
     /// Whether the store has a record of this context.
     pub(super) recorded: bool,
-    frontier: Option<Frontier>,
+    /// The sessions that have this context open, or try to.
+    pub(super) sessions: BTreeSet<SessionId>,
+    frontier: Option<(Frontier, Hash)>,
 }
 
 impl Context {
@@ -96,8 +104,8 @@ impl Context {
             incoming: BTreeMap::new(),
             quarantined: state.quarantined.clone(),
             excluding: BTreeSet::new(),
-            arrived: Vec::new(),
             recorded: !state.logs.is_empty(),
+            sessions: BTreeSet::new(),
             frontier: None,
         }
     }
@@ -111,19 +119,6 @@ impl Context {
         own: &ReplicaId,
     ) -> Option<()> {
         let key = VerifyingKey::parse(record.replica().as_bytes()).ok()?;
-        for tip in &record.start.tips {
-            if let Some(log) = self.logs.get_mut(&tip.log) {
-                log.superseded = log.superseded.max(tip.seq);
-            }
-        }
-        let superseded = self
-            .logs
-            .values()
-            .flat_map(|log| &log.record.start.tips)
-            .filter(|tip| tip.log == id)
-            .map(|tip| tip.seq)
-            .max()
-            .unwrap_or(0);
         if record.replica() != *own {
             self.remote_bytes += record.bytes;
         }
@@ -139,17 +134,23 @@ impl Context {
                 key,
                 durable: seq,
                 durable_head: head,
-                superseded,
             },
         );
         self.frontier = None;
         Some(())
     }
 
+    /// The store holds a log so far; less, if it was cut back meanwhile.
     pub(super) fn set_durable(&mut self, log: &LogId, seq: u64, head: EntryId) {
-        if let Some(log) = self.logs.get_mut(log)
-            && seq > log.durable
-        {
+        let Some(log) = self.logs.get_mut(log) else {
+            return;
+        };
+        let (seq, head) = if seq > log.record.seq {
+            (log.record.seq, log.record.head)
+        } else {
+            (seq, head)
+        };
+        if seq > log.durable {
             log.durable = seq;
             log.durable_head = head;
             self.frontier = None;
@@ -160,38 +161,80 @@ impl Context {
         self.frontier = None;
     }
 
-    /// What is held durably: a predecessor held no further than its successor names drops out.
-    pub(super) fn frontier(&mut self) -> &Frontier {
+    /// What is held durably: a predecessor held no further than its durable successor names drops out.
+    pub(super) fn frontier(&mut self) -> &(Frontier, Hash) {
         let Self { frontier, logs, .. } = self;
         frontier.get_or_insert_with(|| {
-            let tips = logs.iter().filter(|(_, log)| log.durable > log.superseded);
-            Frontier::new(
-                tips.map(|(id, log)| Tip {
-                    log: *id,
-                    seq: log.durable,
-                    head: log.durable_head,
-                })
-                .collect(),
-            )
+            let named = named_by(logs.values().filter(|log| log.durable > 0));
+            let tips = logs.iter().filter(|(_, log)| log.durable > 0);
+            let tips = tips.map(|(id, log)| Tip {
+                log: *id,
+                seq: log.durable,
+                head: log.durable_head,
+            });
+            let frontier = Frontier::new(tips.filter(|tip| is_tip(tip, &named)).collect());
+            let hash = frontier.hash();
+            (frontier, hash)
         })
     }
 
     pub(super) fn frontier_hash(&mut self) -> Hash {
-        self.frontier().hash()
+        self.frontier().1
+    }
+
+    /// Every log of one replica with its last entry held.
+    pub(super) fn logs_of(&self, replica: &ReplicaId) -> impl Iterator<Item = (Tip, &Log)> {
+        let own = self.logs.iter();
+        let own = own.filter(move |(_, log)| log.record.replica() == *replica);
+        own.filter(|(_, log)| log.record.seq > 0).map(|(id, log)| {
+            let (seq, head) = (log.record.seq, log.record.head);
+            (Tip { log: *id, seq, head }, log)
+        })
     }
 
     /// The tips of one replica's logs of one sort, in memory: what its next log names.
     pub(super) fn tips_of(&self, replica: &ReplicaId, control: bool) -> Vec<Tip> {
-        self.logs
-            .iter()
-            .filter(|(_, log)| log.record.replica() == *replica && log.record.control == control)
-            .filter(|(_, log)| log.record.seq > log.superseded)
-            .map(|(id, log)| Tip {
-                log: *id,
-                seq: log.record.seq,
-                head: log.record.head,
-            })
+        let own = || {
+            self.logs_of(replica)
+                .filter(|(_, log)| log.record.control == control)
+        };
+        let named = named_by(own().map(|(_, log)| log));
+        own()
+            .map(|(tip, _)| tip)
+            .filter(|tip| is_tip(tip, &named))
             .collect()
+    }
+
+    /// Whether a point that a new log names as its predecessor is held as far as it counts. What is cut off wholly will
+    /// never come.
+    pub(super) fn holds_or_cut(&self, author: &ReplicaId, tip: &Tip) -> bool {
+        match self.logs.get(&tip.log) {
+            Some(log) => {
+                let cap = self.cap(&log.record.replica(), &tip.log, log.record.control);
+                log.record.seq >= tip.seq.min(cap)
+            }
+            None => self.standing.cap(author, &tip.log) == Some(0),
+        }
+    }
+
+    /// Whether a loss or a vouch names another entry at this place: the log is forked, and this is not the branch that
+    /// counts.
+    pub(super) fn contradicts(&self, replica: &ReplicaId, tip: &Tip) -> bool {
+        let Some(losses) = self.standing.losses.get(replica) else {
+            return false;
+        };
+        let named = losses.iter().flatten().chain(&self.standing.vouches);
+        let mut at_place = named
+            .filter(|named| named.log == tip.log && named.seq == tip.seq)
+            .peekable();
+        at_place.peek().is_some() && at_place.all(|named| named.head != tip.head)
+    }
+
+    /// Whether a remote's entries of so many bytes fit, on their way and in the store.
+    pub(super) fn has_room(&self, bytes: u64, config: &NodeConfig) -> bool {
+        let on_their_way: u64 = self.incoming.values().map(Incoming::len).sum();
+        self.remote_bytes.saturating_add(bytes) <= config.max_context_bytes
+            && on_their_way.saturating_add(bytes) <= config.max_payload.saturating_mul(2)
     }
 
     /// How far a log counts; `u64::MAX` without a limit. Control logs are never cut: what counts of them is the
@@ -203,4 +246,18 @@ impl Context {
             self.standing.cap(replica, log).unwrap_or(u64::MAX)
         }
     }
+}
+
+/// How far the first entries of these logs name others.
+fn named_by<'a>(logs: impl Iterator<Item = &'a Log>) -> BTreeMap<LogId, u64> {
+    let mut named = BTreeMap::new();
+    for tip in logs.flat_map(|log| &log.record.start.tips) {
+        let seq = named.entry(tip.log).or_default();
+        *seq = tip.seq.max(*seq);
+    }
+    named
+}
+
+fn is_tip(tip: &Tip, named: &BTreeMap<LogId, u64>) -> bool {
+    named.get(&tip.log).is_none_or(|named| tip.seq > *named)
 }

@@ -1,39 +1,24 @@
-//! What control entries change: how far logs count, who may stay, what this replica has to write by itself.
+//! What follows from control entries: what this replica has to write by itself, how far logs count, who may stay.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeMap;
 
 use partita_core::{
-    ContextId, ContextInfo, ContextView, Entry, EntryKind, Key, LogId, Now, Op, PartitionStrategy,
-    ReplicaId, StrategyError, Tip, Turn,
+    ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, StrategyError, Tip,
+    Turn,
 };
 
-use super::{Node, Purpose, context::Context};
-use crate::{
-    effect::{Effect, Notice},
-    reads::{ReadRequest, pack},
-    record::LogRecord,
-};
+use super::{Node, context::Context};
 
 /// Duties must come to rest; a strategy whose duties do not is cut off here.
 const MOST_ROUNDS: usize = 32;
 
-struct View<'a>(&'a std::collections::BTreeMap<ContextId, Context>);
+struct View<'a>(&'a BTreeMap<ContextId, Context>);
 
 impl ContextView for View<'_> {
     fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<Tip> {
-        let Some(local) = self.0.get(context) else {
-            return Vec::new();
-        };
-        let own = local
-            .logs
-            .iter()
-            .filter(|(_, log)| log.record.replica() == *replica && log.record.seq > 0);
-        own.map(|(id, log)| Tip {
-            log: *id,
-            seq: log.record.seq,
-            head: log.record.head,
+        self.0.get(context).map_or_else(Vec::new, |local| {
+            local.logs_of(replica).map(|(tip, _)| tip).collect()
         })
-        .collect()
     }
 
     fn contexts(&self) -> Vec<ContextInfo> {
@@ -129,243 +114,7 @@ impl Node {
             self.control_changed.remove(&context);
             self.refresh_standing(context);
             self.review_grants(context);
-            self.retry_halted(context);
-            self.check_caught_up(context);
-        }
-    }
-
-    fn refresh_standing(&mut self, context: ContextId) {
-        let Self {
-            strategies,
-            contexts,
-            replica,
-            ..
-        } = self;
-        let Some(local) = contexts.get_mut(&context) else {
-            return;
-        };
-        let strategy = &strategies[local.strategy];
-        let standing = strategy.standing(&context);
-        if standing == local.standing {
-            return;
-        }
-        local.standing = standing;
-        // Who lost its own right, and who cannot vouch, does not look for what it built on.
-        let vouches = strategy.vouch(&context, &[]).is_some() && !local.standing.has_lost(replica);
-        let replica = *replica;
-        let mut cut = Vec::new();
-        let mut lifted = BTreeSet::new();
-        for (log, state) in &local.logs {
-            let cap = local.cap(&state.record.replica(), log, state.record.control);
-            if state.record.seq > cap && !local.excluding.contains(log) {
-                cut.push((*log, cap));
-            }
-        }
-        for log in local
-            .quarantined
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(log, _)| log)
-        {
-            lifted.insert(*log);
-        }
-        for (log, keep) in cut {
-            lifted.remove(&log);
-            if let Some(local) = self.contexts.get_mut(&context) {
-                local.excluding.insert(log);
-                local.incoming.remove(&log);
-            }
-            if vouches {
-                let request = ReadRequest::BuiltOn {
-                    context,
-                    log,
-                    from: keep + 1,
-                    replica,
-                };
-                self.read(Purpose::BuiltOn(context, log), request);
-            } else {
-                self.read(
-                    Purpose::Rewind(context, log, keep),
-                    ReadRequest::Rewind { context, log, keep },
-                );
-            }
-        }
-        for log in lifted {
-            self.read(
-                Purpose::Readmit(context, log),
-                ReadRequest::Quarantine { context, log },
-            );
-        }
-    }
-
-    /// What this replica had built on before it knew of the loss is vouched for; the rest is cut off.
-    pub(super) fn on_built_on(
-        &mut self,
-        context: ContextId,
-        log: LogId,
-        entry: Option<Arc<Entry>>,
-    ) {
-        if let Some(entry) = entry
-            && let Some(local) = self.contexts.get(&context)
-        {
-            let tip = Tip {
-                log,
-                seq: entry.header.seq,
-                head: entry.id,
-            };
-            if let Some(payload) = self.strategies[local.strategy].vouch(&context, &[tip]) {
-                let _ = self.append_control(context, &payload);
-                self.settle_control();
-            }
-        }
-        let Some(local) = self.contexts.get_mut(&context) else {
-            return;
-        };
-        let Some(record) = local.logs.get(&log).map(|log| &log.record) else {
-            return;
-        };
-        let keep = local.cap(&record.replica(), &log, record.control);
-        if record.seq > keep {
-            self.read(
-                Purpose::Rewind(context, log, keep),
-                ReadRequest::Rewind { context, log, keep },
-            );
-        } else {
-            local.excluding.remove(&log);
-            self.resume_after_cut(context, log);
-        }
-    }
-
-    /// Cuts a log back: what comes after `keep` goes into quarantine, and the documents that it touched are rebuilt.
-    pub(super) fn on_rewound(
-        &mut self,
-        context: ContextId,
-        log: LogId,
-        keep: u64,
-        record: Option<LogRecord>,
-        after: Vec<Arc<Entry>>,
-    ) {
-        let Some(local) = self.contexts.get_mut(&context) else {
-            return;
-        };
-        let Some(author) = local.logs.get(&log).map(|log| log.record.replica()) else {
-            return;
-        };
-        // A vouch may have come while the store was asked: then there is less to cut, and it is asked again.
-        let cap = local.cap(&author, &log, false);
-        if cap != keep {
-            self.read(
-                Purpose::Rewind(context, log, cap),
-                ReadRequest::Rewind {
-                    context,
-                    log,
-                    keep: cap,
-                },
-            );
-            return;
-        }
-        local.excluding.remove(&log);
-        let mut documents = BTreeSet::new();
-        let mut kept = 0;
-        for entry in &after {
-            if let Some(document) = entry.header.kind.document() {
-                documents.insert(document);
-            }
-            if let EntryKind::Create(document) = entry.header.kind {
-                self.commits.delete(Key::Document(context, document));
-            }
-            if kept < self.config.max_quarantine {
-                kept += 1;
-                self.commits
-                    .put(Key::Quarantine(context, log, entry.header.seq), pack(entry));
-            }
-        }
-        for document in &documents {
-            self.commits.delete(Key::Snapshot(context, *document));
-        }
-        self.commits.pending.ops.push(Op::Truncate {
-            context,
-            log,
-            from: keep + 1,
-        });
-        local.tail.truncate(log, keep + 1);
-        local.forget_frontier();
-        *local.quarantined.entry(log).or_default() += kept;
-        match record {
-            Some(record) => {
-                if let Some(state) = local.logs.get_mut(&log) {
-                    local.remote_bytes = local
-                        .remote_bytes
-                        .saturating_sub(state.record.bytes - record.bytes);
-                    state.durable = state.durable.min(record.seq);
-                    state.durable_head = record.head;
-                    state.record = record;
-                }
-                self.commits.log_changed(context, log);
-            }
-            None => {
-                local.logs.remove(&log);
-                self.commits.delete(Key::Log(context, log));
-            }
-        }
-        for session in self.sessions.values_mut() {
-            if let Some(link) = session.links.get_mut(&context) {
-                link.pages.remove(&log);
-                link.large.remove(&log);
-                for position in [
-                    link.sent.get_mut(&log),
-                    link.held.as_mut().and_then(|held| held.get_mut(&log)),
-                ] {
-                    if let Some(position) = position {
-                        *position = (*position).min(keep);
-                    }
-                }
-            }
-        }
-        let documents = documents.into_iter().collect();
-        self.effects
-            .push(Effect::Notice(Notice::Rebuild { context, documents }));
-        self.resume_after_cut(context, log);
-    }
-
-    fn resume_after_cut(&mut self, context: ContextId, log: LogId) {
-        self.wake(context, log, 0);
-        self.retry_halted(context);
-        self.check_caught_up(context);
-    }
-
-    /// A vouch lifted a limit: what quarantine holds below the new one counts again.
-    pub(super) fn on_readmit(&mut self, context: ContextId, log: LogId, page: Vec<Arc<Entry>>) {
-        let mut documents = BTreeSet::new();
-        for entry in page {
-            let Some(local) = self.contexts.get_mut(&context) else {
-                return;
-            };
-            let held = local.logs.get(&log).map_or(0, |log| log.record.seq);
-            let seq = entry.header.seq;
-            let Some(author) = local
-                .logs
-                .get(&log)
-                .map(|log| log.record.replica())
-                .or(entry.header.start.as_ref().map(|start| start.replica))
-            else {
-                return;
-            };
-            if seq > local.cap(&author, &log, false) || seq != held + 1 {
-                break;
-            }
-            if let Some(count) = local.quarantined.get_mut(&log) {
-                *count = count.saturating_sub(1);
-            }
-            let document = entry.header.kind.document();
-            if self.admit(context, entry).is_err() {
-                break;
-            }
-            self.commits.delete(Key::Quarantine(context, log, seq));
-            documents.extend(document);
-        }
-        if !documents.is_empty() {
-            self.retry_halted(context);
+            self.review.insert(context);
         }
     }
 }

@@ -2,12 +2,17 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use partita_core::{Bytes, ContextId, Entry, EntryHeader, Key, LogId, Refusal, SessionId};
+use partita_core::{
+    Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, Refusal, SessionId,
+};
 
-use super::{Node, Purpose, admit::Stop, session::Halt};
+use super::{
+    Node, Purpose,
+    link::{Halt, Until},
+};
 use crate::{
     message::{Message, Piece},
-    reads::ReadRequest,
+    reads::{ReadRequest, StoredFragments, pack_fragment},
 };
 
 /// A large entry on its way in.
@@ -16,35 +21,56 @@ pub(super) struct Incoming {
     entry: Arc<Entry>,
     /// What is here of the payload; `None` while the store is asked.
     payload: Option<Vec<u8>>,
+    /// The offsets of the pieces in the store: all of them go when they turn out to be wrong.
+    offsets: Vec<u64>,
+    /// The only session that sent any of it; `None` when others did, or the store had some.
+    source: Option<SessionId>,
     /// Who sends it.
     from: SessionId,
     /// Who else offered it.
     others: BTreeSet<SessionId>,
 }
 
+impl Incoming {
+    pub(super) fn len(&self) -> u64 {
+        self.entry.header.payload_len
+    }
+
+    fn is_whole(&self) -> bool {
+        let here = self.payload.as_ref().map(|payload| payload.len() as u64);
+        here == Some(self.len())
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.others.iter().copied().chain([self.from])
+    }
+}
+
 impl Node {
+    fn incoming(&mut self, context: ContextId, log: LogId) -> Option<&mut Incoming> {
+        self.contexts.get_mut(&context)?.incoming.get_mut(&log)
+    }
+
     /// A verified header that follows what is held, without its payload.
     pub(super) fn on_withheld(&mut self, id: SessionId, context: ContextId, entry: Arc<Entry>) {
         let (log, seq) = (entry.header.log, entry.header.seq);
-        match self.check_withheld(context, &entry) {
-            Ok(()) => {}
-            Err(Stop::Quarantined) => {
-                let halt = Halt {
-                    why: Refusal::Excluded,
-                    tips: Vec::new(),
-                    heads: Vec::new(),
-                };
-                return self.refuse(id, context, log, seq, halt);
-            }
-            Err(Stop::Halt(halt)) => return self.refuse(id, context, log, seq, halt),
+        if entry.header.kind.is_control() {
+            // Control entries travel whole.
+            return self.refuse(id, context, log, Halt::at(seq, Refusal::Invalid));
         }
-        let Some(local) = self.contexts.get_mut(&context) else {
-            return;
-        };
-        if let Some(incoming) = local.incoming.get_mut(&log)
-            && incoming.entry.id == entry.id
-        {
-            if self.sessions.contains_key(&incoming.from) && incoming.from != id {
+        if let Err(halt) = self.judge(&context, &entry) {
+            return self.refuse(id, context, log, halt);
+        }
+        let alive = |session: &SessionId| self.sessions.link(session, &context).is_some();
+        let known = self.contexts.get(&context).and_then(|local| {
+            let incoming = local.incoming.get(&log)?;
+            (incoming.entry.id == entry.id).then(|| incoming.from != id && alive(&incoming.from))
+        });
+        if let Some(others_turn) = known {
+            let Some(incoming) = self.incoming(context, log) else {
+                return;
+            };
+            if others_turn {
                 incoming.others.insert(id);
             } else {
                 incoming.from = id;
@@ -52,72 +78,92 @@ impl Node {
             }
             return;
         }
-        let waiting: u64 = local
-            .incoming
-            .values()
-            .map(|incoming| incoming.entry.header.payload_len)
-            .sum();
-        if waiting.saturating_add(entry.header.payload_len)
-            > self.config.max_payload.saturating_mul(2)
-        {
-            let halt = Halt {
-                why: Refusal::Quota,
-                tips: Vec::new(),
-                heads: Vec::new(),
-            };
-            return self.refuse(id, context, log, seq, halt);
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
+        let len = entry.header.payload_len;
+        if !local.has_room(len, &self.config) {
+            let until = Until::Room(len);
+            let halt = Halt::until(seq, Refusal::Quota, until);
+            return self.refuse(id, context, log, halt);
         }
-        local.incoming.insert(
-            log,
-            Incoming {
-                entry,
-                payload: None,
-                from: id,
-                others: BTreeSet::new(),
+        let of = entry.id;
+        let incoming = Incoming {
+            entry,
+            payload: None,
+            offsets: Vec::new(),
+            source: Some(id),
+            from: id,
+            others: BTreeSet::new(),
+        };
+        local.incoming.insert(log, incoming);
+        self.read_settled(
+            Purpose::Fragments(context, log, of),
+            ReadRequest::Fragments {
+                context,
+                log,
+                seq,
+                entry: of,
             },
-        );
-        self.read(
-            Purpose::Fragments(context, log),
-            ReadRequest::Fragments { context, log, seq },
         );
     }
 
-    pub(super) fn on_fragments_read(&mut self, context: ContextId, log: LogId, stored: Vec<u8>) {
-        let Some(incoming) = self
-            .contexts
-            .get_mut(&context)
-            .and_then(|local| local.incoming.get_mut(&log))
-        else {
+    pub(super) fn on_fragments_read(
+        &mut self,
+        context: ContextId,
+        log: LogId,
+        of: EntryId,
+        stored: StoredFragments,
+    ) {
+        let incoming = self.incoming(context, log);
+        let Some(incoming) = incoming.filter(|found| found.entry.id == of) else {
             return;
         };
-        let most = usize::try_from(incoming.entry.header.payload_len).unwrap_or(usize::MAX);
-        let mut payload = stored;
-        payload.truncate(most);
-        incoming.payload = Some(payload);
+        let seq = incoming.entry.header.seq;
+        if incoming.payload.is_some() {
+            return;
+        }
+        if stored.payload.len() as u64 > incoming.len() {
+            // Not what this node stores: all of it goes.
+            incoming.payload = Some(Vec::new());
+            self.delete_fragments(context, log, seq, stored.offsets);
+        } else {
+            if !stored.payload.is_empty() {
+                incoming.source = None;
+            }
+            incoming.payload = Some(stored.payload);
+            incoming.offsets = stored.offsets;
+        }
+        self.delete_fragments(context, log, seq, stored.stale);
         if !self.complete(context, log) {
             self.want(context, log);
         }
     }
 
+    fn delete_fragments(&mut self, context: ContextId, log: LogId, seq: u64, offsets: Vec<u64>) {
+        for offset in offsets {
+            self.commits
+                .delete(Key::Fragment(context, log, seq, offset));
+        }
+    }
+
+    /// Asks the one who sends it for what is missing.
     fn want(&mut self, context: ContextId, log: LogId) {
-        let Some(incoming) = self
-            .contexts
-            .get(&context)
-            .and_then(|local| local.incoming.get(&log))
-        else {
+        let Some(incoming) = self.incoming(context, log) else {
             return;
         };
         let Some(payload) = &incoming.payload else {
             return;
         };
-        let piece = Piece {
-            context,
-            log,
-            seq: incoming.entry.header.seq,
-            offset: payload.len() as u64,
-        };
-        if let Some(session) = self.sessions.get_mut(&incoming.from) {
-            session.out.push(Message::Want(piece));
+        let (from, offset) = (incoming.from, payload.len() as u64);
+        let seq = incoming.entry.header.seq;
+        if let Some(session) = self.sessions.get_mut(&from) {
+            session.out.push(Message::Want(Piece {
+                context,
+                log,
+                seq,
+                offset,
+            }));
         }
     }
 
@@ -128,22 +174,21 @@ impl Node {
             seq,
             offset,
         } = piece;
-        if !self.take_into_memory(id, bytes.len() as u64) {
+        let cost = bytes.len() as u64;
+        if !self.take_into_memory(id, cost) {
             return;
         }
-        *self.commits.then.credit.entry(id).or_default() += bytes.len() as u64;
+        *self.commits.then.credit.entry(id).or_default() += cost;
         if self.may_offer(id, &context).is_err() {
             return;
         }
-        let incoming = self
-            .contexts
-            .get_mut(&context)
-            .and_then(|local| local.incoming.get_mut(&log));
+        let incoming = self.incoming(context, log);
         let Some(incoming) =
-            incoming.filter(|incoming| incoming.from == id && incoming.entry.header.seq == seq)
+            incoming.filter(|found| found.from == id && found.entry.header.seq == seq)
         else {
             return; // it was completed or cut off while this was on its way
         };
+        let (len, of) = (incoming.len(), incoming.entry.id);
         let Some(payload) = incoming
             .payload
             .as_mut()
@@ -151,103 +196,135 @@ impl Node {
         else {
             return;
         };
-        if bytes.is_empty() || offset + bytes.len() as u64 > incoming.entry.header.payload_len {
+        if bytes.is_empty() || offset.saturating_add(cost) > len {
             return self.violation_text(id, "a fragment outside its payload".into());
         }
         payload.extend_from_slice(bytes);
-        self.commits
-            .put(Key::Fragment(context, log, seq, offset), bytes.clone());
+        incoming.offsets.push(offset);
+        if incoming.source != Some(id) {
+            incoming.source = None;
+        }
+        self.commits.put(
+            Key::Fragment(context, log, seq, offset),
+            pack_fragment(&of, bytes),
+        );
         self.complete(context, log);
     }
 
-    /// Admits the entry once its payload is whole.
+    /// Admits the entry once its payload is whole; false while something is missing.
     fn complete(&mut self, context: ContextId, log: LogId) -> bool {
         let Some(local) = self.contexts.get_mut(&context) else {
             return true;
         };
-        let whole = |incoming: &Incoming| {
-            incoming
-                .payload
-                .as_ref()
-                .is_some_and(|payload| payload.len() as u64 == incoming.entry.header.payload_len)
-        };
-        if !local.incoming.get(&log).is_some_and(whole) {
+        if !local.incoming.get(&log).is_some_and(Incoming::is_whole) {
             return false;
         }
-        let Some(incoming) = local.incoming.remove(&log) else {
+        let Some(mut incoming) = local.incoming.remove(&log) else {
             return true;
         };
-        let mut entry = incoming.entry;
-        let payload = Bytes::from(incoming.payload.unwrap_or_default());
-        if EntryHeader::hash_payload(&payload) != entry.header.payload_hash {
-            self.forget_fragments(context, &entry);
-            self.violation_text(
-                incoming.from,
-                "a large payload that is not the one its header names".into(),
-            );
+        let payload = Bytes::from(incoming.payload.take().unwrap_or_default());
+        if EntryHeader::hash_payload(&payload) != incoming.entry.header.payload_hash {
+            self.begin_again(context, log, incoming);
             return true;
         }
+        let sessions: Vec<_> = incoming.sessions().collect();
+        let mut entry = incoming.entry;
         Arc::make_mut(&mut entry).payload = payload;
         let seq = entry.header.seq;
-        let sessions = incoming.others.into_iter().chain([incoming.from]);
-        match self.admit(context, entry) {
-            Ok(()) => {
-                for id in sessions {
-                    self.note_offered(id, context, log, seq);
-                    self.commits
-                        .then
-                        .acks
-                        .entry(id)
-                        .or_default()
-                        .insert((context, log));
-                }
-                self.retry_halted(context);
-            }
-            // The verdict changed while the payload was on its way.
-            Err(stop) => {
-                let halt = match stop {
-                    Stop::Halt(halt) => halt,
-                    Stop::Quarantined => Halt {
-                        why: Refusal::Excluded,
-                        tips: Vec::new(),
-                        heads: Vec::new(),
-                    },
-                };
-                for id in sessions {
-                    self.refuse(id, context, log, seq, halt.clone());
-                }
+        let admitted = self.admit(context, entry);
+        for id in sessions {
+            match &admitted {
+                Ok(()) => self.took(id, context, log, seq),
+                // The verdict changed while the payload was on its way.
+                Err(halt) => self.refuse(id, context, log, halt.clone()),
             }
         }
+        self.review.insert(context);
         true
     }
 
-    fn forget_fragments(&mut self, context: ContextId, entry: &Entry) {
-        // Each stored fragment begins where one of the pieces that came did: all multiples are not known, so every
-        // possible offset of this node's own making is removed by the next successful append of the entry.
-        self.commits.delete(Key::Fragment(
-            context,
-            entry.header.log,
-            entry.header.seq,
-            0,
-        ));
+    /// The pieces were not what the header names. Who sent all of them did it on purpose; where they came from several,
+    /// or from the store, nobody is blamed, and everything is asked for again from one.
+    fn begin_again(&mut self, context: ContextId, log: LogId, mut incoming: Incoming) {
+        let seq = incoming.entry.header.seq;
+        let offsets = std::mem::take(&mut incoming.offsets);
+        self.delete_fragments(context, log, seq, offsets);
+        incoming.payload = Some(Vec::new());
+        let from = incoming.from;
+        let blamed = incoming.source == Some(from);
+        incoming.source = Some(from);
+        if let Some(local) = self.contexts.get_mut(&context) {
+            local.incoming.insert(log, incoming);
+        }
+        if blamed {
+            // With the session's end, the next one that offered it is asked.
+            self.violation_text(
+                from,
+                "a large payload that is not the one its header names".into(),
+            );
+        } else {
+            self.want(context, log);
+        }
     }
 
-    /// A session that was sending large payloads is gone: the next one that offered them goes on.
-    pub(super) fn hand_over_incoming(&mut self, gone: SessionId) {
+    /// A session is gone, or may not offer any more: the next one that offered its large entries goes on.
+    pub(super) fn hand_over_incoming(&mut self, gone: SessionId, context: ContextId) {
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
         let mut next = Vec::new();
-        for (context, local) in &mut self.contexts {
-            for (log, incoming) in &mut local.incoming {
-                incoming.others.remove(&gone);
-                if incoming.from == gone
-                    && let Some(other) = incoming.others.pop_first()
-                {
-                    incoming.from = other;
-                    next.push((*context, *log));
+        local.incoming.retain(|log, incoming| {
+            incoming.others.remove(&gone);
+            if incoming.from == gone {
+                // The pieces are in the store: nothing is kept in memory for nobody.
+                let Some(other) = incoming.others.pop_first() else {
+                    return false;
+                };
+                incoming.from = other;
+                if incoming.payload.as_ref().is_some_and(Vec::is_empty) {
+                    incoming.source = Some(other);
                 }
+                next.push(*log);
             }
-        }
-        for (context, log) in next {
+            true
+        });
+        self.review.insert(context);
+        for log in next {
             self.want(context, log);
+        }
+    }
+
+    /// Nothing more of a log is taken for now: those who send a large entry of it are told.
+    pub(super) fn abandon_log(
+        &mut self,
+        context: ContextId,
+        log: LogId,
+        why: impl Fn(u64) -> Halt,
+    ) {
+        let local = self.contexts.get_mut(&context);
+        let Some(incoming) = local.and_then(|local| local.incoming.remove(&log)) else {
+            return;
+        };
+        for id in incoming.sessions() {
+            self.refuse(id, context, log, why(incoming.entry.header.seq));
+        }
+    }
+
+    /// A large entry came another way, as a part of a run: its pieces are not needed.
+    pub(super) fn forget_overtaken(&mut self, context: ContextId, log: LogId) {
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
+        let held = local.logs.get(&log).map_or(0, |log| log.record.seq);
+        let overtaken = |incoming: &Incoming| incoming.entry.header.seq <= held;
+        if !local.incoming.get(&log).is_some_and(overtaken) {
+            return;
+        }
+        if let Some(incoming) = local.incoming.remove(&log) {
+            for id in incoming.sessions() {
+                self.acknowledge_later(id, context, log);
+            }
+            self.review.insert(context);
         }
     }
 }

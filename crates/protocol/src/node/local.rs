@@ -7,8 +7,11 @@ use partita_core::{
     Opened, Stamp, StoreError, StrategyError, Tip,
 };
 
-use super::Node;
-use crate::effect::{Appended, Arrival};
+use super::{Node, link::Halt};
+use crate::{
+    effect::{Appended, Arrival},
+    message::MAX_CONTROL,
+};
 
 /// Why a local entry was not written. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +34,13 @@ pub enum AppendError {
     /// The store failed: the engine has to be opened again.
     #[error(transparent)]
     Store(StoreError),
+}
+
+fn not_counted(halt: &Halt) -> AppendError {
+    AppendError::NotAllowed(StrategyError(format!(
+        "the entry would not count: {}",
+        halt.why
+    )))
 }
 
 impl Node {
@@ -87,7 +97,10 @@ impl Node {
         if let Some(error) = &self.commits.failed {
             return Err(AppendError::Store(error.clone()));
         }
-        let limit = self.config.max_payload;
+        let mut limit = self.config.max_payload;
+        if kind.is_control() {
+            limit = limit.min(MAX_CONTROL);
+        }
         if plain.len() as u64 > limit {
             return Err(AppendError::TooLarge {
                 len: plain.len() as u64,
@@ -142,28 +155,20 @@ impl Node {
                 .seal(&prefix, plain, &mut **rng)
                 .map_err(AppendError::NotAllowed)?
         };
-        header.payload_len = payload.len() as u64;
+        let len = payload.len() as u64;
+        if len > limit {
+            return Err(AppendError::TooLarge { len, limit });
+        }
+        header.payload_len = len;
         header.payload_hash = EntryHeader::hash_payload(&payload);
         let mut entry = Entry::new(header, payload);
         entry.signature = Some(EntryHeader::sign(&entry.id, &self.identity.key));
         let (log, seq, id) = (own.id, entry.header.seq, entry.id);
         let entry = Arc::new(entry);
-        if control {
-            let refused = |_| {
-                AppendError::NotAllowed(StrategyError(
-                    "the context's control entries forbid it".into(),
-                ))
-            };
-            self.accept_own_control(context, entry).map_err(refused)?;
-        } else {
-            let arrival = self
-                .keep(context, &entry)
-                .ok_or(AppendError::NoContext(context))?;
-            if let Some(local) = self.contexts.get_mut(&context) {
-                local.own_arrivals.push(arrival);
-            }
-            self.commits.local(context, arrival);
-        }
+        // One verdict: what others would exclude is not written here either.
+        let ground = self.judge(&context, &entry).map_err(|halt| not_counted(&halt))?;
+        self.accept(context, entry, ground)
+            .map_err(|halt| not_counted(&halt))?;
         let arrival = self
             .contexts
             .get(&context)
@@ -237,16 +242,7 @@ impl Node {
     /// Every log of one replica with its last entry held.
     pub fn logs_of(&self, context: &ContextId, replica: &partita_core::ReplicaId) -> Vec<Tip> {
         self.contexts.get(context).map_or_else(Vec::new, |local| {
-            let own = local
-                .logs
-                .iter()
-                .filter(|(_, log)| log.record.replica() == *replica && log.record.seq > 0);
-            own.map(|(id, log)| Tip {
-                log: *id,
-                seq: log.record.seq,
-                head: log.record.head,
-            })
-            .collect()
+            local.logs_of(replica).map(|(tip, _)| tip).collect()
         })
     }
 }

@@ -1,17 +1,28 @@
 //! The node: contexts, sessions, logs. `(now, event) -> effects`, deterministic given its inputs.
 
 mod admit;
+mod answers;
 mod commit;
 mod context;
 mod control;
+mod cut;
 mod fragments;
+mod gather;
+mod grants;
+mod link;
+mod load;
 mod local;
 mod open;
+mod positions;
+mod quarantine;
 mod receive;
+mod refusals;
 mod send;
 mod session;
+mod sessions;
 mod status;
 mod tail;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +34,13 @@ use partita_core::{
 use crate::{
     NodeConfig,
     channel::LocalIdentity,
-    effect::{CloseReason, Effect, Event, Notice},
+    effect::{Arrival, CloseReason, Effect, Event, Notice},
     reads::{ReadRequest, ReadResult},
 };
 use commit::Commits;
 use context::Context;
 pub use local::AppendError;
-use session::Session;
+use sessions::Sessions;
 pub use status::{ContextStatus, SessionStatus};
 
 /// What a node is made of.
@@ -49,7 +60,7 @@ pub struct NodeParts {
 enum Purpose {
     Load(ContextInfo),
     Send(SessionId, ContextId, partita_core::LogId),
-    Fragments(ContextId, partita_core::LogId),
+    Fragments(ContextId, partita_core::LogId, partita_core::EntryId),
     BuiltOn(ContextId, partita_core::LogId),
     Rewind(ContextId, partita_core::LogId, u64),
     Readmit(ContextId, partita_core::LogId),
@@ -68,13 +79,23 @@ pub struct Node {
     strategies: Vec<Box<dyn PartitionStrategy>>,
     contexts: BTreeMap<ContextId, Context>,
     /// Contexts that are being loaded, with the `Open`s that wait for them.
-    loading: BTreeMap<ContextId, Vec<(SessionId, crate::message::Open)>>,
-    sessions: BTreeMap<SessionId, Session>,
+    loading: BTreeMap<ContextId, BTreeMap<SessionId, crate::message::Open>>,
+    sessions: Sessions,
     reads: BTreeMap<u64, Purpose>,
     next_read: u64,
+    /// Reads that have to see what is pending: they go out behind its commit.
+    reads_after_commit: Vec<(u64, ReadRequest)>,
     commits: Commits,
-    /// Contexts whose control entries changed during this event.
+    /// Contexts whose control entries changed since the last round.
     control_changed: BTreeSet<ContextId>,
+    /// Document entries that arrived since then.
+    arrived: BTreeMap<ContextId, Vec<Arrival>>,
+    /// Logs that grew since then: their subscribers are woken.
+    grown: BTreeSet<(ContextId, partita_core::LogId)>,
+    /// Contexts whose targets are chosen anew, and sessions for which all their logs are looked at.
+    look: BTreeMap<ContextId, BTreeSet<SessionId>>,
+    /// Contexts in which the cause of a refusal may have gone, or a remote may have been caught up with.
+    review: BTreeSet<ContextId>,
     effects: Vec<Effect>,
 }
 
@@ -107,11 +128,16 @@ impl Node {
             strategies,
             contexts: BTreeMap::new(),
             loading: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             reads: BTreeMap::new(),
             next_read: 0,
+            reads_after_commit: Vec::new(),
             commits: Commits::default(),
             control_changed: BTreeSet::new(),
+            arrived: BTreeMap::new(),
+            grown: BTreeSet::new(),
+            look: BTreeMap::new(),
+            review: BTreeSet::new(),
             effects: Vec::new(),
         }
     }
@@ -147,7 +173,7 @@ impl Node {
             return false;
         }
         if !self.contexts.contains_key(&info.id) && !self.loading.contains_key(&info.id) {
-            self.loading.insert(info.id, Vec::new());
+            self.loading.insert(info.id, BTreeMap::new());
             self.read(Purpose::Load(info.clone()), ReadRequest::Context(info.id));
         }
         true
@@ -175,10 +201,35 @@ impl Node {
     /// What is to be done, in order: commits, frames, notices.
     pub fn effects(&mut self) -> Vec<Effect> {
         self.settle_control();
-        self.flush_arrivals();
+        for (context, entries) in std::mem::take(&mut self.arrived) {
+            let notice = Notice::Arrived { context, entries };
+            self.effects.push(Effect::Notice(notice));
+        }
         self.flush_commit();
+        while let Some(context) = self.review.pop_first() {
+            self.retry_halted(context);
+            self.check_caught_up(context);
+        }
+        while let Some((context, log)) = self.grown.pop_first() {
+            self.wake(context, log);
+        }
+        while let Some((context, sessions)) = self.look.pop_first() {
+            self.choose_targets(context, sessions);
+        }
         self.pump();
         std::mem::take(&mut self.effects)
+    }
+
+    /// Has the targets of a context chosen anew, and all of its logs looked at for a session.
+    fn look_at(&mut self, context: ContextId, session: Option<SessionId>) {
+        self.look.entry(context).or_default().extend(session);
+    }
+
+    /// The limit of what remotes may have stored in one context, from now on.
+    pub fn set_max_context_bytes(&mut self, now: Now, bytes: u64) {
+        self.now = now;
+        self.config.max_context_bytes = bytes;
+        self.review.extend(self.contexts.keys());
     }
 
     fn strategy_for(&self, kind: &ContextKind) -> Option<usize> {
@@ -191,9 +242,16 @@ impl Node {
         let id = self.next_read;
         self.next_read += 1;
         self.reads.insert(id, purpose);
-        // What is pending must be in the store before the read.
-        self.flush_commit();
         self.effects.push(Effect::Read(id, request));
+    }
+
+    /// A read that has to see everything that was taken or written so far.
+    fn read_settled(&mut self, purpose: Purpose, request: ReadRequest) {
+        let id = self.next_read;
+        self.next_read += 1;
+        self.reads.insert(id, purpose);
+        self.reads_after_commit.push((id, request));
+        self.flush_commit();
     }
 
     fn on_read(&mut self, id: u64, result: ReadResult) {
@@ -205,8 +263,8 @@ impl Node {
             (Purpose::Send(session, context, log), ReadResult::Entries(page)) => {
                 self.on_page(session, context, log, page);
             }
-            (Purpose::Fragments(context, log), ReadResult::Fragments(payload)) => {
-                self.on_fragments_read(context, log, payload);
+            (Purpose::Fragments(context, log, entry), ReadResult::Fragments(stored)) => {
+                self.on_fragments_read(context, log, entry, stored);
             }
             (Purpose::BuiltOn(context, log), ReadResult::BuiltOn(entry)) => {
                 self.on_built_on(context, log, entry)
@@ -235,7 +293,7 @@ impl Node {
     /// Ends every session in an orderly way.
     pub fn close(&mut self, now: Now) {
         self.now = now;
-        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+        for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.out.push(crate::message::Message::Bye);
             }

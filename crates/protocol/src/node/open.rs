@@ -1,21 +1,18 @@
-//! Opening contexts in a session: rights, proofs, frontiers.
-
-use std::collections::BTreeMap;
+//! Opening contexts in a session: who offers, what a proof is granted.
 
 use partita_core::{
-    Access, ContextId, ContextInfo, Key, LogId, Refusal, RemoteContext, SessionId, Tip, Transcript,
+    Access, Bytes, ContextId, ContextInfo, Grant, Refusal, RemoteContext, SessionId, Transcript,
 };
 
-use super::{
-    Node, Purpose,
-    context::{Context, OwnLog},
-    session::{Link, Session},
-};
+use super::{Node, Purpose, context::Context, sessions::Session};
 use crate::{
     effect::{Effect, Notice},
     message::{Message, NeedFrontier, Open, Opened},
-    reads::{ContextState, ReadRequest},
+    reads::ReadRequest,
 };
+
+/// How many refused `Open`s of a session are remembered, to be looked at again.
+const MOST_REFUSED: usize = 256;
 
 /// What the remote's proofs (`theirs`) or ours are bound to.
 fn transcript(session: &Session, theirs: bool) -> Transcript {
@@ -27,77 +24,81 @@ fn transcript(session: &Session, theirs: bool) -> Transcript {
 }
 
 impl Node {
+    /// Whether this node opens contexts in a session by itself. A node that takes whatever contexts remotes bring
+    /// leaves that to those who dial it.
+    pub(super) fn offers(&self, id: &SessionId) -> bool {
+        let session = self.sessions.get(id);
+        session.is_some_and(|session| session.remote.dialled || !self.config.accept_contexts)
+    }
+
     /// Offers a context to a session if its strategy allows that before any proof of the remote's.
     pub(super) fn offer_context(&mut self, id: SessionId, context: ContextId) {
         let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context))
         else {
             return;
         };
+        let link = session.links.get(&context);
         let remote = RemoteContext {
             id: context,
             kind: local.info.kind.clone(),
             peer: session.peer.clone(),
-            grant: session
-                .links
-                .get(&context)
-                .and_then(|link| link.granted)
-                .map(|(grant, _)| grant),
+            grant: link.and_then(|link| link.granted).map(|(grant, _)| grant),
         };
+        let strategy = &self.strategies[local.strategy];
         if !matches!(
-            self.strategies[local.strategy].should_sync(&local.info, &remote),
+            strategy.should_sync(&local.info, &remote),
             Access::Refused(_)
         ) {
             self.send_open(id, context);
         }
     }
 
-    fn send_open(&mut self, id: SessionId, context: ContextId) {
+    pub(super) fn send_open(&mut self, id: SessionId, context: ContextId) {
         let Self {
             sessions,
             contexts,
             strategies,
             ..
         } = self;
-        let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get_mut(&context))
-        else {
+        let Some(local) = contexts.get_mut(&context) else {
             return;
         };
-        if session.links.get(&context).is_some_and(|link| link.opened) {
+        if sessions.link(&id, &context).is_some_and(|link| link.opened) {
             return;
         }
+        let Some(session) = sessions.get_mut(&id) else {
+            return;
+        };
         let Ok(proof) = strategies[local.strategy]
             .auth()
             .prove(&transcript(session, false), &local.info)
         else {
             return;
         };
-        session
-            .links
-            .entry(context)
-            .or_insert_with(Link::new)
-            .opened = true;
-        let open = Open {
+        local.sessions.insert(id);
+        session.links.entry(context).or_default().opened = true;
+        session.out.push(Message::Open(Open {
             context,
             kind: local.info.kind.clone(),
             frontier: local.frontier_hash(),
             proof,
-        };
-        session.out.push(Message::Open(open));
+        }));
     }
 
     pub(super) fn on_open(&mut self, id: SessionId, open: Open) {
         if let Some(waiting) = self.loading.get_mut(&open.context) {
-            if waiting.len() < self.config.max_session_contexts {
-                waiting.push((id, open));
-            }
+            waiting.insert(id, open);
             return;
         }
         if !self.contexts.contains_key(&open.context) {
             return self.on_unknown_context(id, open);
         }
         match self.granted(id, &open) {
-            Ok((grant, access)) => self.on_granted(id, &open, (grant, access)),
-            Err(why) => self.refuse_open(id, open.context, why),
+            Ok(granted) => self.on_granted(id, &open, granted),
+            Err(why) => {
+                self.refuse_open(id, open.context, why);
+                self.remember_refused(id, open);
+            }
         }
     }
 
@@ -107,6 +108,23 @@ impl Node {
                 context,
                 outcome: Err(why),
             }));
+        }
+    }
+
+    /// Control entries may come that allow it: then the remote need not ask again.
+    fn remember_refused(&mut self, id: SessionId, mut open: Open) {
+        let (Some(session), Some(local)) = (
+            self.sessions.get_mut(&id),
+            self.contexts.get_mut(&open.context),
+        ) else {
+            return;
+        };
+        if session.refused.len() < MOST_REFUSED || session.refused.contains_key(&open.context) {
+            // A proof shares the memory of the frame that it came in.
+            open.proof = Bytes::copy_from_slice(&open.proof);
+            session.links.entry(open.context).or_default();
+            local.sessions.insert(id);
+            session.refused.insert(open.context, open);
         }
     }
 
@@ -122,6 +140,7 @@ impl Node {
             id: open.context,
             kind: open.kind.clone(),
         };
+        let full = session.links.len() >= self.config.max_session_contexts;
         let proved = self.strategies[strategy].auth().verify(
             &transcript(session, true),
             &session.remote.remote,
@@ -129,21 +148,20 @@ impl Node {
             &open.proof,
         );
         match proved {
-            Ok(_) if self.config.accept_contexts => {
-                self.loading.insert(open.context, vec![(id, open)]);
+            Ok(_) if !self.config.accept_contexts => {
+                self.refuse_open(id, open.context, Refusal::Denied);
+            }
+            Ok(_) if full => self.refuse_open(id, open.context, Refusal::Quota),
+            Ok(_) => {
+                self.loading.insert(open.context, [(id, open)].into());
                 self.read(Purpose::Load(info.clone()), ReadRequest::Context(info.id));
             }
-            Ok(_) => self.refuse_open(id, open.context, Refusal::Denied),
             Err(why) => self.refuse_open(id, open.context, why),
         }
     }
 
     /// What the remote's `Open` is granted by the proof, then by the strategy.
-    fn granted(
-        &self,
-        id: SessionId,
-        open: &Open,
-    ) -> Result<(partita_core::Grant, Access), Refusal> {
+    pub(super) fn granted(&self, id: SessionId, open: &Open) -> Result<(Grant, Access), Refusal> {
         let session = self.sessions.get(&id).ok_or(Refusal::Denied)?;
         let local = self.contexts.get(&open.context).ok_or(Refusal::Denied)?;
         if local.info.kind != open.kind {
@@ -154,23 +172,20 @@ impl Node {
         {
             return Err(Refusal::Quota);
         }
-        let strategy = &self.strategies[local.strategy];
-        let transcript = transcript(session, true);
-        let grant = strategy.auth().verify(
-            &transcript,
+        let grant = self.strategies[local.strategy].auth().verify(
+            &transcript(session, true),
             &session.remote.remote,
             &local.info,
             &open.proof,
         )?;
-        let access = self.access(session, local, grant)?;
-        Ok((grant, access))
+        Ok((grant, self.access(session, local, grant)?))
     }
 
-    fn access(
+    pub(super) fn access(
         &self,
         session: &Session,
         local: &Context,
-        grant: partita_core::Grant,
+        grant: Grant,
     ) -> Result<Access, Refusal> {
         let remote = RemoteContext {
             id: local.info.id,
@@ -184,69 +199,69 @@ impl Node {
         }
     }
 
-    fn on_granted(&mut self, id: SessionId, open: &Open, granted: (partita_core::Grant, Access)) {
-        self.send_open(id, open.context);
-        let Self {
-            sessions, contexts, ..
-        } = self;
-        let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get_mut(&open.context))
-        else {
+    fn on_granted(&mut self, id: SessionId, open: &Open, granted: (Grant, Access)) {
+        let context = open.context;
+        self.send_open(id, context);
+        let (Some(session), Some(local)) = (
+            self.sessions.get_mut(&id),
+            self.contexts.get_mut(&context),
+        ) else {
             return;
         };
+        session.refused.remove(&context);
+        session.drop_pages(context);
+        local.sessions.insert(id);
         let differs = open.frontier != local.frontier_hash();
-        let link = session.links.entry(open.context).or_insert_with(Link::new);
+        let link = session.links.entry(context).or_default();
+        if link.held.is_some() {
+            link.restart(); // it opens the context again: positions are compared anew
+        }
         link.granted = Some(granted);
         session.out.push(Message::Opened(Opened {
-            context: open.context,
+            context,
             outcome: Ok(NeedFrontier(differs)),
         }));
         if !differs {
-            let held = local
-                .logs
-                .iter()
-                .map(|(log, state)| (*log, state.durable))
-                .collect();
-            self.on_positions(id, open.context, held, Vec::new(), false);
+            let durable = local.logs.iter().map(|(log, state)| (*log, state.durable));
+            let held = durable.collect();
+            self.on_positions(id, context, held, Vec::new(), false);
         }
-        self.choose_targets(open.context);
-        self.say_live(id, open.context);
+        self.look_at(context, Some(id));
+        self.say_live(id, context);
     }
 
     pub(super) fn on_opened(&mut self, id: SessionId, opened: Opened) {
+        let context = opened.context;
         let Self {
             sessions, contexts, ..
         } = self;
         let Some(session) = sessions.get_mut(&id) else {
             return;
         };
-        let peer = session.peer.clone();
-        let Some(link) = session
-            .links
-            .get_mut(&opened.context)
-            .filter(|link| link.opened)
-        else {
-            return self.violation_text(id, "an answer to an Open that was not sent".into());
+        // The answer may cross a change here after which the context is not open any more.
+        let Some(link) = session.links.get_mut(&context).filter(|link| link.opened) else {
+            return;
         };
         match opened.outcome {
             Ok(NeedFrontier(need)) => {
                 link.accepted = true;
-                if need && let Some(local) = contexts.get_mut(&opened.context) {
-                    let tips = local.frontier().tips().to_vec();
-                    session.out.push(Message::Frontier {
-                        context: opened.context,
-                        tips,
-                    });
+                if need && let Some(local) = contexts.get_mut(&context) {
+                    let tips = local.frontier().0.tips();
+                    session.out.extend(Message::frontier(context, tips));
                 }
-                self.say_live(id, opened.context);
+                self.look_at(context, Some(id));
+                self.say_live(id, context);
             }
             Err(why) => {
+                link.restart();
                 link.opened = false;
                 link.accepted = false;
-                self.effects.push(Effect::Notice(Notice::ContextRefused {
-                    context: opened.context,
-                    peer,
-                    why,
-                }));
+                link.live_said = false;
+                session.drop_pages(context);
+                let peer = session.peer.clone();
+                let notice = Notice::ContextRefused { context, peer, why };
+                self.effects.push(Effect::Notice(notice));
+                self.hand_over_incoming(id, context);
             }
         }
     }
@@ -260,219 +275,9 @@ impl Node {
         };
         if link.accepted && link.granted.is_some() && !link.live_said {
             link.live_said = true;
-            self.effects.push(Effect::Notice(Notice::Live {
-                context,
-                peer: session.peer.clone(),
-            }));
+            let peer = session.peer.clone();
+            let notice = Notice::Live { context, peer };
+            self.effects.push(Effect::Notice(notice));
         }
-    }
-
-    /// The remote's frontier: what it holds is what the tips name, and what they rest on.
-    pub(super) fn on_frontier(&mut self, id: SessionId, context: ContextId, tips: Vec<Tip>) {
-        let Some(local) = self.contexts.get(&context) else {
-            return;
-        };
-        let granted = |session: &Session| {
-            session
-                .links
-                .get(&context)
-                .is_some_and(|link| link.granted.is_some())
-        };
-        if !self.sessions.get(&id).is_some_and(granted) {
-            return;
-        }
-        let mut held: BTreeMap<LogId, u64> = BTreeMap::new();
-        let mut unknown = false;
-        let mut open: Vec<(LogId, u64)> = tips.iter().map(|tip| (tip.log, tip.seq)).collect();
-        while let Some((log, seq)) = open.pop() {
-            let before = held.get(&log).copied().unwrap_or(0);
-            if seq <= before {
-                continue;
-            }
-            held.insert(log, seq);
-            match local.logs.get(&log) {
-                Some(state) => {
-                    open.extend(state.record.start.tips.iter().map(|tip| (tip.log, tip.seq)))
-                }
-                None => unknown = true,
-            }
-        }
-        let missing: Vec<_> = tips
-            .into_iter()
-            .filter(|tip| {
-                local
-                    .logs
-                    .get(&tip.log)
-                    .is_none_or(|log| log.durable < tip.seq)
-            })
-            .collect();
-        self.on_positions(id, context, held, missing, unknown);
-    }
-
-    fn on_positions(
-        &mut self,
-        id: SessionId,
-        context: ContextId,
-        held: BTreeMap<LogId, u64>,
-        missing: Vec<Tip>,
-        unknown_tips: bool,
-    ) {
-        if let Some(link) = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|session| session.links.get_mut(&context))
-        {
-            link.sent = held.clone();
-            link.held = Some(held);
-            link.missing = Some(missing);
-            link.unknown_tips = unknown_tips;
-        }
-        self.choose_targets(context);
-        self.check_caught_up(context);
-    }
-
-    /// Asks the strategy which of the sessions get what the context has to send.
-    pub(super) fn choose_targets(&mut self, context: ContextId) {
-        let Some(local) = self.contexts.get(&context) else {
-            return;
-        };
-        let candidates: Vec<_> = self
-            .sessions
-            .values()
-            .filter(|session| {
-                session
-                    .links
-                    .get(&context)
-                    .is_some_and(|link| link.granted.is_some())
-            })
-            .map(|session| session.peer.clone())
-            .collect();
-        let mut targets = Vec::with_capacity(candidates.len());
-        self.strategies[local.strategy].filter_targets(&context, &candidates, &mut targets);
-        for (id, session) in &mut self.sessions {
-            if let Some(link) = session.links.get_mut(&context) {
-                link.target = targets.contains(id);
-            }
-        }
-        for peer in candidates {
-            self.wake_link(peer.session, context);
-        }
-    }
-
-    /// Says once that everything that the remote held when the context was opened is durable here.
-    pub(super) fn check_caught_up(&mut self, context: ContextId) {
-        let Some(local) = self.contexts.get(&context) else {
-            return;
-        };
-        for session in self.sessions.values_mut() {
-            let Some(link) = session.links.get_mut(&context) else {
-                continue;
-            };
-            let Some(missing) = &mut link.missing else {
-                continue;
-            };
-            missing.retain(|tip| match local.logs.get(&tip.log) {
-                Some(log) => {
-                    log.durable
-                        < tip.seq.min(local.cap(
-                            &log.record.replica(),
-                            &tip.log,
-                            log.record.control,
-                        ))
-                }
-                // Excluded from its first entry on: it will never be here.
-                None => !local.quarantined.contains_key(&tip.log),
-            });
-            if missing.is_empty() {
-                link.missing = None;
-                self.effects.push(Effect::Notice(Notice::CaughtUp {
-                    context,
-                    peer: session.peer.clone(),
-                }));
-            }
-        }
-    }
-
-    pub(super) fn on_loaded(&mut self, info: ContextInfo, state: ContextState) {
-        let waiting = self.loading.remove(&info.id).unwrap_or_default();
-        let Some(strategy) = self.strategy_for(&info.kind) else {
-            return;
-        };
-        let mut mint = || OwnLog::mint(&info, &self.replica, &mut *self.rng);
-        let own = [mint(), mint()];
-        let mut context = Context::new(info.clone(), strategy, &state, own);
-        for (log, record) in state.logs {
-            // Later than every stamp in the store, as far as the clock follows anybody.
-            let _ = self.clock.observe(self.now, record.time);
-            if context
-                .insert_log(log, record, true, &self.replica)
-                .is_none()
-            {
-                return self.fail(partita_core::StoreError::Damaged(format!(
-                    "the author of log {log} is no key"
-                )));
-            }
-        }
-        if !context.recorded {
-            let kind = partita_core::Bytes::copy_from_slice(info.kind.as_str().as_bytes());
-            self.commits.put(Key::Context(info.id), kind);
-        }
-        self.contexts.insert(info.id, context);
-        self.replay_control(info.id, state.control);
-        self.effects
-            .push(Effect::Notice(Notice::ContextReady(info.clone())));
-        self.control_changed.insert(info.id);
-        self.settle_control();
-        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.offer_context(id, info.id);
-        }
-        for (id, open) in waiting {
-            if self.sessions.contains_key(&id) {
-                self.on_open(id, open);
-            }
-        }
-    }
-
-    /// After control entries: every grant in every session is asked for again, and a refusal takes effect at once.
-    pub(super) fn review_grants(&mut self, context: ContextId) {
-        let Some(local) = self.contexts.get(&context) else {
-            return;
-        };
-        let mut lost = Vec::new();
-        for (id, session) in &self.sessions {
-            let Some((grant, _)) = session.links.get(&context).and_then(|link| link.granted) else {
-                continue;
-            };
-            lost.push((*id, grant, self.access(session, local, grant)));
-        }
-        for (id, grant, access) in lost {
-            let Some(session) = self.sessions.get_mut(&id) else {
-                continue;
-            };
-            match access {
-                Ok(access) => {
-                    if let Some(link) = session.links.get_mut(&context) {
-                        link.granted = Some((grant, access));
-                    }
-                }
-                Err(why) => {
-                    session.links.remove(&context);
-                    session.out.push(Message::Opened(Opened {
-                        context,
-                        outcome: Err(why),
-                    }));
-                }
-            }
-        }
-        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
-            let offered = self.sessions[&id]
-                .links
-                .get(&context)
-                .is_some_and(|link| link.opened);
-            if !offered {
-                self.offer_context(id, context);
-            }
-        }
-        self.choose_targets(context);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use partita_core::{Access, ContextId, ContextInfo, LogId, PeerInfo, Refusal};
 
-use super::{Node, send::held_of};
+use super::Node;
 
 /// One context, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Node {
             entries: local.logs.values().map(|log| log.record.seq).sum(),
             durable: local.logs.values().map(|log| log.durable).sum(),
             bytes: local.logs.values().map(|log| log.record.bytes).sum(),
-            quarantined: local.quarantined.values().sum(),
+            quarantined: local.quarantined.values().map(|kept| kept.entries).sum(),
             control_entries: local.graph.len(),
         };
         self.contexts.values().map(status).collect()
@@ -64,16 +64,15 @@ impl Node {
     /// Every context of every session.
     pub fn session_status(&self) -> Vec<SessionStatus> {
         let mut found = Vec::new();
-        for session in self.sessions.values() {
+        for (_, session) in self.sessions.iter() {
             for (context, link) in &session.links {
-                let held = held_of(link);
                 let local = self.contexts.get(context);
                 let unacknowledged = local.map_or(0, |local| {
                     let missing = |(log, state): (&LogId, &super::context::Log)| {
                         state
                             .record
                             .seq
-                            .saturating_sub(held.get(log).copied().unwrap_or(0))
+                            .saturating_sub(link.held(log))
                     };
                     local.logs.iter().map(missing).sum()
                 });

@@ -1,0 +1,218 @@
+//! The device: enrolled as a user would enrol it, then an engine with its documents.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Mutex, time::Duration};
+
+use partita::{
+    ConnectionState, Context, DocumentError, Engine, EngineEvent, FileKeystore, SystemRandom,
+    automerge::Automerge,
+    single_owner::{Certificate, Mnemonic, Request, SingleOwner},
+    yrs::Yrs,
+};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Said, paper::Paper, typing};
+use crate::{
+    demo::wire::{Answer, Ask, Crdt, Event, Line, Status},
+    error::CliError,
+};
+
+/// One replica: what its process holds.
+pub(crate) struct Device {
+    store: PathBuf,
+    said: Said,
+    opened: Mutex<Option<Opened>>,
+    papers: Mutex<BTreeMap<String, Paper>>,
+}
+
+#[derive(Clone)]
+struct Opened {
+    engine: Engine,
+    context: Context,
+}
+
+impl Device {
+    pub(crate) fn new(store: PathBuf, said: Said) -> Self {
+        Self { store, said, opened: Mutex::default(), papers: Mutex::default() }
+    }
+
+    pub(crate) async fn obey(&self, id: u64, ask: Ask) -> Result<Answer, CliError> {
+        Ok(match ask {
+            Ask::Found => {
+                let (_, words) = SingleOwner::create(&self.new_keystore()?, &mut SystemRandom)?;
+                Answer::Text(words.phrase().to_string())
+            }
+            Ask::Request => {
+                Answer::Text(SingleOwner::request(&self.new_keystore()?, &mut SystemRandom)?.to_string())
+            }
+            Ask::Certify { words, request } => {
+                let words = Mnemonic::parse(&words).map_err(bad)?;
+                let request: Request = request.parse().map_err(bad)?;
+                Answer::Text(SingleOwner::certify(&words, &request).to_string())
+            }
+            Ask::Accept { certificate } => {
+                let certificate: Certificate = certificate.parse().map_err(bad)?;
+                SingleOwner::accept(&self.keystore()?, &certificate)?;
+                Answer::Done
+            }
+            Ask::Open { connect } => Answer::Text(self.open(connect).await?),
+            Ask::Create { crdt, parts } => Answer::Text(self.create(crdt, parts).await?),
+            Ask::Get { crdt, document } => Answer::Text(self.get(crdt, &document).await?),
+            Ask::Type { document, words, pause_us } => {
+                let pause = Duration::from_micros(pause_us);
+                typing::type_words(&self.paper(&document)?, &words, pause, &self.said, id).await?;
+                Answer::Done
+            }
+            Ask::Tick { document, value } => {
+                self.paper(&document)?.tick(value)?;
+                Answer::At(typing::now())
+            }
+            Ask::Read { document } => Answer::Parts(self.paper(&document)?.parts()?),
+            Ask::Digests => Answer::Digests(self.digests()?),
+            Ask::Status => Answer::Status(self.status().await?),
+            Ask::NetworkIsBack => {
+                self.opened()?.engine.network_is_back();
+                Answer::Done
+            }
+            Ask::Acknowledged => {
+                self.opened()?.context.acknowledged().await?;
+                Answer::Done
+            }
+            Ask::Close => Answer::Done, // the caller closes, and ends
+        })
+    }
+
+    pub(crate) async fn close(&self) -> Result<(), CliError> {
+        lock(&self.papers).clear();
+        let opened = lock(&self.opened).take();
+        match opened {
+            Some(opened) => Ok(opened.engine.close().await?),
+            None => Ok(()),
+        }
+    }
+
+    fn keystore_path(&self) -> PathBuf {
+        self.store.with_added_extension("key")
+    }
+
+    fn new_keystore(&self) -> Result<FileKeystore, CliError> {
+        Ok(FileKeystore::create(self.keystore_path())?)
+    }
+
+    fn keystore(&self) -> Result<FileKeystore, CliError> {
+        Ok(FileKeystore::open(self.keystore_path())?)
+    }
+
+    async fn open(&self, connect: Option<String>) -> Result<String, CliError> {
+        let owner = SingleOwner::open(&self.keystore()?)?;
+        let context = owner.context();
+        let mut builder = Engine::builder(&self.store).strategy(owner);
+        if let Some(url) = connect {
+            builder = builder.connect(url);
+        }
+        let engine = builder.open().await?;
+        tokio::spawn(report(engine.events(), self.said.clone()));
+        let context = engine.context(context).await?;
+        let replica = engine.replica().to_string();
+        *lock(&self.opened) = Some(Opened { engine, context });
+        Ok(replica)
+    }
+
+    async fn create(&self, crdt: Crdt, parts: usize) -> Result<String, CliError> {
+        let context = self.opened()?.context;
+        let paper = match crdt {
+            Crdt::Automerge => Paper::Automerge(context.create::<Automerge>().await?),
+            Crdt::Yrs => Paper::Yrs(context.create::<Yrs>().await?),
+        };
+        paper.rule(parts)?.durable().await?;
+        self.keep(paper)
+    }
+
+    /// Waits for the document, not for a time: whenever anything happened, it may have come.
+    async fn get(&self, crdt: Crdt, document: &str) -> Result<String, CliError> {
+        let id = document.parse().map_err(bad)?;
+        let Opened { engine, context } = self.opened()?;
+        let mut events = engine.events();
+        loop {
+            let got = match crdt {
+                Crdt::Automerge => context.get::<Automerge>(id).await.map(Paper::Automerge),
+                Crdt::Yrs => context.get::<Yrs>(id).await.map(Paper::Yrs),
+            };
+            match got {
+                Ok(paper) => {
+                    // The text's frame is in an entry of its own, after the one that creates the document. Engine
+                    // events come before a change is visible; the document's own changes come after.
+                    let mut changes = paper.changes()?;
+                    while !paper.is_ruled()? {
+                        changes.next().await.ok_or(partita::EngineError::Closed)?;
+                    }
+                    return self.keep(paper);
+                }
+                Err(DocumentError::NotFound(_) | DocumentError::NoKey(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if matches!(events.recv().await, Err(RecvError::Closed)) {
+                return Err(partita::EngineError::Closed.into());
+            }
+        }
+    }
+
+    fn keep(&self, paper: Paper) -> Result<String, CliError> {
+        let id = paper.id();
+        tokio::spawn(typing::watch(paper.clone(), paper.changes()?, self.said.clone()));
+        lock(&self.papers).insert(id.clone(), paper);
+        Ok(id)
+    }
+
+    fn digests(&self) -> Result<Vec<(String, String)>, CliError> {
+        lock(&self.papers).iter().map(|(id, paper)| Ok((id.clone(), paper.digest()?))).collect()
+    }
+
+    async fn status(&self) -> Result<Status, CliError> {
+        let Opened { engine, context } = self.opened()?;
+        let status = engine.status().await?;
+        let contexts = || status.contexts.iter().filter(|found| found.info.id == context.id());
+        let file = std::fs::metadata(&self.store).map_err(CliError::io(self.store.display().to_string()))?;
+        Ok(Status {
+            replica: engine.replica().to_string(),
+            documents: context.documents().await?.len(),
+            entries: contexts().map(|context| context.entries).sum(),
+            entry_bytes: contexts().map(|context| context.bytes).sum(),
+            file_bytes: file.len(),
+            set_aside: context.set_aside().await?.len(),
+        })
+    }
+
+    fn opened(&self) -> Result<Opened, CliError> {
+        lock(&self.opened).clone().ok_or_else(|| partita::EngineError::Closed.into())
+    }
+
+    fn paper(&self, document: &str) -> Result<Paper, CliError> {
+        let unknown = || CliError::Change(format!("{document} is not open: get it first"));
+        lock(&self.papers).get(document).cloned().ok_or_else(unknown)
+    }
+}
+
+/// Tells of the connection and of a store that fails.
+async fn report(mut events: tokio::sync::broadcast::Receiver<EngineEvent>, said: Said) {
+    loop {
+        let event = match events.recv().await {
+            Ok(EngineEvent::Connection(event)) => match event.state {
+                ConnectionState::Connected(_) => Event::Connected(true),
+                ConnectionState::BackingOff { .. } => Event::Connected(false),
+                _ => continue,
+            },
+            Ok(EngineEvent::StoreFailed(error)) => Event::StoreFailed(error.to_string()),
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        said.say(Line::Event(event));
+    }
+}
+
+fn bad(error: impl std::fmt::Display) -> CliError {
+    CliError::Change(error.to_string())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

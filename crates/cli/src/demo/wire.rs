@@ -1,0 +1,116 @@
+//! What a replica's process is told on its standard input and says on its standard output: one line of JSON each.
+
+use serde::{Deserialize, Serialize};
+
+/// A line to a replica. Requests run side by side; answers come in the order in which they are done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// Repeated in the answer.
+    pub(crate) id: u64,
+    #[serde(flatten)]
+    pub(crate) ask: Ask,
+}
+
+/// What is asked of a replica.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Ask {
+    /// Begin an owner, with this as the first device: the words.
+    Found,
+    /// Make this device's keys: the request to be certified.
+    Request,
+    /// Answer another device's request: the certificate.
+    Certify { words: String, request: String },
+    /// Keep this device's certificate.
+    Accept { certificate: String },
+    /// Open the engine; with a relay, if a URL is given: the replica's id.
+    Open { connect: Option<String> },
+    /// Create a document whose text has so many empty parts: its id.
+    Create { crdt: Crdt, parts: usize },
+    /// Wait until a document is here and can be read: its id.
+    Get { crdt: Crdt, document: String },
+    /// Type words, each at the end of a part. [`Event::Durable`] tells how far it got; done when all of it is durable.
+    Type { document: String, words: Vec<Word>, pause_us: u64 },
+    /// Set a document's counter: when that was visible here.
+    Tick { document: String, value: u64 },
+    /// The parts of a document's text.
+    Read { document: String },
+    /// The digests of the documents that are open, by id.
+    Digests,
+    /// What is held.
+    Status,
+    /// Dial now what waits to be dialled.
+    NetworkIsBack,
+    /// Wait until a remote holds everything durably that was written here.
+    Acknowledged,
+    /// Store everything, close the engine, and end.
+    Close,
+}
+
+/// Something to type, and into which part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Word {
+    pub(crate) part: usize,
+    pub(crate) text: String,
+}
+
+/// Which CRDT library a document is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Crdt {
+    Automerge,
+    Yrs,
+}
+
+/// A line from a replica.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Line {
+    /// What a request came to.
+    Answer { id: u64, answer: Answer },
+    /// Why it came to nothing.
+    Failure { id: u64, reason: String },
+    /// Something happened.
+    Event(Event),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Done,
+    /// Words, a request, a certificate or an id.
+    Text(String),
+    /// Nanoseconds since 1970: one machine's processes share its clock.
+    At(u64),
+    Parts(Vec<String>),
+    Digests(Vec<(String, String)>),
+    Status(Status),
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) replica: String,
+    pub(crate) documents: usize,
+    pub(crate) entries: u64,
+    /// The bytes of the entries.
+    pub(crate) entry_bytes: u64,
+    /// The length of the store's file.
+    pub(crate) file_bytes: u64,
+    /// Entries that cannot be applied.
+    pub(crate) set_aside: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// So many words of what a request types survive a crash.
+    Durable { id: u64, words: usize },
+    /// A document changed, here or elsewhere.
+    Changed { document: String },
+    /// A document's counter is this now, and since when.
+    Tick { value: u64, at: u64 },
+    /// The connection to the relay came or went.
+    Connected(bool),
+    /// The store failed.
+    StoreFailed(String),
+}

@@ -1,1 +1,0 @@
-//! The partita command: relay, demo, replay.

@@ -1,0 +1,71 @@
+//! The `partita` command: a relay, a demonstration, and traces of real editing.
+//!
+//! Exit codes: 0 fine, 1 the result is false (JSON is printed all the same), 2 usage, 3 environment.
+
+mod demo;
+mod error;
+mod progress;
+mod relay;
+mod replay;
+mod trace;
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{error::CliError, progress::Progress};
+
+/// Documents that work offline, never lose a change, and sync with exactly the replicas that may have them.
+#[derive(Debug, Parser)]
+#[command(name = "partita", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a relay: it stores and forwards what it cannot read.
+    Relay(relay::RelayArgs),
+    /// Watch three replicas and a relay lose the network, die, come back and agree.
+    Demo(demo::DemoArgs),
+    /// Type a recorded editing session again, through a relay, and compare every replica's text.
+    Replay(replay::ReplayArgs),
+    /// One replica that obeys lines of JSON on its standard input.
+    #[command(hide = true)]
+    DemoReplica(demo::replica::ReplicaArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return environment(&CliError::io("cannot start threads")(error)),
+    };
+    match runtime.block_on(run(arguments.command)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => environment(&error),
+    }
+}
+
+async fn run(command: Command) -> Result<bool, CliError> {
+    let progress = Progress::detect();
+    match command {
+        Command::Relay(args) => relay::run(args).await,
+        Command::Demo(args) => demo::run(args, &progress).await,
+        Command::Replay(args) => replay::run(args, &progress).await,
+        Command::DemoReplica(args) => demo::replica::run(args).await,
+    }
+}
+
+fn environment(error: &CliError) -> ExitCode {
+    eprintln!("partita: {error}");
+    ExitCode::from(CliError::EXIT)
+}

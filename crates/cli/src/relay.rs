@@ -1,0 +1,107 @@
+//! `partita relay`: a relay of one's own.
+
+use std::{io::Write as _, path::PathBuf};
+
+use partita_relay::{Relay, RelayError};
+
+use crate::error::CliError;
+
+/// How to run a relay.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RelayArgs {
+    /// Where to listen: 127.0.0.1:7400 or ws://127.0.0.1:7400; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    listen: String,
+    /// The redb file; made, with the relay's key beside it (FILE.key), if neither is there.
+    #[arg(long, value_name = "FILE")]
+    store: PathBuf,
+    /// The most bytes of entries in one context.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_context_bytes: Option<u64>,
+    /// The most connections at once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+}
+
+/// Runs a relay until it is told to stop, or its store fails.
+pub(crate) async fn run(args: RelayArgs) -> Result<bool, CliError> {
+    // Before the URL is printed: whoever has read it may send a signal.
+    let mut stop = Stop::listen()?;
+    let relay = open(&args).await?;
+    print_url(&relay)?;
+    let failed = tokio::select! {
+        () = stop.asked() => None,
+        error = relay.failed() => Some(error),
+    };
+    relay.close().await;
+    failed.map_or(Ok(true), |error| Err(CliError::RelayFailed(error)))
+}
+
+async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
+    let mut builder = Relay::builder(&args.store).listen(&args.listen);
+    if let Some(bytes) = args.max_context_bytes {
+        builder = builder.max_context_bytes(bytes);
+    }
+    if let Some(connections) = args.max_connections {
+        builder = builder.max_connections(usize::try_from(connections).unwrap_or(usize::MAX));
+    }
+    builder.open().await.map_err(|error: RelayError| CliError::Relay {
+        listen: args.listen.clone(),
+        store: args.store.clone(),
+        error,
+    })
+}
+
+/// The first line on standard output; a pipe that is closed already is no reason to stop.
+fn print_url(relay: &Relay) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", relay.url()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(CliError::io("cannot print the relay's URL")),
+    }
+}
+
+/// An address with or without its scheme.
+fn address(text: &str) -> Result<String, String> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("ws://{text}") };
+    let rest = url.strip_prefix("ws://").ok_or("a relay listens on ws://; put a TLS terminator before it for wss://")?;
+    match rest.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(url),
+        _ => Err("an address looks like 127.0.0.1:7400, [::1]:7400 or ws://0.0.0.0:7400".into()),
+    }
+}
+
+/// The signals that ask a program to end.
+struct Stop {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    #[cfg(unix)]
+    fn listen() -> Result<Self, CliError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).map_err(CliError::io("cannot wait for signals"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    #[cfg(unix)]
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> Result<Self, CliError> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn asked(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

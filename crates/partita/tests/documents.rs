@@ -1,0 +1,161 @@
+//! What an application may rely on when it changes documents.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::{AutomergeError, ROOT, transaction::Transactable as _};
+use common::{Home, put, string};
+use partita::{ChangeError, DocumentError, Engine, FileKeystore, OpenError, automerge::Automerge, yrs::Yrs};
+use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
+
+fn insert(tx: &mut yrs::TransactionMut<'_>, text: &str) {
+    let root = tx.get_or_insert_text("text");
+    root.insert(tx, 0, text);
+}
+
+fn text(tx: &yrs::Transaction<'_>) -> String {
+    tx.get_text("text").map(|text| text.get_string(tx)).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closure_that_fails_or_panics_leaves_nothing_behind() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "kept", "x").durable().await.unwrap();
+    let failed = plan.change(|tx| {
+        tx.put(ROOT, "gone", "x")?;
+        Err::<(), _>(AutomergeError::Fail)
+    });
+    assert!(matches!(failed, Err(ChangeError::Closure(_))));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        plan.change(|tx| -> Result<(), AutomergeError> {
+            tx.put(ROOT, "gone", "x")?;
+            panic!("mine")
+        })
+    }));
+    assert_eq!(*panicked.unwrap_err().downcast_ref::<&str>().unwrap(), "mine");
+    plan.read(|doc| assert_eq!((string(doc, "gone"), string(doc, "kept")), (None, Some("x".into()))));
+    put(&plan, "after", "x").durable().await.unwrap();
+
+    let note = a.notes.create::<Yrs>().await.unwrap();
+    note.change(|tx| Ok(insert(tx, "kept"))).unwrap().durable().await.unwrap();
+    // Not durable yet when the next one fails: it must not go with it.
+    let unwritten = note.change(|tx| Ok(insert(tx, "also "))).unwrap();
+    let failed = note.change(|tx| {
+        insert(tx, "gone ");
+        Err::<(), _>(partita::yrs::Error::Abort("no".into()))
+    });
+    assert!(matches!(failed, Err(ChangeError::Closure(_))));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        note.change(|tx| -> Result<(), partita::yrs::Error> {
+            insert(tx, "gone ");
+            panic!("mine")
+        })
+    }));
+    assert_eq!(*panicked.unwrap_err().downcast_ref::<&str>().unwrap(), "mine");
+    assert_eq!(note.read(text), "also kept");
+    unwritten.durable().await.unwrap();
+    note.change(|tx| Ok(insert(tx, "and "))).unwrap().durable().await.unwrap();
+    let (plan_id, note_id) = (plan.id(), note.id());
+    let digests = (plan.digest().unwrap(), note.digest().unwrap());
+    a.engine.close().await.unwrap();
+
+    let a = home.open("a", &[]).await;
+    let plan = a.get::<Automerge>(plan_id).await;
+    let note = a.get::<Yrs>(note_id).await;
+    assert_eq!(note.read(text), "and also kept");
+    assert_eq!((plan.digest().unwrap(), note.digest().unwrap()), digests);
+    a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_change_is_an_error_and_no_deadlock() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let (plan, other) = (a.notes.create::<Automerge>().await.unwrap(), a.notes.create::<Automerge>().await.unwrap());
+    plan.change(|tx| {
+        assert!(matches!(plan.change(|_| Ok(())), Err(ChangeError::Reentrant)));
+        assert!(matches!(plan.try_read(|_| ()), Err(ChangeError::Reentrant)));
+        drop(other.change(|tx| tx.put(ROOT, "another document", "is fine")).unwrap());
+        tx.put(ROOT, "outer", "x")
+    })
+    .unwrap()
+    .durable()
+    .await
+    .unwrap();
+    put(&plan, "after", "x").durable().await.unwrap();
+    a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_never_opened_as_another_type() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    assert!(matches!(a.notes.get::<Yrs>(plan.id()).await, Err(DocumentError::WrongType { .. })));
+    let unknown = partita::core::DocumentId::from_bytes([9; 32]);
+    assert!(matches!(a.notes.get::<Yrs>(unknown).await, Err(DocumentError::NotFound(_))));
+    a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_imported_history_syncs_and_goes_on() {
+    let home = Home::new();
+    home.enrol("b");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let mut old = automerge::AutoCommit::new();
+    old.put(ROOT, "old", "x").unwrap();
+    let a = home.open("a", &[&url]).await;
+    let b = home.open("b", &[&url]).await;
+    let plan = a.notes.import::<Automerge>(old.save()).await.unwrap();
+    put(&plan, "new", "x").durable().await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    common::has(&plan_b, "new").await;
+    plan_b.read(|doc| assert!(string(doc, "old").is_some()));
+    put(&plan_b, "from b", "x").durable().await.unwrap();
+    common::has(&plan, "from b").await;
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_of_a_closed_engine_answer_with_errors_and_never_hang() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "kept", "x").durable().await.unwrap();
+    let notes = a.notes.clone();
+    a.engine.clone().close().await.unwrap();
+    assert!(notes.documents().await.is_err());
+    let late = plan.change(|tx| tx.put(ROOT, "late", "x"));
+    if let Ok(late) = late {
+        assert!(common::patiently("an answer", late.durable()).await.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_keystore_is_an_error_and_never_a_new_identity() {
+    let home = Home::new();
+    home.open("a", &[]).await.engine.close().await.unwrap();
+    std::fs::remove_file(home.path().join("a.key")).unwrap();
+    let error = Engine::builder(home.path().join("a")).open().await.unwrap_err();
+    assert!(matches!(error, OpenError::Keystore(partita::core::KeystoreError::Missing(_))), "{error}");
+    assert!(matches!(FileKeystore::open(home.path().join("a.key")), Err(partita::core::KeystoreError::Missing(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_in_use_and_a_wrong_url_are_named() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let error = home.builder("a", false).open().await.unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+    for url in ["wss://relay.example.org", "relay", "ws://relay#12", &format!("gopher://relay#{}", "ab".repeat(32))] {
+        let error = home.builder("a", false).connect(url).open().await.unwrap_err();
+        assert!(matches!(error, OpenError::Url(_) | OpenError::Transport(_)), "{url}: {error}");
+    }
+    a.engine.close().await.unwrap();
+}

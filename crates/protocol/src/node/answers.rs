@@ -1,0 +1,133 @@
+//! What a remote answers to what it was sent: it holds it, it refuses it, it wants it again.
+
+use partita_core::{ContextId, LogId, Refusal, SessionId, Tip};
+
+use super::Node;
+use crate::{
+    effect::{Effect, Notice},
+    message::{Piece, Refused},
+};
+
+impl Node {
+    pub(super) fn on_have(&mut self, id: SessionId, context: ContextId, tips: &[Tip]) {
+        if self.may_offer(id, &context).is_ok() {
+            self.acknowledge(id, tips.iter().map(|tip| (context, tip.log)).collect());
+        }
+    }
+
+    pub(super) fn on_ack(&mut self, id: SessionId, context: ContextId, held: &[(LogId, u64)]) {
+        let Self {
+            sessions, contexts, ..
+        } = self;
+        let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
+            return;
+        };
+        let Some(link) = session.links.get_mut(&context) else {
+            return;
+        };
+        let mut own = false;
+        for (log, seq) in held {
+            let Some(state) = local.logs.get(log) else {
+                continue;
+            };
+            // Nobody can hold more of a log than there is: a larger claim counts for no more.
+            let seq = (*seq).min(state.record.seq);
+            link.asked.remove(log);
+            if let Some(held) = &mut link.held {
+                let before = held.entry(*log).or_default();
+                *before = seq.max(*before);
+            }
+            link.note_offered(*log, seq);
+            let large = link.large.get(log);
+            if large.is_some_and(|large| large.entry.header.seq <= seq) {
+                link.large.remove(log);
+            }
+            if link.may_send() && link.make_ready(local, log) {
+                session.work.insert(context);
+            }
+            own |= *log == local.own_data.id && seq > 0;
+        }
+        let own_log = local.own_data.id;
+        if own {
+            self.say_acknowledged(id, context, own_log);
+        }
+    }
+
+    pub(super) fn on_refused(&mut self, id: SessionId, refused: Refused) {
+        let Refused {
+            context,
+            log,
+            seq,
+            why,
+            ..
+        } = refused;
+        let Self {
+            sessions,
+            contexts,
+            effects,
+            ..
+        } = self;
+        let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
+            return;
+        };
+        let Some(state) = local.logs.get(&log) else {
+            return; // it was cut off meanwhile
+        };
+        session.drop_page(context, log);
+        let Some(link) = session.links.get_mut(&context) else {
+            return;
+        };
+        link.large.remove(&log);
+        link.ready.remove(&state.order(&log));
+        if why == Refusal::Gap {
+            link.sent.insert(log, seq.saturating_sub(1));
+            if link.may_send() && link.make_ready(local, &log) {
+                session.work.insert(context);
+            }
+            return;
+        }
+        if link.paused.insert(log, why) != Some(why) {
+            effects.push(Effect::Notice(Notice::EntryRefused {
+                context,
+                peer: session.peer.clone(),
+                log,
+                seq,
+                why,
+            }));
+        }
+    }
+
+    pub(super) fn on_retry(&mut self, id: SessionId, context: ContextId, logs: &[LogId]) {
+        let Self {
+            sessions, contexts, ..
+        } = self;
+        let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
+            return;
+        };
+        let Some(link) = session.links.get_mut(&context) else {
+            return;
+        };
+        for log in logs {
+            if link.paused.remove(log).is_some() {
+                link.sent.insert(*log, link.held(log));
+                if link.may_send() && link.make_ready(local, log) {
+                    session.work.insert(context);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_want(&mut self, id: SessionId, piece: Piece) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let link = session.links.get_mut(&piece.context);
+        let Some(large) = link.and_then(|link| link.large.get_mut(&piece.log)) else {
+            return;
+        };
+        if large.entry.header.seq == piece.seq && piece.offset < large.entry.header.payload_len {
+            large.offset = Some(piece.offset);
+            session.work.insert(piece.context);
+        }
+    }
+}

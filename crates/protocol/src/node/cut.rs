@@ -1,0 +1,244 @@
+//! How far logs count changed: what is over the limit is cut back, what is below it again comes back.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use partita_core::{ContextId, Entry, EntryKind, Key, LogId, Op, Refusal, Tip};
+
+use super::{
+    Node, Purpose,
+    context::OwnLog,
+    link::{Halt, Until},
+};
+use crate::{
+    effect::{Effect, Notice},
+    reads::{Quarantined, ReadRequest, pack},
+    record::LogRecord,
+};
+
+impl Node {
+    pub(super) fn refresh_standing(&mut self, context: ContextId) {
+        let Self {
+            strategies,
+            contexts,
+            replica,
+            ..
+        } = self;
+        let Some(local) = contexts.get_mut(&context) else {
+            return;
+        };
+        let strategy = &strategies[local.strategy];
+        let standing = strategy.standing(&context);
+        if standing == local.standing {
+            return;
+        }
+        local.standing = standing;
+        // Who lost its own right, and who cannot vouch, does not look for what it built on.
+        let vouches = strategy.vouch(&context, &[]).is_some() && !local.standing.has_lost(replica);
+        let mut cut = Vec::new();
+        for (log, state) in &local.logs {
+            let cap = local.cap(&state.record.replica(), log, state.record.control);
+            if state.record.seq > cap && !local.excluding.contains(log) {
+                cut.push((*log, cap));
+            }
+        }
+        let lifted: Vec<LogId> = local
+            .quarantined
+            .iter()
+            .filter(|(log, kept)| {
+                let held = local.logs.get(log).map_or(0, |log| log.record.seq);
+                let cap = local.standing.cap(&kept.author, log);
+                cap.is_some_and(|cap| cap > held)
+            })
+            .map(|(log, _)| *log)
+            .collect();
+        // A log may end where a loss names an entry: what could not be verified before can be sent now.
+        let sessions = local.sessions.clone();
+        self.look.entry(context).or_default().extend(sessions);
+        for (log, keep) in cut {
+            self.begin_cut(context, log, keep, vouches);
+        }
+        for log in lifted {
+            self.read_settled(
+                Purpose::Readmit(context, log),
+                ReadRequest::Quarantine { context, log },
+            );
+        }
+    }
+
+    fn begin_cut(&mut self, context: ContextId, log: LogId, keep: u64, vouches: bool) {
+        if let Some(local) = self.contexts.get_mut(&context) {
+            local.excluding.insert(log);
+        }
+        self.abandon_log(context, log, |seq| {
+            Halt::until(seq, Refusal::NeedControl, Until::Cut)
+        });
+        if vouches {
+            let replica = self.replica;
+            self.read_settled(
+                Purpose::BuiltOn(context, log),
+                ReadRequest::BuiltOn {
+                    context,
+                    log,
+                    from: keep.saturating_add(1),
+                    replica,
+                },
+            );
+        } else {
+            self.rewind(context, log, keep);
+        }
+    }
+
+    fn rewind(&mut self, context: ContextId, log: LogId, keep: u64) {
+        self.read_settled(
+            Purpose::Rewind(context, log, keep),
+            ReadRequest::Rewind { context, log, keep },
+        );
+    }
+
+    /// What this replica had built on before it knew of the loss is vouched for; the rest is cut off.
+    pub(super) fn on_built_on(
+        &mut self,
+        context: ContextId,
+        log: LogId,
+        entry: Option<Arc<Entry>>,
+    ) {
+        if let Some(entry) = entry
+            && let Some(local) = self.contexts.get(&context)
+        {
+            let tip = Tip {
+                log,
+                seq: entry.header.seq,
+                head: entry.id,
+            };
+            if let Some(payload) = self.strategies[local.strategy].vouch(&context, &[tip]) {
+                let _ = self.append_control(context, &payload);
+                self.settle_control();
+            }
+        }
+        self.cut_or_resume(context, log);
+    }
+
+    /// Cuts a log back if it is still over its limit.
+    fn cut_or_resume(&mut self, context: ContextId, log: LogId) {
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
+        let Some(record) = local.logs.get(&log).map(|log| &log.record) else {
+            return;
+        };
+        let keep = local.cap(&record.replica(), &log, record.control);
+        if record.seq > keep {
+            self.rewind(context, log, keep);
+        } else {
+            local.excluding.remove(&log);
+            self.resume_after_cut(context, log);
+        }
+    }
+
+    /// Cuts a log back: what comes after `keep` goes into quarantine, and the documents that it touched are rebuilt.
+    pub(super) fn on_rewound(
+        &mut self,
+        context: ContextId,
+        log: LogId,
+        keep: u64,
+        record: Option<LogRecord>,
+        after: Vec<Arc<Entry>>,
+    ) {
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
+        let Some(author) = local.logs.get(&log).map(|log| log.record.replica()) else {
+            return;
+        };
+        // The limit may have changed while the store was asked: then it is asked again.
+        if local.cap(&author, &log, false) != keep {
+            return self.cut_or_resume(context, log);
+        }
+        local.excluding.remove(&log);
+        let mut documents = BTreeSet::new();
+        let mut kept = Quarantined::none(author);
+        for entry in &after {
+            if let Some(document) = entry.header.kind.document() {
+                documents.insert(document);
+            }
+            if let EntryKind::Create(document) = entry.header.kind {
+                self.commits.delete(Key::Document(context, document));
+            }
+            // It counted once and had its room then: its author can still read it, and a vouch may bring it back.
+            kept.add(entry);
+            let key = Key::Quarantine(context, log, entry.header.seq);
+            self.commits.put(key, pack(entry));
+        }
+        for document in &documents {
+            self.commits.delete(Key::Snapshot(context, *document));
+        }
+        self.commits.pending.ops.push(Op::Truncate {
+            context,
+            log,
+            from: keep.saturating_add(1),
+        });
+        local.tail.truncate(log, keep.saturating_add(1));
+        local.forget_frontier();
+        if let Some(before) = local.quarantined.remove(&log) {
+            kept.entries += before.entries;
+            kept.bytes += before.bytes;
+            kept.head = before.head;
+        }
+        local.quarantined.insert(log, kept);
+        if log == local.own_data.id {
+            // A number is used once: what this replica may write later goes into another log.
+            local.own_data = OwnLog::mint(&local.info, &self.replica, &mut *self.rng);
+            local.own_arrivals.clear();
+        }
+        let Some(state) = local.logs.get_mut(&log) else {
+            return;
+        };
+        let gone = state.record.bytes - record.as_ref().map_or(0, |record| record.bytes);
+        if author != self.replica {
+            local.remote_bytes = local.remote_bytes.saturating_sub(gone);
+        }
+        match record {
+            Some(record) => {
+                state.durable = state.durable.min(record.seq);
+                state.durable_head = record.head;
+                state.record = record;
+                self.commits.log_changed(context, log);
+            }
+            None => {
+                local.logs.remove(&log);
+                self.commits.delete(Key::Log(context, log));
+            }
+        }
+        self.clamp_positions(context, log, keep);
+        let documents = documents.into_iter().collect();
+        self.effects
+            .push(Effect::Notice(Notice::Rebuild { context, documents }));
+        self.resume_after_cut(context, log);
+    }
+
+    /// Nobody was sent more of a log than there is of it, and nobody refuses what is not there.
+    fn clamp_positions(&mut self, context: ContextId, log: LogId, keep: u64) {
+        let Some(local) = self.contexts.get(&context) else {
+            return;
+        };
+        for id in &local.sessions {
+            let Some(session) = self.sessions.get_mut(id) else {
+                continue;
+            };
+            session.drop_page(context, log);
+            let Some(link) = session.links.get_mut(&context) else {
+                continue;
+            };
+            link.large.remove(&log);
+            let held = link.held.as_mut().and_then(|held| held.get_mut(&log));
+            for position in link.sent.get_mut(&log).into_iter().chain(held) {
+                *position = (*position).min(keep);
+            }
+        }
+    }
+
+    fn resume_after_cut(&mut self, context: ContextId, log: LogId) {
+        self.grown.insert((context, log));
+        self.review.insert(context);
+    }
+}

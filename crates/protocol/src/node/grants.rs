@@ -1,0 +1,119 @@
+//! Who may go on, and who gets what: looked at again when control entries or sessions change.
+
+use std::collections::BTreeSet;
+
+use partita_core::{ContextId, SessionId};
+
+use super::Node;
+use crate::message::{Message, Opened};
+
+impl Node {
+    /// After control entries: every grant in every session is asked for again, and a refusal takes effect at once.
+    pub(super) fn review_grants(&mut self, context: ContextId) {
+        let Some(local) = self.contexts.get(&context) else {
+            return;
+        };
+        for id in local.sessions.clone() {
+            self.review_grant(id, context);
+        }
+        for id in self.sessions.ids() {
+            let link = self.sessions.link(&id, &context);
+            if !link.is_some_and(|link| link.opened) && self.offers(&id) {
+                self.offer_context(id, context);
+            }
+        }
+        self.look_at(context, None);
+    }
+
+    fn review_grant(&mut self, id: SessionId, context: ContextId) {
+        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context))
+        else {
+            return;
+        };
+        let granted = session.links.get(&context).and_then(|link| link.granted);
+        let Some((grant, before)) = granted else {
+            return self.review_refusal(id, context);
+        };
+        let access = self.access(session, local, grant);
+        if access == Ok(before) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        match access {
+            Ok(access) => {
+                if let Some(link) = session.links.get_mut(&context) {
+                    link.granted = Some((grant, access));
+                }
+                self.look_at(context, Some(id));
+            }
+            Err(why) => {
+                session.drop_pages(context);
+                session.links.remove(&context);
+                session.out.push(Message::Opened(Opened {
+                    context,
+                    outcome: Err(why),
+                }));
+                if let Some(local) = self.contexts.get_mut(&context) {
+                    local.sessions.remove(&id);
+                }
+                self.hand_over_incoming(id, context);
+            }
+        }
+    }
+
+    /// What was refused before may be granted now: the remote is asked to open the context again.
+    fn review_refusal(&mut self, id: SessionId, context: ContextId) {
+        let session = self.sessions.get(&id);
+        let Some(open) = session.and_then(|session| session.refused.get(&context)) else {
+            return;
+        };
+        if self.granted(id, open).is_ok() {
+            if let Some(link) = self.sessions.link_mut(&id, &context) {
+                link.opened = false;
+            }
+            self.send_open(id, context);
+        }
+    }
+
+    /// Asks the strategy which of the sessions get what the context has to send; has all logs looked at for those that
+    /// it names anew, and for `look`.
+    pub(super) fn choose_targets(&mut self, context: ContextId, mut look: BTreeSet<SessionId>) {
+        let Some(local) = self.contexts.get(&context) else {
+            return;
+        };
+        let reading = |id: &&SessionId| {
+            let link = self.sessions.link(id, &context);
+            link.is_some_and(super::link::Link::reads)
+        };
+        let candidates: Vec<_> = local
+            .sessions
+            .iter()
+            .filter(reading)
+            .filter_map(|id| Some(self.sessions.get(id)?.peer.clone()))
+            .collect();
+        let mut targets = Vec::with_capacity(candidates.len());
+        self.strategies[local.strategy].filter_targets(&context, &candidates, &mut targets);
+        targets.sort_unstable();
+        let mut changed = Vec::new();
+        for id in &local.sessions {
+            let is_target = targets.binary_search(id).is_ok();
+            let link = self.sessions.link(id, &context);
+            if link.is_some_and(|link| link.target != is_target) {
+                changed.push((*id, is_target));
+            }
+        }
+        for (id, is_target) in changed {
+            if let Some(link) = self.sessions.link_mut(&id, &context) {
+                link.target = is_target;
+            }
+            if is_target {
+                look.insert(id);
+            }
+        }
+        for id in look {
+            self.wake_link(id, context);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One context in one session: what was agreed, how far each log went, what holds it back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use partita_core::{Access, Entry, EntryId, Grant, LogId, Refusal, ReplicaId, Tip};
+
+use super::context::Context;
+use crate::{NodeConfig, message::MAX_ITEMS};
+
+/// A large entry on its way out.
+#[derive(Debug)]
+pub(super) struct LargeOut {
+    pub(super) entry: Arc<Entry>,
+    /// The next byte to send, once the remote asked.
+    pub(super) offset: Option<u64>,
+}
+
+/// What has to happen here before a refused log is asked for again.
+#[derive(Debug, Clone)]
+pub(super) enum Until {
+    /// Nothing can help in this incarnation.
+    Never,
+    /// Entries that the log's first one names.
+    Held { author: ReplicaId, tips: Vec<Tip> },
+    /// These control entries, and more of them than there were.
+    Control { heads: Vec<EntryId>, were: usize },
+    /// Room for so many bytes.
+    Room(u64),
+    /// The limit of a log of this author rises to the refused entry.
+    Lifted(ReplicaId),
+    /// The log is no longer being cut back.
+    Cut,
+}
+
+/// Why this node did not take a log's entries.
+#[derive(Debug, Clone)]
+pub(super) struct Halt {
+    pub(super) why: Refusal,
+    /// The first entry that was not taken.
+    pub(super) seq: u64,
+    pub(super) until: Until,
+}
+
+impl Halt {
+    /// A refusal that nothing here will lift.
+    pub(super) fn at(seq: u64, why: Refusal) -> Self {
+        let until = Until::Never;
+        Self { why, seq, until }
+    }
+
+    pub(super) fn until(seq: u64, why: Refusal, until: Until) -> Self {
+        Self { why, seq, until }
+    }
+
+    /// The control entries that the remote is told to send.
+    pub(super) fn heads(&self) -> Vec<EntryId> {
+        match &self.until {
+            Until::Control { heads, .. } => heads.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether its cause has gone.
+    pub(super) fn is_over(&self, log: &LogId, local: &Context, config: &NodeConfig) -> bool {
+        if local.excluding.contains(log) {
+            return false;
+        }
+        match &self.until {
+            Until::Never => false,
+            Until::Held { author, tips } => tips.iter().all(|tip| local.holds_or_cut(author, tip)),
+            Until::Control { heads, were } => {
+                local.graph.len() > *were && local.graph.missing(heads).is_empty()
+            }
+            Until::Room(bytes) => local.has_room(*bytes, config),
+            Until::Lifted(author) => local.cap(author, log, false) >= self.seq,
+            Until::Cut => true,
+        }
+    }
+}
+
+/// What a log to send is ordered by: control first, then by when it began here, so that what a log rests on goes before it.
+pub(super) type SendOrder = (bool, u64, LogId);
+
+/// One context in one session.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// Our `Open` was sent.
+    pub(super) opened: bool,
+    /// Their `Open` was granted, with this access.
+    pub(super) granted: Option<(Grant, Access)>,
+    /// They granted ours.
+    pub(super) accepted: bool,
+    /// Whether the strategy names them as a target.
+    pub(super) target: bool,
+    /// How far they hold each log: by their frontier and their acknowledgements alone. `None` until it is known.
+    pub(super) held: Option<BTreeMap<LogId, u64>>,
+    /// The parts of their frontier that came so far.
+    pub(super) frontier: Vec<Tip>,
+    /// Whether their frontier names logs that are unknown here, whose predecessors they may hold.
+    pub(super) unknown_tips: bool,
+    /// How far each log was sent, or came from there.
+    pub(super) sent: BTreeMap<LogId, u64>,
+    /// Logs with something to send.
+    pub(super) ready: BTreeSet<SendOrder>,
+    /// Logs of which it was asked whether they hold them.
+    pub(super) asked: BTreeSet<LogId>,
+    /// Logs that they refused, and why.
+    pub(super) paused: BTreeMap<LogId, Refusal>,
+    /// The log whose entries are being read from the store: nothing behind it in the order overtakes it.
+    pub(super) reading: Option<LogId>,
+    /// What was read and not sent yet.
+    pub(super) pages: BTreeMap<LogId, Vec<Arc<Entry>>>,
+    pub(super) large: BTreeMap<LogId, LargeOut>,
+    /// Logs that this node refused.
+    pub(super) halted: BTreeMap<LogId, Halt>,
+    /// What they held when the context was opened and is not durable here yet; `None` once it is.
+    pub(super) missing: Option<Vec<Tip>>,
+    pub(super) live_said: bool,
+}
+
+impl Link {
+    /// Whether entries may go out.
+    pub(super) fn may_send(&self) -> bool {
+        self.accepted && self.target && self.held.is_some() && self.reads()
+    }
+
+    /// Whether the remote may have entries.
+    pub(super) fn reads(&self) -> bool {
+        self.granted.is_some_and(|(_, access)| access.reads())
+    }
+
+    /// Whether something else than credit holds a log back.
+    pub(super) fn is_blocked(&self, log: &LogId) -> bool {
+        self.asked.contains(log)
+            || self.paused.contains_key(log)
+            || self.reading == Some(*log)
+            || self.large.contains_key(log)
+    }
+
+    pub(super) fn sent(&self, log: &LogId) -> u64 {
+        self.sent.get(log).copied().unwrap_or(0)
+    }
+
+    pub(super) fn held(&self, log: &LogId) -> u64 {
+        let held = self.held.as_ref().and_then(|held| held.get(log));
+        held.copied().unwrap_or(0)
+    }
+
+    /// What came from there need not be sent back: echoes are filtered by session. That it came from there is no
+    /// evidence that it is durable there.
+    pub(super) fn note_offered(&mut self, log: LogId, seq: u64) {
+        let sent = self.sent.entry(log).or_default();
+        *sent = seq.max(*sent);
+    }
+
+    /// Puts a log where the loop finds it, if there is something to send and nothing in the way.
+    pub(super) fn make_ready(&mut self, local: &Context, log: &LogId) -> bool {
+        let Some(state) = local.logs.get(log) else {
+            return false;
+        };
+        let is_ready = !self.is_blocked(log)
+            && !local.excluding.contains(log)
+            && self.sent(log) < state.record.seq;
+        if is_ready {
+            self.ready.insert(state.order(log));
+        }
+        is_ready
+    }
+
+    /// Forgets what was on its way out: the remote begins anew.
+    pub(super) fn restart(&mut self) {
+        *self = Self {
+            opened: self.opened,
+            granted: self.granted,
+            accepted: self.accepted,
+            target: self.target,
+            live_said: self.live_said,
+            halted: std::mem::take(&mut self.halted),
+            ..Self::default()
+        };
+    }
+
+    /// Remembers a refusal; false when the remote had more logs refused than anybody has.
+    pub(super) fn halt(&mut self, log: LogId, halt: Halt) -> bool {
+        self.halted.insert(log, halt);
+        self.halted.len() <= MAX_ITEMS
+    }
+}

@@ -1,0 +1,79 @@
+//! A context comes from the store.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use partita_core::{Bytes, ContextId, ContextInfo, Entry, EntryId, Key, LogId, StoreError};
+
+use super::{
+    Node,
+    context::{Context, OwnLog},
+    verdict::Ground,
+};
+use crate::{
+    effect::{Effect, Notice},
+    reads::ContextState,
+};
+
+impl Node {
+    pub(super) fn on_loaded(&mut self, info: ContextInfo, state: ContextState) {
+        let waiting = self.loading.remove(&info.id).unwrap_or_default();
+        let Some(strategy) = self.strategy_for(&info.kind) else {
+            return;
+        };
+        let mut mint = || OwnLog::mint(&info, &self.replica, &mut *self.rng);
+        let own = [mint(), mint()];
+        let mut context = Context::new(info.clone(), strategy, &state, own);
+        for (log, record) in state.logs {
+            // Later than every stamp in the store, as far as the clock follows anybody.
+            let _ = self.clock.observe(self.now, record.time);
+            if context
+                .insert_log(log, record, true, &self.replica)
+                .is_none()
+            {
+                let what = format!("the author of log {log} is no key");
+                return self.fail(StoreError::Damaged(what));
+            }
+        }
+        if !context.recorded {
+            let kind = Bytes::copy_from_slice(info.kind.as_str().as_bytes());
+            self.commits.put(Key::Context(info.id), kind);
+        }
+        self.contexts.insert(info.id, context);
+        self.replay_control(info.id, state.control);
+        self.effects
+            .push(Effect::Notice(Notice::ContextReady(info.clone())));
+        self.control_changed.insert(info.id);
+        self.settle_control();
+        for id in self.sessions.ids() {
+            if self.offers(&id) {
+                self.offer_context(id, info.id);
+            }
+        }
+        for (id, open) in waiting {
+            if self.sessions.contains(&id) {
+                self.on_open(id, open);
+            }
+        }
+    }
+
+    /// Gives the stored control entries to the strategy again.
+    fn replay_control(&mut self, context: ContextId, entries: Vec<Arc<Entry>>) {
+        let mut heads: BTreeMap<LogId, Vec<EntryId>> = BTreeMap::new();
+        for entry in entries {
+            let log = entry.header.log;
+            if let Some(stamp) = &entry.header.stamp {
+                heads.insert(log, stamp.heads.clone());
+            }
+            let Some(author) = self.log_author(&context, &log) else {
+                continue;
+            };
+            let ground = Ground {
+                author,
+                heads: heads.get(&log).cloned().unwrap_or_default(),
+                epoch: None,
+            };
+            // It was taken once. A later version of the strategy may not understand it any more: it is in the graph.
+            let _ = self.give_control(context, &entry, &ground);
+        }
+    }
+}

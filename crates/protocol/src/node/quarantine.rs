@@ -1,0 +1,98 @@
+//! Excluded entries: kept within bounds, never applied, never served, and taken back when a vouch lifts a limit.
+
+use std::sync::Arc;
+
+use partita_core::{ContextId, Entry, EntryId, Key, LogId, Tip};
+
+use super::Node;
+use crate::reads::{Page, Quarantined, pack};
+
+impl Node {
+    /// Keeps an excluded entry, if it follows what is held and in quarantine of its log and there is room.
+    pub(super) fn quarantine(&mut self, context: ContextId, entry: &Arc<Entry>) {
+        let header = &entry.header;
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
+        let (held, head, author) = match local.logs.get(&header.log) {
+            Some(log) => (log.record.seq, log.record.head, log.record.replica()),
+            None => match (&header.start, local.quarantined.get(&header.log)) {
+                (Some(start), _) => (0, EntryId::NONE, start.replica),
+                (None, Some(kept)) => (0, EntryId::NONE, kept.author),
+                (None, None) => return,
+            },
+        };
+        let total: u64 = local.quarantined.values().map(|kept| kept.bytes).sum();
+        let kept = local.quarantined.get(&header.log);
+        let (entries, last) = kept.map_or((0, head), |kept| (kept.entries, kept.head));
+        let whole = entry.payload.len() as u64 == header.payload_len;
+        let follows = header.seq == held + entries + 1 && header.backlink == last;
+        let fits = entries < self.config.max_quarantine
+            && total.saturating_add(entry.size() as u64) <= self.config.max_quarantine_bytes;
+        if whole && follows && fits {
+            let kept = local
+                .quarantined
+                .entry(header.log)
+                .or_insert_with(|| Quarantined::none(author));
+            kept.add(entry);
+            self.commits.put(
+                Key::Quarantine(context, header.log, header.seq),
+                pack(entry),
+            );
+        }
+    }
+
+    /// A vouch lifted a limit: what quarantine holds below the new one counts again, if it leads to what the vouch names.
+    pub(super) fn on_readmit(&mut self, context: ContextId, log: LogId, page: Page) {
+        let Some(local) = self.contexts.get(&context) else {
+            return;
+        };
+        let Some(author) = local.quarantined.get(&log).map(|kept| kept.author) else {
+            return;
+        };
+        let record = local.logs.get(&log).map(|log| &log.record);
+        let (held, mut head) = record.map_or((0, EntryId::NONE), |log| (log.seq, log.head));
+        let cap = local.cap(&author, &log, false);
+        let mut chain = Vec::new();
+        for entry in page.iter().filter(|entry| entry.header.seq > held) {
+            if entry.header.backlink != head || entry.header.seq > cap {
+                break;
+            }
+            head = entry.id;
+            chain.push(entry.clone());
+        }
+        let named = chain.last().is_some_and(|last| {
+            let (seq, head) = (last.header.seq, last.id);
+            local.standing.names(&Tip { log, seq, head })
+        });
+        let mut taken = held;
+        if named {
+            for entry in chain {
+                let seq = entry.header.seq;
+                if self.admit(context, entry).is_err() {
+                    break;
+                }
+                taken = seq;
+            }
+        }
+        // What does not lead there is another branch, or has a hole: the remotes have the rest.
+        let keep = if named { taken } else { u64::MAX };
+        let mut rest = Quarantined::none(author);
+        for entry in &page {
+            if entry.header.seq <= keep {
+                self.commits
+                    .delete(Key::Quarantine(context, log, entry.header.seq));
+            } else {
+                rest.add(entry);
+            }
+        }
+        if let Some(local) = self.contexts.get_mut(&context) {
+            if rest.entries > 0 {
+                local.quarantined.insert(log, rest);
+            } else {
+                local.quarantined.remove(&log);
+            }
+        }
+        self.review.insert(context);
+    }
+}

@@ -1,0 +1,89 @@
+//! What this node refuses, and asks for again when the cause has gone.
+
+use partita_core::{ContextId, LogId, Refusal, SessionId};
+
+use super::{Node, link::Halt};
+use crate::{
+    effect::{Effect, Notice},
+    message::{MAX_PART, Message, Refused},
+};
+
+impl Node {
+    /// Tells a session that an entry of a log was not taken. The log pauses there; nothing else does.
+    pub(super) fn refuse(&mut self, id: SessionId, context: ContextId, log: LogId, halt: Halt) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let (why, seq) = (halt.why, halt.seq);
+        session.out.push(Message::Refused(Refused {
+            context,
+            log,
+            seq,
+            why,
+            heads: halt.heads(),
+        }));
+        let remembered = match session.links.get_mut(&context) {
+            // A session that may offer nothing has nothing to remember.
+            Some(link) if !matches!(why, Refusal::Denied | Refusal::NotWriter) => {
+                link.halt(log, halt)
+            }
+            _ => true,
+        };
+        if why != Refusal::Gap {
+            let peer = session.peer.clone();
+            self.effects.push(Effect::Notice(Notice::Refused {
+                context,
+                peer,
+                log,
+                seq,
+                why,
+            }));
+        }
+        if !remembered {
+            self.violation_text(id, "more logs than are allowed had to be refused".into());
+        }
+    }
+
+    pub(super) fn is_halted(&self, id: SessionId, context: &ContextId, log: &LogId) -> bool {
+        let link = self.sessions.link(&id, context);
+        link.is_some_and(|link| link.halted.contains_key(log))
+    }
+
+    /// Asks for refused logs again whose cause has gone.
+    pub(super) fn retry_halted(&mut self, context: ContextId) {
+        let Self {
+            contexts,
+            sessions,
+            config,
+            ..
+        } = self;
+        let Some(local) = contexts.get(&context) else {
+            return;
+        };
+        for id in &local.sessions {
+            let Some(link) = sessions.link(id, &context) else {
+                continue;
+            };
+            let halted = link.halted.iter();
+            let over: Vec<LogId> = halted
+                .filter(|(log, halt)| halt.is_over(log, local, config))
+                .map(|(log, _)| *log)
+                .collect();
+            if over.is_empty() {
+                continue;
+            }
+            let Some(session) = sessions.get_mut(id) else {
+                continue;
+            };
+            if let Some(link) = session.links.get_mut(&context) {
+                for log in &over {
+                    link.halted.remove(log);
+                }
+            }
+            for logs in over.chunks(MAX_PART) {
+                let logs = logs.to_vec();
+                session.out.push(Message::Retry { context, logs });
+            }
+        }
+    }
+}

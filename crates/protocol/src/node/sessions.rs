@@ -1,0 +1,158 @@
+//! The connections, and which of them have to be looked at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use partita_core::{ContextId, LogId, PeerInfo, SessionId};
+
+use super::link::Link;
+use crate::{
+    effect::RemoteSession,
+    message::{Message, Open},
+};
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) remote: RemoteSession,
+    pub(super) peer: PeerInfo,
+    pub(super) links: BTreeMap<ContextId, Link>,
+    /// Contexts that may have something to send: the others are not looked at.
+    pub(super) work: BTreeSet<ContextId>,
+    /// Messages for the next frame.
+    pub(super) out: Vec<Message>,
+    /// How many bytes of entries the remote will take.
+    pub(super) credit: i64,
+    /// Bytes of entries from the remote that are in receive memory.
+    pub(super) uncredited: u64,
+    /// Bytes to give back with the next frame.
+    pub(super) credit_to_return: u64,
+    /// Bytes that the transport has not taken yet.
+    pub(super) buffered: usize,
+    /// The context that was served last: the next one comes first.
+    pub(super) served: Option<ContextId>,
+    /// Logs that are being read from the store for this session, or lie in memory as a page: so many at most.
+    pub(super) pages: BTreeSet<(ContextId, LogId)>,
+    /// What was refused to the remote: looked at again when the context's control entries change.
+    pub(super) refused: BTreeMap<ContextId, Open>,
+    pub(super) heard: Duration,
+    pub(super) pinged: Duration,
+    /// The last measured round trip.
+    pub(super) round_trip: Option<Duration>,
+}
+
+impl Session {
+    pub(super) fn new(remote: RemoteSession, now: Duration) -> Self {
+        let peer = remote.peer();
+        Self {
+            remote,
+            peer,
+            links: BTreeMap::new(),
+            work: BTreeSet::new(),
+            out: Vec::new(),
+            credit: 0,
+            uncredited: 0,
+            credit_to_return: 0,
+            buffered: 0,
+            served: None,
+            pages: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            heard: now,
+            pinged: now,
+            round_trip: None,
+        }
+    }
+
+    /// The context whose turn it is.
+    pub(super) fn next_turn(&self) -> Option<ContextId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let after = self
+            .served
+            .and_then(|served| self.work.range((Excluded(served), Unbounded)).next());
+        after.or(self.work.first()).copied()
+    }
+
+    /// Forgets the page of a log, and that it was asked for.
+    pub(super) fn drop_page(&mut self, context: ContextId, log: LogId) {
+        self.pages.remove(&(context, log));
+        if let Some(link) = self.links.get_mut(&context) {
+            link.pages.remove(&log);
+            if link.reading == Some(log) {
+                link.reading = None;
+            }
+        }
+    }
+
+    /// Forgets the pages of a context.
+    pub(super) fn drop_pages(&mut self, context: ContextId) {
+        self.pages.retain(|(of, _)| *of != context);
+        if let Some(link) = self.links.get_mut(&context) {
+            link.pages.clear();
+            link.reading = None;
+        }
+    }
+}
+
+/// All sessions. Whoever reaches for one to change it has it looked at in this round; the others cost nothing.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    all: BTreeMap<SessionId, Session>,
+    touched: BTreeSet<SessionId>,
+}
+
+impl Sessions {
+    pub(super) fn insert(&mut self, id: SessionId, session: Session) {
+        self.all.insert(id, session);
+        self.touched.insert(id);
+    }
+
+    pub(super) fn remove(&mut self, id: &SessionId) -> Option<Session> {
+        self.touched.remove(id);
+        self.all.remove(id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn contains(&self, id: &SessionId) -> bool {
+        self.all.contains_key(id)
+    }
+
+    pub(super) fn get(&self, id: &SessionId) -> Option<&Session> {
+        self.all.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &SessionId) -> Option<&mut Session> {
+        let session = self.all.get_mut(id)?;
+        self.touched.insert(*id);
+        Some(session)
+    }
+
+    pub(super) fn link(&self, id: &SessionId, context: &ContextId) -> Option<&Link> {
+        self.all.get(id)?.links.get(context)
+    }
+
+    pub(super) fn link_mut(&mut self, id: &SessionId, context: &ContextId) -> Option<&mut Link> {
+        self.get_mut(id)?.links.get_mut(context)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
+        self.all.iter()
+    }
+
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        self.all.keys().copied().collect()
+    }
+
+    /// It was looked at.
+    pub(super) fn untouch(&mut self, id: &SessionId) {
+        self.touched.remove(id);
+    }
+
+    /// A session that was reached for since it was looked at last.
+    pub(super) fn next_touched(&mut self) -> Option<SessionId> {
+        self.touched.pop_first()
+    }
+}

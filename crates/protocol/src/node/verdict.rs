@@ -1,0 +1,114 @@
+//! One entry, one verdict. Nothing here changes anything.
+
+use partita_core::{
+    Claim, ContextId, Entry, EntryId, EpochId, Refusal, ReplicaId, Tip, Verdict,
+};
+
+use super::{
+    Node,
+    link::{Halt, Until},
+};
+use crate::{message::MAX_CONTROL, record::LogRecord};
+
+/// What an entry rests on, with what its log stated before.
+pub(super) struct Ground {
+    pub(super) author: ReplicaId,
+    pub(super) heads: Vec<EntryId>,
+    pub(super) epoch: Option<EpochId>,
+}
+
+impl Node {
+    /// The verdict on an entry that follows what is held of its log: what it rests on, or why it is not taken.
+    /// [`Refusal::Excluded`] means that it belongs in quarantine.
+    pub(super) fn judge(&self, context: &ContextId, entry: &Entry) -> Result<Ground, Halt> {
+        let header = &entry.header;
+        let seq = header.seq;
+        let Some(local) = self.contexts.get(context) else {
+            return Err(Halt::at(seq, Refusal::Denied));
+        };
+        let control = header.kind.is_control();
+        if header.payload_len > self.config.max_payload
+            || (control && header.payload_len > MAX_CONTROL)
+        {
+            return Err(Halt::at(seq, Refusal::TooLarge));
+        }
+        let known = local.logs.get(&header.log).map(|log| &log.record);
+        let Some(start) = header.start.as_ref().or(known.map(|record| &record.start)) else {
+            return Err(Halt::at(seq, Refusal::Gap));
+        };
+        if known.is_some_and(|record| record.control != control) {
+            return Err(Halt::at(seq, Refusal::Invalid));
+        }
+        let author = start.replica;
+        if self.commits.failed.is_some() && author != self.replica {
+            return Err(Halt::at(seq, Refusal::ReadOnly));
+        }
+        let before = known.map_or(&[][..], |record| &record.heads);
+        let heads = header.stamp.as_ref().map_or(before, |stamp| &stamp.heads);
+        let need_control = |heads| {
+            let were = local.graph.len();
+            let until = Until::Control { heads, were };
+            Halt::until(seq, Refusal::NeedControl, until)
+        };
+        let missing = local.graph.missing(heads);
+        if !missing.is_empty() {
+            return Err(need_control(missing));
+        }
+        if !local.graph.advances(before, heads) {
+            return Err(Halt::at(seq, Refusal::Invalid));
+        }
+        if seq > local.cap(&author, &header.log, control) {
+            let until = Until::Lifted(author);
+            return Err(Halt::until(seq, Refusal::Excluded, until));
+        }
+        let tip = Tip {
+            log: header.log,
+            seq,
+            head: entry.id,
+        };
+        if !control && local.contradicts(&author, &tip) {
+            return Err(Halt::at(seq, Refusal::Fork));
+        }
+        if let Some(start) = &header.start {
+            let of_another = |tip: &Tip| {
+                let log = local.logs.get(&tip.log).map(|log| &log.record);
+                log.is_some_and(|log| log.replica() != author || log.control != control)
+            };
+            if start.tips.iter().any(of_another) {
+                return Err(Halt::at(seq, Refusal::Invalid));
+            }
+            let mut tips = start.tips.clone();
+            tips.retain(|tip| !local.holds_or_cut(&author, tip));
+            if !tips.is_empty() {
+                let until = Until::Held { author, tips };
+                return Err(Halt::until(seq, Refusal::NeedPredecessor, until));
+            }
+        }
+        let size = header.payload_len.saturating_add(entry.encoded.len() as u64);
+        if author != self.replica
+            && local.remote_bytes.saturating_add(size) > self.config.max_context_bytes
+        {
+            return Err(Halt::until(seq, Refusal::Quota, Until::Room(size)));
+        }
+        let ground = Ground {
+            author,
+            heads: heads.to_vec(),
+            epoch: match &header.stamp {
+                Some(stamp) => stamp.epoch,
+                None => known.and_then(LogRecord::epoch),
+            },
+        };
+        let claim = Claim {
+            header,
+            author,
+            heads: &ground.heads,
+            epoch: ground.epoch,
+            control: control.then_some(&entry.payload[..]),
+        };
+        match self.strategies[local.strategy].authorize(&claim) {
+            Verdict::Accept => Ok(ground),
+            Verdict::Undecided(heads) => Err(need_control(heads)),
+            Verdict::Excluded(_) => Err(Halt::at(seq, Refusal::Excluded)),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Only what is durable is acknowledged, nothing is lost in a crash, and no number is used twice.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use partita_core::StoreError;
+use partita_protocol::{CloseReason, Notice, message::Message};
+use partita_testing::fleet::Fleet;
+
+fn acknowledged(fleet: &mut Fleet, member: usize) -> usize {
+    let notices = fleet.notices(member);
+    let is_ack = |notice: &&Notice| matches!(notice, Notice::Acknowledged { .. });
+    notices.iter().filter(is_ack).count()
+}
+
+#[test]
+fn a_relay_that_lost_what_it_forwarded_gets_it_back() {
+    let mut fleet = Fleet::new(1);
+    let (a, b, relay) = (fleet.replica(), fleet.replica(), fleet.relay());
+    fleet.connect(a, relay);
+    fleet.connect(b, relay);
+    fleet.run();
+    fleet.hold_commits(relay);
+    fleet.write(a, 1, b"forwarded before it is durable");
+    fleet.run();
+    assert!(fleet.agree(&[a, b]), "publishing does not wait for the disk");
+    fleet.notices(a);
+    fleet.crash(relay);
+    fleet.start(relay);
+    assert!(fleet.held(relay).is_empty());
+    // Only the receiver comes back: what the relay sent it is no evidence that the relay has it.
+    fleet.connect(b, relay);
+    fleet.run();
+    assert!(fleet.agree(&[b, relay]));
+    assert_eq!(acknowledged(&mut fleet, a), 0);
+    fleet.connect(a, relay);
+    fleet.run();
+    assert!(acknowledged(&mut fleet, a) > 0, "the frontier says so now");
+}
+
+#[test]
+fn acknowledgements_come_after_the_commit() {
+    let mut fleet = Fleet::new(2);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(a, b);
+    fleet.run();
+    fleet.hold_commits(b);
+    fleet.said(link, 1);
+    fleet.write(a, 1, b"one");
+    fleet.run();
+    fleet.write(a, 1, b"two");
+    fleet.run();
+    let is_ack = |message: &Message| matches!(message, Message::Ack { .. });
+    assert!(!fleet.said(link, 1).iter().any(is_ack));
+    fleet.release(b);
+    fleet.run();
+    assert!(fleet.said(link, 1).iter().any(is_ack));
+    assert_eq!(acknowledged(&mut fleet, a), 2);
+}
+
+#[test]
+fn one_commit_takes_everything_that_waits() {
+    let mut fleet = Fleet::new(3);
+    let a = fleet.replica();
+    let before = fleet.commits(a);
+    fleet.hold_commits(a);
+    for n in 0..100u8 {
+        fleet.write(a, 1, [n]);
+    }
+    fleet.release(a);
+    assert_eq!(fleet.commits(a) - before, 2);
+}
+
+#[test]
+fn a_crash_begins_a_new_log_that_names_its_tips() {
+    let mut fleet = Fleet::new(4);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    fleet.write(a, 1, b"durable");
+    fleet.hold_commits(a);
+    let lost = fleet.write(a, 1, b"lost");
+    fleet.crash(a);
+    fleet.start(a);
+    let after = fleet.write(a, 1, b"after the crash");
+    assert_ne!(lost.log, after.log);
+    assert_eq!(after.seq, 1);
+    fleet.connect(a, b);
+    fleet.run();
+    let held = fleet.held(b);
+    assert_eq!(held.len(), 2);
+    assert!(held.iter().all(|tip| tip.seq == 1));
+}
+
+#[test]
+fn a_restored_backup_uses_no_number_twice_and_gets_its_own_entries_back() {
+    let mut fleet = Fleet::new(5);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    fleet.write(a, 1, b"in the backup");
+    let backup = fleet.store(a).copy(partita_testing::samples::incarnation(9));
+    fleet.write(a, 1, b"behind the backup");
+    let link = fleet.connect(a, b);
+    fleet.run();
+    fleet.cut(link);
+    fleet.crash(a);
+    fleet.restore(a, &backup);
+    fleet.start(a);
+    fleet.write(a, 1, b"after the restore");
+    fleet.notices(a);
+    fleet.connect(a, b);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]));
+    let mut seen = BTreeMap::new();
+    for tip in fleet.held(a) {
+        assert!(seen.insert((tip.log, tip.seq), tip.head).is_none());
+    }
+    let came_back = fleet.notices(a).into_iter().any(|notice| {
+        matches!(notice, Notice::Arrived { entries, .. }
+            if entries[0].entry.payload == b"behind the backup"[..])
+    });
+    assert!(came_back, "the application hears of what the backup lacked");
+}
+
+#[test]
+fn many_opens_leave_one_tip() {
+    let mut fleet = Fleet::new(6);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    for n in 0..20u8 {
+        fleet.write(a, 1, [n]);
+        fleet.crash(a);
+        fleet.start(a);
+    }
+    fleet.write(a, 1, b"last");
+    fleet.connect(a, b);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]));
+    assert_eq!(fleet.held(b).len(), 21);
+    let link = fleet.connect(b, a);
+    fleet.write(b, 1, b"makes the hashes differ");
+    fleet.run();
+    for end in 0..2 {
+        for message in fleet.said(link, end) {
+            if let Message::Frontier { tips, .. } = message {
+                assert!(tips.len() <= 2, "{tips:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_blocks_nobody_else() {
+    let mut fleet = Fleet::new(7);
+    let (a, b, c) = (fleet.replica(), fleet.replica(), fleet.replica());
+    fleet.connect(a, b);
+    fleet.connect(a, c);
+    fleet.run();
+    fleet.store(b).fail_next_commit(StoreError::OutOfSpace);
+    fleet.write(a, 1, b"too much for b");
+    fleet.run();
+    fleet.write(a, 1, b"and more");
+    fleet.run();
+    assert!(fleet.node(b).failure().is_some());
+    assert!(fleet.try_write(b, 1, b"no").is_err());
+    assert!(fleet.agree(&[a, c]));
+}
+
+#[test]
+fn a_remote_that_fell_silent_is_given_up_after_three_heartbeats() {
+    let mut fleet = Fleet::new(8);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(a, b);
+    fleet.pass(Duration::from_secs(300));
+    assert!(fleet.is_up(link), "heartbeats keep an idle connection up");
+    fleet.stall(link, 1); // half open: what b says reaches nobody
+    fleet.pass(Duration::from_secs(40));
+    assert!(fleet.is_up(link));
+    fleet.pass(Duration::from_secs(30));
+    assert!(!fleet.is_up(link));
+    assert_eq!(fleet.closed(a).last().unwrap().1, CloseReason::Silent);
+}
+
+#[test]
+fn a_reader_that_stalls_is_sent_no_more_than_its_credit() {
+    let mut fleet = Fleet::new(9);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(a, b);
+    fleet.run();
+    fleet.hold_commits(b); // what arrives stays in receive memory
+    for _ in 0..200 {
+        fleet.write(a, 1, vec![7; 60_000]);
+        fleet.run();
+    }
+    let sent: u64 = fleet
+        .said(link, 0)
+        .iter()
+        .map(|message| match message {
+            Message::Entries(run) => run.cost(),
+            _ => 0,
+        })
+        .sum();
+    assert!(sent <= (4 << 20) + (1 << 20), "{sent} bytes");
+    fleet.release(b);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]), "the credit came back by itself");
+}
+
+#[test]
+fn a_transport_that_takes_nothing_is_not_filled() {
+    let mut fleet = Fleet::new(10);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(a, b);
+    fleet.run();
+    fleet.stall(link, 0);
+    for _ in 0..100 {
+        fleet.write(a, 1, vec![7; 60_000]);
+    }
+    let entries = |messages: &[Message]| {
+        let of = |message: &&Message| matches!(message, Message::Entries(_));
+        messages.iter().filter(of).count()
+    };
+    let said = fleet.said(link, 0);
+    assert!(entries(&said) * 60_000 < 1 << 20, "{}", entries(&said));
+    fleet.unstall(link, 0);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]));
+}

@@ -1,0 +1,271 @@
+//! Losses cut logs back, vouches lift limits, and everybody comes to the same end in whatever order it arrives.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use partita_core::{Refusal, Tip};
+use partita_protocol::{NodeConfig, Notice, message::Message};
+use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
+
+/// The data log's tip after so many entries of a node.
+fn tips(fleet: &mut Fleet, writer: usize, count: u8) -> Vec<Tip> {
+    (0..count)
+        .map(|n| {
+            let written = fleet.write(writer, 1, [n; 50]);
+            Tip {
+                log: written.log,
+                seq: written.seq,
+                head: written.id,
+            }
+        })
+        .collect()
+}
+
+fn seq(fleet: &mut Fleet, member: usize, tip: &Tip) -> u64 {
+    let held = fleet.held(member);
+    let of_log = held.iter().find(|held| held.log == tip.log);
+    of_log.map_or(0, |held| held.seq)
+}
+
+fn quarantined(fleet: &mut Fleet, member: usize) -> u64 {
+    fleet.node(member).context_status()[0].quarantined
+}
+
+fn rebuilds(fleet: &mut Fleet, member: usize) -> usize {
+    let notices = fleet.notices(member);
+    let found = |notice: &&Notice| {
+        matches!(notice, Notice::Rebuild { documents, .. } if documents == &[samples::document(1)])
+    };
+    notices.iter().filter(found).count()
+}
+
+#[test]
+fn a_loss_cuts_a_log_back_and_documents_are_rebuilt() {
+    let mut fleet = Fleet::new(1);
+    let (owner, thief, third) = (fleet.replica(), fleet.replica(), fleet.replica());
+    fleet.connect(owner, thief);
+    fleet.connect(owner, third);
+    fleet.run();
+    let written = tips(&mut fleet, thief, 10);
+    fleet.run();
+    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[3]]);
+    fleet.control(owner, loss);
+    fleet.run();
+    for member in [owner, thief, third] {
+        assert_eq!(seq(&mut fleet, member, &written[0]), 4);
+        assert_eq!(quarantined(&mut fleet, member), 6);
+        assert_eq!(rebuilds(&mut fleet, member), 1);
+    }
+    assert!(fleet.agree(&[owner, thief, third]));
+    let refused = fleet.try_write(thief, 1, b"once more");
+    assert!(refused.is_err(), "who lost the right cannot append");
+    // And all of it survives a restart.
+    fleet.crash(owner);
+    fleet.start(owner);
+    assert_eq!(seq(&mut fleet, owner, &written[0]), 4);
+    assert_eq!(quarantined(&mut fleet, owner), 6);
+}
+
+#[test]
+fn a_loss_that_comes_while_a_commit_is_under_way_loses_nothing() {
+    let mut fleet = Fleet::new(2);
+    let (owner, thief) = (fleet.replica(), fleet.replica());
+    fleet.connect(owner, thief);
+    fleet.run();
+    fleet.hold_commits(owner);
+    let first = tips(&mut fleet, thief, 2);
+    fleet.run();
+    let second = tips(&mut fleet, thief, 4); // pending behind the commit under way
+    fleet.run();
+    let loss = OpenStrategy::loss(fleet.id(thief), vec![second[0]]);
+    fleet.control(owner, loss);
+    fleet.release(owner);
+    fleet.run();
+    assert_eq!(seq(&mut fleet, owner, &first[0]), 3);
+    assert_eq!(quarantined(&mut fleet, owner), 3);
+    assert!(fleet.agree(&[owner, thief]));
+    let link = fleet.connect(owner, thief);
+    fleet.run();
+    let entries = |message: &Message| matches!(message, Message::Frontier { .. });
+    assert!(
+        !fleet.said(link, 0).iter().any(entries),
+        "what is durable is said rightly: the hashes agree"
+    );
+}
+
+#[test]
+fn a_loss_before_the_entries_ends_in_the_same_state_as_after_them() {
+    let mut fleet = Fleet::new(3);
+    let (owner, thief) = (fleet.replica(), fleet.replica());
+    let (early, late) = (fleet.replica(), fleet.replica());
+    let written = tips(&mut fleet, thief, 8);
+    // One hears of the entries first, one of the loss first.
+    let link = fleet.connect(late, thief);
+    fleet.run();
+    fleet.cut(link);
+    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[4]]);
+    fleet.control(owner, loss);
+    fleet.connect(early, owner);
+    fleet.run();
+    fleet.connect(early, thief);
+    fleet.connect(late, owner);
+    fleet.run();
+    for member in [owner, thief, early, late] {
+        assert_eq!(seq(&mut fleet, member, &written[0]), 5, "{member}");
+    }
+    assert!(fleet.agree(&[owner, thief, early, late]));
+}
+
+#[test]
+fn what_lies_behind_a_limit_is_kept_apart_and_never_served() {
+    let mut fleet = Fleet::new(4);
+    let (owner, reader) = (fleet.replica(), fleet.replica());
+    // A thief with an old plugin, which does not know that it lost its right.
+    let mut log = samples::SampleLog::new(77, Fleet::context(0).id, 1);
+    let entries: Vec<_> = (0..6u8)
+        .map(|n| log.change(samples::document(1), vec![n]))
+        .collect();
+    let named = Tip {
+        log: log.id(),
+        seq: 2,
+        head: entries[1].id,
+    };
+    let loss = OpenStrategy::loss(samples::replica(77), vec![named]);
+    fleet.control(owner, loss);
+    let puppet = fleet.puppet(owner, 77);
+    fleet.run();
+    let open = open_of(&mut fleet, puppet);
+    fleet.say(puppet, &[open, run(&entries)]);
+    assert_eq!(seq(&mut fleet, owner, &named), 2);
+    assert_eq!(quarantined(&mut fleet, owner), 4);
+    let said = fleet.said(puppet, 0);
+    assert!(said.iter().any(|message| matches!(message,
+        Message::Refused(refused) if refused.seq == 3 && refused.why == Refusal::Excluded)));
+    let link = fleet.connect(owner, reader);
+    fleet.run();
+    assert_eq!(seq(&mut fleet, reader, &named), 2);
+    assert!(fleet.agree(&[owner, reader]));
+    for message in fleet.said(link, 0) {
+        if let Message::Entries(run) = message {
+            assert!(run.log != log.id() || run.last_seq() <= 2);
+        }
+    }
+}
+
+#[test]
+fn an_end_in_the_middle_of_a_run_is_proved_by_the_loss_that_names_it() {
+    let mut fleet = Fleet::new(5);
+    let (owner, thief, relay) = (fleet.replica(), fleet.replica(), fleet.relay());
+    let reader = fleet.replica();
+    let written = tips(&mut fleet, thief, 100);
+    fleet.connect(thief, relay);
+    fleet.run(); // the relay has one signature: that of the run's last entry
+    fleet.connect(owner, relay);
+    fleet.run();
+    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[49]]);
+    fleet.control(owner, loss);
+    fleet.run();
+    fleet.crash(thief);
+    fleet.connect(reader, relay);
+    fleet.run();
+    assert_eq!(seq(&mut fleet, reader, &written[0]), 50);
+    assert!(fleet.agree(&[owner, relay, reader]));
+}
+
+#[test]
+fn a_vouch_lifts_the_limit_everywhere() {
+    let mut fleet = Fleet::new(6);
+    let vouching = OpenStrategy::new().with_vouching();
+    let owner = fleet.replica();
+    let worker = fleet.add(NodeConfig::default(), vouching, 1);
+    let (removed, newcomer) = (fleet.replica(), fleet.replica());
+    let to_worker = fleet.connect(owner, worker);
+    fleet.connect(owner, removed);
+    fleet.run();
+    let written = tips(&mut fleet, removed, 10);
+    fleet.run();
+    fleet.cut(to_worker);
+    fleet.write(worker, 1, b"built on all ten"); // before it knows of the loss
+    let loss = OpenStrategy::loss(fleet.id(removed), vec![written[2]]);
+    fleet.control(owner, loss);
+    fleet.run();
+    assert_eq!(seq(&mut fleet, owner, &written[0]), 3);
+    fleet.connect(newcomer, owner);
+    fleet.run();
+    assert_eq!(seq(&mut fleet, newcomer, &written[0]), 3);
+    fleet.connect(owner, worker);
+    fleet.run();
+    for member in [owner, worker, removed, newcomer] {
+        assert_eq!(seq(&mut fleet, member, &written[0]), 10, "{member}");
+        assert_eq!(quarantined(&mut fleet, member), 0, "{member}");
+    }
+    assert!(fleet.agree(&[owner, worker, removed, newcomer]));
+}
+
+#[test]
+fn a_vouch_asks_for_what_was_refused_and_not_kept() {
+    let mut fleet = Fleet::new(7);
+    let small = NodeConfig {
+        max_quarantine: 2,
+        ..NodeConfig::default()
+    };
+    let (owner, holder) = (fleet.replica(), fleet.replica());
+    let forgetful = fleet.add(small, OpenStrategy::new(), 1);
+    let written = tips(&mut fleet, holder, 10);
+    let loss = OpenStrategy::loss(fleet.id(holder), vec![written[2]]);
+    fleet.control(owner, loss);
+    fleet.connect(owner, forgetful);
+    fleet.run();
+    let link = fleet.connect(holder, forgetful);
+    fleet.run();
+    assert_eq!(seq(&mut fleet, forgetful, &written[0]), 3);
+    fleet.control(owner, OpenStrategy::vouch_for(&[written[9]]));
+    fleet.run();
+    assert_eq!(seq(&mut fleet, forgetful, &written[0]), 10);
+    assert!(fleet.is_up(link));
+    assert!(fleet.agree(&[owner, holder, forgetful]));
+}
+
+#[test]
+fn a_predecessor_that_a_loss_cut_off_hides_nothing_in_the_frontier() {
+    let mut fleet = Fleet::new(8);
+    let (owner, thief) = (fleet.replica(), fleet.replica());
+    let first = tips(&mut fleet, thief, 3);
+    fleet.crash(thief);
+    fleet.start(thief);
+    tips(&mut fleet, thief, 2); // a second log, which names the first
+    fleet.connect(owner, thief);
+    fleet.run();
+    let loss = OpenStrategy::loss(fleet.id(thief), vec![first[2]]);
+    fleet.control(owner, loss);
+    fleet.run();
+    let fresh = fleet.replica();
+    let link = fleet.connect(fresh, owner);
+    fleet.run();
+    assert_eq!(seq(&mut fleet, fresh, &first[0]), 3);
+    fleet.cut(link);
+    let link = fleet.connect(fresh, owner);
+    fleet.run();
+    assert!(
+        !fleet
+            .said(link, 0)
+            .iter()
+            .any(|message| matches!(message, Message::Frontier { .. }))
+    );
+}
+
+/// The puppet opens the context as the node did.
+fn open_of(fleet: &mut Fleet, puppet: usize) -> Message {
+    let said = fleet.said(puppet, 0);
+    said.into_iter()
+        .find(|message| matches!(message, Message::Open(_)))
+        .unwrap()
+}
+
+fn run(entries: &[std::sync::Arc<partita_core::Entry>]) -> Message {
+    Message::Entries(partita_protocol::message::Run {
+        context: entries[0].header.context,
+        log: entries[0].header.log,
+        signature: entries.last().unwrap().signature,
+        entries: entries.to_vec(),
+        withheld: false,
+    })
+}

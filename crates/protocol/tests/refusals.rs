@@ -1,0 +1,243 @@
+//! What cannot be taken pauses its log in its session, says why, and goes on by itself; nothing else waits for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use partita_core::{Access, Refusal};
+use partita_protocol::{NodeConfig, Notice, message::Message};
+use partita_testing::{fleet::Fleet, strategy::OpenStrategy};
+
+fn refusals(messages: &[Message]) -> Vec<Refusal> {
+    let refused = messages.iter().filter_map(|message| match message {
+        Message::Refused(refused) => Some(refused.why),
+        _ => None,
+    });
+    refused.collect()
+}
+
+#[test]
+fn a_quota_pauses_one_log_and_it_goes_on_when_there_is_room() {
+    let mut fleet = Fleet::new(1);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let relay = fleet.add(
+        NodeConfig {
+            max_context_bytes: 10_000,
+            accept_contexts: true,
+            ..NodeConfig::default()
+        },
+        OpenStrategy::new(),
+        0,
+    );
+    let link = fleet.connect(a, relay);
+    fleet.connect(b, relay);
+    fleet.run();
+    fleet.write(a, 1, vec![1; 50_000]);
+    fleet.run();
+    fleet.write(b, 1, b"small");
+    fleet.run();
+    assert_eq!(refusals(&fleet.said(link, 1)), [Refusal::Quota]);
+    assert_eq!(fleet.held(relay).len(), 1, "the other one's log went on");
+    assert!(fleet.notices(a).iter().any(|notice| matches!(
+        notice,
+        Notice::EntryRefused {
+            why: Refusal::Quota,
+            ..
+        }
+    )));
+    fleet.with(relay, |node, now| node.set_max_context_bytes(now, 1 << 20));
+    fleet.run();
+    assert!(fleet.agree(&[a, b, relay]));
+}
+
+#[test]
+fn entries_wait_for_the_control_entries_that_decide() {
+    let mut fleet = Fleet::new(2);
+    let by_admission = || OpenStrategy::new().with_admission();
+    let owner = fleet.add(NodeConfig::default(), by_admission(), 1);
+    let writer = fleet.add(NodeConfig::default(), by_admission(), 1);
+    let reader = fleet.add(NodeConfig::default(), by_admission(), 1);
+    assert!(fleet.try_write(writer, 1, b"too early").is_err());
+    let admission = OpenStrategy::admit(fleet.id(writer));
+    fleet.control(owner, admission.clone());
+    fleet.connect(owner, writer);
+    fleet.run();
+    fleet.write(writer, 1, b"admitted");
+    // The reader hears of the entry from one who does not send it the control entry: an old run of a puppet.
+    let held = fleet.held(writer);
+    let puppet = fleet.puppet(reader, 99);
+    fleet.run();
+    let open = fleet
+        .said(puppet, 0)
+        .into_iter()
+        .find(|message| matches!(message, Message::Open(_)))
+        .unwrap();
+    let link = fleet.puppet(writer, 98);
+    fleet.run();
+    let their_open = fleet
+        .said(link, 0)
+        .into_iter()
+        .find(|message| matches!(message, Message::Open(_)))
+        .unwrap();
+    let empty = match their_open {
+        Message::Open(mut open) => {
+            open.frontier = partita_core::Frontier::default().hash();
+            let context = open.context;
+            [
+                Message::Open(open),
+                Message::Opened(partita_protocol::message::Opened {
+                    context,
+                    outcome: Ok(partita_protocol::message::NeedFrontier(false)),
+                }),
+                Message::Frontier {
+                    context,
+                    tips: Vec::new(),
+                    more: false,
+                },
+                Message::Credit(1 << 20),
+            ]
+        }
+        _ => unreachable!(),
+    };
+    fleet.say(link, &empty);
+    let data = fleet
+        .said(link, 0)
+        .into_iter()
+        .find(|message| {
+            matches!(message, Message::Entries(run)
+                if !run.entries[0].header.kind.is_control())
+        })
+        .unwrap();
+    fleet.say(puppet, &[open, data.clone()]);
+    let said = fleet.said(puppet, 0);
+    assert_eq!(refusals(&said), [Refusal::NeedControl]);
+    let heads = said.iter().any(|message| {
+        matches!(message, Message::Refused(refused) if refused.heads.len() == 1)
+    });
+    assert!(heads, "it says what it needs");
+    // The control entry comes another way; nobody edits anything.
+    fleet.connect(owner, reader);
+    fleet.run();
+    let said = fleet.said(puppet, 0);
+    let retried = said
+        .iter()
+        .any(|message| matches!(message, Message::Retry { .. }));
+    assert!(retried, "{said:?}");
+    fleet.say(puppet, &[data]);
+    assert_eq!(fleet.held(reader).len(), held.len());
+}
+
+#[test]
+fn a_log_waits_for_its_predecessor_and_goes_on_by_itself() {
+    let mut fleet = Fleet::new(3);
+    let (a, relay, b) = (fleet.replica(), fleet.relay(), fleet.replica());
+    fleet.write(a, 1, vec![1; 200_000]); // large: it travels as fragments and takes longer
+    fleet.crash(a);
+    fleet.start(a);
+    fleet.write(a, 1, b"a new log that names the first");
+    let link = fleet.connect(a, relay);
+    fleet.run();
+    assert!(refusals(&fleet.said(link, 1)).contains(&Refusal::NeedPredecessor));
+    assert!(fleet.agree(&[a, relay]));
+    fleet.connect(b, relay);
+    fleet.run();
+    assert!(fleet.agree(&[a, relay, b]));
+}
+
+#[test]
+fn a_stranger_gets_nothing_and_can_offer_nothing() {
+    let mut fleet = Fleet::new(4);
+    let (a, stranger) = (0, 1);
+    let friend = partita_testing::samples::replica(3);
+    let closed = OpenStrategy::new().with_peers([(friend, Access::Both)]);
+    fleet.add(NodeConfig::default(), closed, 1);
+    fleet.replica();
+    fleet.write(a, 1, b"secret");
+    fleet.write(stranger, 1, b"spam");
+    let link = fleet.connect(stranger, a);
+    fleet.run();
+    let said = fleet.said(link, 1);
+    let only_refusals = |message: &Message| match message {
+        Message::Opened(opened) => opened.outcome == Err(Refusal::Denied),
+        Message::Credit(_) => true,
+        _ => false,
+    };
+    assert!(said.iter().all(only_refusals), "{said:?}");
+    assert_eq!(fleet.held(a).len(), 1);
+    assert_eq!(fleet.held(stranger).len(), 1);
+    assert!(fleet.is_up(link), "other contexts may be allowed");
+}
+
+#[test]
+fn a_reader_may_not_offer_and_a_writer_gets_nothing() {
+    let mut fleet = Fleet::new(5);
+    let id = partita_testing::samples::replica;
+    let rights = [(id(2), Access::Read), (id(3), Access::Write)];
+    let a = fleet.add(NodeConfig::default(), OpenStrategy::new().with_peers(rights), 1);
+    let (reader, writer) = (fleet.replica(), fleet.replica());
+    fleet.write(reader, 1, b"not wanted");
+    fleet.write(a, 1, b"mine");
+    let link = fleet.connect(reader, a);
+    fleet.connect(writer, a);
+    fleet.run();
+    assert_eq!(refusals(&fleet.said(link, 1)), [Refusal::NotWriter]);
+    fleet.write(writer, 1, b"wanted");
+    fleet.run();
+    assert_eq!(fleet.held(a).len(), 2);
+    assert_eq!(fleet.held(reader).len(), 3);
+    assert_eq!(fleet.held(writer).len(), 1);
+}
+
+#[test]
+fn an_author_without_a_right_is_excluded_from_its_first_entry_on() {
+    let mut fleet = Fleet::new(6);
+    let id = partita_testing::samples::replica;
+    let strict = || OpenStrategy::new().with_authors([id(1), id(2)]);
+    let a = fleet.add(NodeConfig::default(), strict(), 1);
+    let b = fleet.add(NodeConfig::default(), strict(), 1);
+    let rogue = fleet.replica();
+    for n in 0..10u8 {
+        fleet.write(rogue, 1, [n]);
+    }
+    fleet.write(b, 1, b"fine");
+    fleet.connect(rogue, a);
+    fleet.connect(b, a);
+    fleet.run();
+    assert_eq!(fleet.held(a).len(), 1);
+    assert!(fleet.agree(&[a, b]));
+    assert_eq!(fleet.node(a).context_status()[0].quarantined, 10);
+    assert_eq!(fleet.node(b).context_status()[0].quarantined, 0);
+    let caught_up = fleet.notices(a);
+    let caught_up = caught_up
+        .iter()
+        .filter(|notice| matches!(notice, Notice::CaughtUp { .. }))
+        .count();
+    assert_eq!(caught_up, 2, "what never counts does not hold it up");
+}
+
+#[test]
+fn a_control_entry_that_its_strategy_refuses_is_refused_once() {
+    let mut fleet = Fleet::new(7);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let context = Fleet::context(0).id;
+    let mut log = partita_testing::samples::SampleLog::new(50, context, 1);
+    let entry = log.control(Vec::new());
+    let puppet = fleet.puppet(a, 50);
+    fleet.run();
+    let open = fleet
+        .said(puppet, 0)
+        .into_iter()
+        .find(|message| matches!(message, Message::Open(_)))
+        .unwrap();
+    let run = Message::Entries(partita_protocol::message::Run {
+        context,
+        log: log.id(),
+        signature: entry.signature,
+        entries: vec![entry],
+        withheld: false,
+    });
+    fleet.say(puppet, &[open, run]);
+    assert_eq!(refusals(&fleet.said(puppet, 0)), [Refusal::Invalid]);
+    assert!(fleet.held(a).is_empty());
+    fleet.write(b, 1, b"others go on");
+    fleet.connect(a, b);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]));
+}

@@ -1,0 +1,273 @@
+//! A partition strategy for tests: everybody may do everything, unless told otherwise.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use bytes::Bytes;
+use partita_core::{
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, EpochId, Grant,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    SessionId, Standing, StrategyEffect, StrategyError, Tip, Transcript, Verdict,
+    codec::{Reader, Writer},
+};
+use partita_crypto::VerifyingKey;
+
+/// The kind of [`OpenStrategy`]'s contexts, unless it is given another.
+pub const OPEN_KIND: &str = "open/plain";
+
+const LOSS: u8 = 1;
+const VOUCH: u8 = 2;
+const ADMIT: u8 = 3;
+const MOST_TIPS: usize = 4096;
+
+/// Contexts with plain payloads that everybody may read and write. Losses, vouches and admissions are control entries that
+/// anybody may write, so that what a node makes of them can be tested without a real plugin.
+///
+/// Payloads of control entries come from [`loss`](Self::loss), [`vouch_for`](Self::vouch_for) and
+/// [`admit`](Self::admit); others are kept and ignored, except empty ones, which it refuses.
+#[derive(Debug, Clone)]
+pub struct OpenStrategy {
+    kinds: Vec<ContextKind>,
+    auth: OpenAuth,
+    authors: Option<BTreeSet<ReplicaId>>,
+    by_admission: bool,
+    vouching: bool,
+    targets: Option<usize>,
+    standings: BTreeMap<ContextId, Standing>,
+    /// Who was admitted by which control entry.
+    admitted: BTreeMap<ContextId, BTreeSet<ReplicaId>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct OpenAuth {
+    peers: Option<BTreeMap<ReplicaId, Access>>,
+}
+
+impl Default for OpenStrategy {
+    fn default() -> Self {
+        Self {
+            kinds: ContextKind::new(OPEN_KIND).into_iter().collect(),
+            auth: OpenAuth::default(),
+            authors: None,
+            by_admission: false,
+            vouching: false,
+            targets: None,
+            standings: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+        }
+    }
+}
+
+impl OpenStrategy {
+    /// Everybody may open every context, read and write.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Answers for this kind instead.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ContextKind) -> Self {
+        self.kinds = vec![kind];
+        self
+    }
+
+    /// Only these replicas may open contexts here, each with this access.
+    #[must_use]
+    pub fn with_peers(mut self, peers: impl IntoIterator<Item = (ReplicaId, Access)>) -> Self {
+        self.auth.peers = Some(peers.into_iter().collect());
+        self
+    }
+
+    /// Only these replicas may write entries. Set it alike on all nodes.
+    #[must_use]
+    pub fn with_authors(mut self, authors: impl IntoIterator<Item = ReplicaId>) -> Self {
+        self.authors = Some(authors.into_iter().collect());
+        self
+    }
+
+    /// A replica may write data only under heads that came after its admission: without any, the verdict is undecided.
+    #[must_use]
+    pub fn with_admission(mut self) -> Self {
+        self.by_admission = true;
+        self
+    }
+
+    /// This replica vouches for what it had built on.
+    #[must_use]
+    pub fn with_vouching(mut self) -> Self {
+        self.vouching = true;
+        self
+    }
+
+    /// Names at most so many peers as targets: those with the lowest session numbers.
+    #[must_use]
+    pub fn with_targets(mut self, most: usize) -> Self {
+        self.targets = Some(most);
+        self
+    }
+
+    /// The payload of a control entry that takes the right to write from a replica, except for what these tips name.
+    pub fn loss(replica: ReplicaId, mut counts: Vec<Tip>) -> Bytes {
+        counts.sort_unstable();
+        let mut out = Writer::new();
+        out.u8(LOSS);
+        out.raw(replica.as_bytes());
+        Tip::encode_all(&counts, &mut out);
+        out.finish()
+    }
+
+    /// The payload of a control entry that vouches for these entries.
+    pub fn vouch_for(tips: &[Tip]) -> Bytes {
+        let mut tips = tips.to_vec();
+        tips.sort_unstable();
+        let mut out = Writer::new();
+        out.u8(VOUCH);
+        Tip::encode_all(&tips, &mut out);
+        out.finish()
+    }
+
+    /// The payload of a control entry that admits a replica, for [`with_admission`](Self::with_admission).
+    pub fn admit(replica: ReplicaId) -> Bytes {
+        let mut out = Writer::new();
+        out.u8(ADMIT);
+        out.raw(replica.as_bytes());
+        out.finish()
+    }
+
+    fn apply(&mut self, context: ContextId, payload: &[u8]) -> Option<()> {
+        let mut input = Reader::new(payload);
+        match input.u8().ok()? {
+            LOSS => {
+                let replica = ReplicaId::from_bytes(input.array().ok()?);
+                let tips = Tip::decode_all(&mut input, MOST_TIPS).ok()?;
+                let losses = &mut self.standings.entry(context).or_default().losses;
+                let losses = losses.entry(replica).or_default();
+                losses.push(tips);
+                losses.sort_unstable();
+            }
+            VOUCH => {
+                let tips = Tip::decode_all(&mut input, MOST_TIPS).ok()?;
+                let vouches = &mut self.standings.entry(context).or_default().vouches;
+                vouches.extend(tips);
+                vouches.sort_unstable();
+                vouches.dedup();
+            }
+            ADMIT => {
+                let replica = ReplicaId::from_bytes(input.array().ok()?);
+                self.admitted.entry(context).or_default().insert(replica);
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+impl PartitionStrategy for OpenStrategy {
+    fn kinds(&self) -> &[ContextKind] {
+        &self.kinds
+    }
+
+    fn auth(&self) -> &dyn AuthProvider {
+        &self.auth
+    }
+
+    fn should_sync(&self, _local: &ContextInfo, remote: &RemoteContext) -> Access {
+        match remote.grant {
+            Some(grant) => grant.access,
+            None => self.auth.access(&remote.peer.replica),
+        }
+    }
+
+    fn filter_targets(&self, _context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
+        let mut sessions: Vec<_> = peers.iter().map(|peer| peer.session).collect();
+        sessions.sort_unstable();
+        sessions.truncate(self.targets.unwrap_or(usize::MAX));
+        out.append(&mut sessions);
+    }
+
+    fn authorize(&self, claim: &Claim<'_>) -> Verdict {
+        if let Some(authors) = &self.authors
+            && !authors.contains(&claim.author)
+        {
+            return Verdict::Excluded(Refusal::Denied);
+        }
+        let admitted = self.admitted.get(&claim.header.context);
+        let is_admitted = admitted.is_some_and(|admitted| admitted.contains(&claim.author));
+        if self.by_admission && claim.control.is_none() && !is_admitted {
+            return Verdict::Undecided(Vec::new());
+        }
+        Verdict::Accept
+    }
+
+    fn standing(&self, context: &ContextId) -> Standing {
+        self.standings.get(context).cloned().unwrap_or_default()
+    }
+
+    fn epoch(&self, _context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
+        Ok(None)
+    }
+
+    fn seal(
+        &self,
+        _prefix: &HeaderPrefix<'_>,
+        plain: &[u8],
+        _rng: &mut dyn partita_core::CryptoRng,
+    ) -> Result<Bytes, StrategyError> {
+        Ok(Bytes::copy_from_slice(plain))
+    }
+
+    fn open(&self, _prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
+        Opened::Plain(sealed.clone())
+    }
+
+    fn control(
+        &mut self,
+        _now: Now,
+        entry: &ControlEntry<'_>,
+    ) -> Result<Vec<StrategyEffect>, StrategyError> {
+        self.apply(entry.header.context, entry.payload)
+            .map(|()| Vec::new())
+            .ok_or_else(|| StrategyError("not a control entry of the open strategy".into()))
+    }
+
+    fn vouch(&self, _context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
+        self.vouching.then(|| Self::vouch_for(tips))
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl OpenAuth {
+    fn access(&self, replica: &ReplicaId) -> Access {
+        match &self.peers {
+            None => Access::Both,
+            Some(peers) => {
+                let access = peers.get(replica).copied();
+                access.unwrap_or(Access::Refused(Refusal::Denied))
+            }
+        }
+    }
+}
+
+impl AuthProvider for OpenAuth {
+    fn prove(&self, _: &Transcript, _: &ContextInfo) -> Result<Bytes, StrategyError> {
+        Ok(Bytes::new())
+    }
+
+    fn verify(
+        &self,
+        _: &Transcript,
+        remote: &VerifyingKey,
+        _: &ContextInfo,
+        _proof: &[u8],
+    ) -> Result<Grant, Refusal> {
+        match self.access(&ReplicaId::from_bytes(*remote.as_bytes())) {
+            Access::Refused(why) => Err(why),
+            access => Ok(Grant { access }),
+        }
+    }
+}
