@@ -30,6 +30,7 @@ pub(crate) struct Batch {
     pub(crate) changes: Vec<(Option<usize>, Change)>,
     max_ops: HashMap<ChangeHash, u64>,
     pub(crate) sequences: HashMap<ActorId, u64>,
+    /// Rising ranges that do not touch: a burst of keystrokes is one.
     operations: HashMap<ActorId, Vec<(u64, u64)>>,
     objects: HashMap<OpId, (ObjType, usize)>,
 }
@@ -80,7 +81,7 @@ impl Batch {
         self.max_ops.insert(change.hash(), change.max_op());
         self.sequences.insert(change.actor_id().clone(), change.seq());
         let range = (change.start_op().get(), change.max_op());
-        self.operations.entry(change.actor_id().clone()).or_default().push(range);
+        add(self.operations.entry(change.actor_id().clone()).or_default(), range);
         self.changes.push((payload, change));
     }
 
@@ -137,7 +138,40 @@ impl Batch {
 
     fn written(&self, doc: &Automerge, id: &OpId) -> bool {
         let ranges = self.operations.get(&id.1);
-        ranges.is_some_and(|ranges| ranges.iter().any(|&(first, last)| (first..=last).contains(&id.0)))
+        let holds = |ranges: &Vec<(u64, u64)>| {
+            let at = ranges.partition_point(|&(_, last)| last < id.0);
+            ranges.get(at).is_some_and(|&(first, _)| first <= id.0)
+        };
+        ranges.is_some_and(holds)
             || doc.hash_for_opid(&ObjId::Id(id.0, id.1.clone(), 0)).is_some()
+    }
+}
+
+/// Adds a range, which a hostile author may have let overlap others.
+fn add(ranges: &mut Vec<(u64, u64)>, (mut first, mut last): (u64, u64)) {
+    if last < first {
+        return; // of a change without operations
+    }
+    let from = ranges.partition_point(|&(_, end)| end < first - 1);
+    let to = ranges.partition_point(|&(start, _)| start <= last + 1);
+    for &(start, end) in ranges.get(from..to).into_iter().flatten() {
+        (first, last) = (start.min(first), end.max(last));
+    }
+    ranges.splice(from..to, [(first, last)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::add;
+
+    #[test]
+    fn ranges_stay_apart_and_in_order() {
+        let mut ranges = Vec::new();
+        for range in [(1, 1), (2, 2), (10, 12), (5, 4), (6, 7), (13, 13), (6, 9), (3, 3), (1, 2)] {
+            add(&mut ranges, range);
+        }
+        assert_eq!(ranges, [(1, 3), (6, 13)]);
+        add(&mut ranges, (2, 20));
+        assert_eq!(ranges, [(1, 20)]);
     }
 }

@@ -64,7 +64,8 @@ fn print_url(relay: &Relay) -> Result<(), CliError> {
 /// An address with or without its scheme.
 fn address(text: &str) -> Result<String, String> {
     let url = if text.contains("://") { text.to_owned() } else { format!("ws://{text}") };
-    let rest = url.strip_prefix("ws://").ok_or("a relay listens on ws://; put a TLS terminator before it for wss://")?;
+    let rest =
+        url.strip_prefix("ws://").ok_or("a relay listens on ws://; put a TLS terminator before it for wss://")?;
     match rest.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(url),
         _ => Err("an address looks like 127.0.0.1:7400, [::1]:7400 or ws://0.0.0.0:7400".into()),

@@ -23,9 +23,15 @@ impl Standing {
         self.losses.contains_key(replica)
     }
 
-    /// Whether a loss or a vouch names exactly this entry: it is then authentic without its author's signature, because
-    /// whoever signed that named its hash.
-    pub fn names(&self, tip: &Tip) -> bool {
+    /// Whether a loss of the log's own writer names exactly this entry: it is then authentic without its author's signature,
+    /// because whoever may take that right away named its hash. A vouch does not suffice, or a member could put words into
+    /// the mouth of one who lost its right.
+    pub fn names(&self, writer: &ReplicaId, tip: &Tip) -> bool {
+        self.losses.get(writer).is_some_and(|lists| lists.iter().flatten().any(|named| named == tip))
+    }
+
+    /// Whether any loss or vouch names exactly this entry: where a log may end.
+    pub fn marks(&self, tip: &Tip) -> bool {
         self.losses.values().flatten().flatten().chain(&self.vouches).any(|named| named == tip)
     }
 

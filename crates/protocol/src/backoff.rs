@@ -19,12 +19,7 @@ pub struct Backoff {
 impl Backoff {
     /// The first limit, the largest one, and how long a connection must have lived to count as stable.
     pub fn new(first: Duration, most: Duration, stable: Duration) -> Self {
-        Self {
-            first,
-            most,
-            stable,
-            attempts: 0,
-        }
+        Self { first, most, stable, attempts: 0 }
     }
 
     /// How long to wait before the next attempt, after a connection that lived for `lived` (zero when there was none).
@@ -32,10 +27,7 @@ impl Backoff {
         if lived >= self.stable {
             self.attempts = 0;
         }
-        let limit = self
-            .first
-            .saturating_mul(1 << self.attempts.min(20))
-            .min(self.most);
+        let limit = self.first.saturating_mul(1 << self.attempts.min(20)).min(self.most);
         self.attempts = self.attempts.saturating_add(1);
         let mut bytes = [0; 4];
         rng.fill_bytes(&mut bytes);
@@ -56,10 +48,6 @@ impl Backoff {
 impl Default for Backoff {
     /// 0.25 s, doubling to 30 s; stable after 10 s.
     fn default() -> Self {
-        Self::new(
-            Duration::from_millis(250),
-            Duration::from_secs(30),
-            Duration::from_secs(10),
-        )
+        Self::new(Duration::from_millis(250), Duration::from_secs(30), Duration::from_secs(10))
     }
 }

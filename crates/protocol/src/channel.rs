@@ -19,9 +19,7 @@ use partita_core::{
     CryptoRng, Incarnation, ReplicaId,
     codec::{DecodeError, Reader, Writer},
 };
-use partita_crypto::{
-    NoiseError, NoiseHandshake, NoiseReceiver, NoiseSender, Signature, SigningKey, VerifyingKey,
-};
+use partita_crypto::{NoiseError, NoiseHandshake, NoiseReceiver, NoiseSender, Signature, SigningKey, VerifyingKey};
 
 /// The largest frame, sealed, that is taken before the remote is known, in bytes.
 pub const MAX_HANDSHAKE_FRAME: usize = 1024;
@@ -61,14 +59,10 @@ pub enum ChannelError {
     #[error("the remote's hello cannot be read: {0}")]
     Hello(#[from] DecodeError),
     /// The remote speaks another version only.
-    #[error(
-        "the remote speaks version {0} of the protocol, this program version 1: update the older one"
-    )]
+    #[error("the remote speaks version {0} of the protocol, this program version 1: update the older one")]
     Version(u16),
     /// Somebody else answers at this address.
-    #[error(
-        "the remote is {found}, not {expected} as its address says: check the id after the # of the URL"
-    )]
+    #[error("the remote is {found}, not {expected} as its address says: check the id after the # of the URL")]
     WrongRemote {
         /// The pinned id.
         expected: ReplicaId,
@@ -76,9 +70,7 @@ pub enum ChannelError {
         found: ReplicaId,
     },
     /// The remote has this device's own id.
-    #[error(
-        "the remote is this very device: a copy of its keys is in use elsewhere, or it dials itself"
-    )]
+    #[error("the remote is this very device: a copy of its keys is in use elsewhere, or it dials itself")]
     Ourselves,
     /// The remote does not hold the key of the id that it claims.
     #[error("the remote could not prove who it is")]
@@ -189,14 +181,7 @@ impl Handshake {
     ) -> Result<(Self, Bytes), ChannelError> {
         let mut noise = NoiseHandshake::initiator(PROLOGUE, rng)?;
         let first = noise.write(&[])?;
-        Ok((
-            Self {
-                identity,
-                pinned,
-                state: State::AwaitSecond(noise),
-            },
-            first.into(),
-        ))
+        Ok((Self { identity, pinned, state: State::AwaitSecond(noise) }, first.into()))
     }
 
     /// Waits as the one who was dialled.
@@ -205,11 +190,7 @@ impl Handshake {
     /// [`ChannelError::Noise`].
     pub fn accept(identity: LocalIdentity, rng: &mut dyn CryptoRng) -> Result<Self, ChannelError> {
         let noise = NoiseHandshake::responder(PROLOGUE, rng)?;
-        Ok(Self {
-            identity,
-            pinned: None,
-            state: State::AwaitFirst(noise),
-        })
+        Ok(Self { identity, pinned: None, state: State::AwaitFirst(noise) })
     }
 
     /// Takes a frame of the remote. After an error the connection is to be closed.
@@ -225,48 +206,30 @@ impl Handshake {
                 noise.read(frame)?;
                 let second = noise.write(&Hello::encode(&self.identity))?;
                 self.state = State::AwaitThird(noise);
-                Ok(Step {
-                    send: vec![second.into()],
-                    done: None,
-                })
+                Ok(Step { send: vec![second.into()], done: None })
             }
             State::AwaitSecond(mut noise) => {
                 let (hello, remote) = self.meet(&noise.read(frame)?)?;
                 let third = noise.write(&Hello::encode(&self.identity))?;
                 self.state = State::AwaitSignature(self.join(noise, &hello, remote, true)?);
-                Ok(Step {
-                    send: vec![third.into()],
-                    done: None,
-                })
+                Ok(Step { send: vec![third.into()], done: None })
             }
             State::AwaitThird(mut noise) => {
                 let (hello, remote) = self.meet(&noise.read(frame)?)?;
                 let mut channel = self.join(noise, &hello, remote, false)?;
                 let signature = self.signature(&mut channel)?;
                 self.state = State::AwaitSignature(channel);
-                Ok(Step {
-                    send: vec![signature],
-                    done: None,
-                })
+                Ok(Step { send: vec![signature], done: None })
             }
             State::AwaitSignature(mut channel) => {
                 let signature = channel.opener.open(frame)?;
-                let signature: [u8; 64] = signature[..]
-                    .try_into()
-                    .map_err(|_| ChannelError::Identity)?;
+                let signature: [u8; 64] = signature[..].try_into().map_err(|_| ChannelError::Identity)?;
                 let signed = transcript(!channel.dialled, &channel.handshake);
                 (channel.remote)
                     .verify(PURPOSE, &signed, &Signature::from_bytes(signature))
                     .map_err(|_| ChannelError::Identity)?;
-                let send = if channel.dialled {
-                    vec![self.signature(&mut channel)?]
-                } else {
-                    Vec::new()
-                };
-                Ok(Step {
-                    send,
-                    done: Some(channel),
-                })
+                let send = if channel.dialled { vec![self.signature(&mut channel)?] } else { Vec::new() };
+                Ok(Step { send, done: Some(channel) })
             }
             State::Over => Err(ChannelError::Unexpected),
         }
@@ -277,16 +240,12 @@ impl Handshake {
         if let Some(expected) = self.pinned
             && expected != hello.replica
         {
-            return Err(ChannelError::WrongRemote {
-                expected,
-                found: hello.replica,
-            });
+            return Err(ChannelError::WrongRemote { expected, found: hello.replica });
         }
         if hello.replica == self.identity.replica() {
             return Err(ChannelError::Ourselves);
         }
-        let remote =
-            VerifyingKey::parse(hello.replica.as_bytes()).map_err(|_| ChannelError::Identity)?;
+        let remote = VerifyingKey::parse(hello.replica.as_bytes()).map_err(|_| ChannelError::Identity)?;
         Ok((hello, remote))
     }
 
@@ -310,10 +269,7 @@ impl Handshake {
     }
 
     fn signature(&self, channel: &mut Authenticated) -> Result<Bytes, ChannelError> {
-        let signature = self
-            .identity
-            .key
-            .sign(PURPOSE, &transcript(channel.dialled, &channel.handshake));
+        let signature = self.identity.key.sign(PURPOSE, &transcript(channel.dialled, &channel.handshake));
         channel.sealer.seal(signature.as_bytes())
     }
 }
@@ -332,23 +288,30 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// A plain frame as Noise records, each behind its length (two bytes, big-endian).
+    /// A plain frame, behind its length (four bytes, big-endian), as Noise records, each behind its own length (two
+    /// bytes, big-endian). All but the last record are full.
     ///
     /// # Errors
-    /// [`ChannelError::TooLarge`] over [`MAX_FRAME`].
+    /// [`ChannelError::TooLarge`] over [`MAX_FRAME`]; nothing was sealed then, and the channel can go on.
     pub fn seal(&mut self, plain: &[u8]) -> Result<Bytes, ChannelError> {
-        let records = plain.len().div_ceil(MAX_RECORD).max(1);
-        let mut out = Vec::with_capacity(plain.len() + 18 * records);
-        for at in 0..records {
-            let part = &plain[at * MAX_RECORD..plain.len().min((at + 1) * MAX_RECORD)];
-            out.extend_from_slice(&((part.len() + 16) as u16).to_be_bytes());
-            self.noise.seal(part, &mut out)?;
+        let total = plain.len().saturating_add(4);
+        let records = total.div_ceil(MAX_RECORD);
+        let sealed = total.saturating_add(18 * records);
+        let len = u32::try_from(plain.len()).ok().filter(|_| sealed <= MAX_FRAME);
+        let len = len.ok_or(ChannelError::TooLarge(MAX_FRAME))?;
+        let mut out = Vec::with_capacity(sealed);
+        let (first, rest) = plain.split_at(plain.len().min(MAX_RECORD - 4));
+        self.record(&[&len.to_be_bytes(), first].concat(), &mut out)?;
+        for part in rest.chunks(MAX_RECORD) {
+            self.record(part, &mut out)?;
         }
-        if out.len() > MAX_FRAME {
-            Err(ChannelError::TooLarge(MAX_FRAME))
-        } else {
-            Ok(out.into())
-        }
+        Ok(out.into())
+    }
+
+    fn record(&mut self, part: &[u8], out: &mut Vec<u8>) -> Result<(), ChannelError> {
+        out.extend_from_slice(&((part.len() + 16) as u16).to_be_bytes());
+        self.noise.seal(part, out)?;
+        Ok(())
     }
 }
 
@@ -373,8 +336,16 @@ impl Opener {
             let len = usize::from(u16::from_be_bytes(input.array()?));
             self.noise.open(input.raw(len)?, &mut plain)?;
             if input.is_empty() {
-                return Ok(plain.into());
+                break;
             }
+            if len != MAX_RECORD + 16 {
+                return Err(ChannelError::Noise);
+            }
+        }
+        let plain = Bytes::from(plain);
+        match plain.split_first_chunk::<4>() {
+            Some((len, rest)) if usize::try_from(u32::from_be_bytes(*len)) == Ok(rest.len()) => Ok(plain.slice(4..)),
+            _ => Err(ChannelError::Noise),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partita_core::{
-    Batch, ContextId, ContextInfo, DocumentId, Entry, EntryId, EpochId, Incarnation, LogId,
-    PeerInfo, Refusal, ReplicaId, SessionId, StoreError,
+    Batch, ContextId, ContextInfo, DocumentId, Entry, EntryId, EpochId, Incarnation, LogId, PeerInfo, Refusal,
+    ReplicaId, SessionId, StoreError,
 };
 use partita_crypto::VerifyingKey;
 

@@ -6,8 +6,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, ContextKind, DocumentId, Entry, EntryId, EntryRef, Key, LogId, ReplicaId, StoreError,
-    StoreRead,
+    ContextId, ContextKind, DocumentId, Entry, EntryId, EntryRef, Key, LogId, ReplicaId, StoreError, StoreRead,
 };
 
 use crate::record::LogRecord;
@@ -124,12 +123,7 @@ pub struct Quarantined {
 impl Quarantined {
     /// Nothing yet.
     pub(crate) fn none(author: ReplicaId) -> Self {
-        Self {
-            author,
-            entries: 0,
-            bytes: 0,
-            head: EntryId::NONE,
-        }
+        Self { author, entries: 0, bytes: 0, head: EntryId::NONE }
     }
 
     /// With one more entry, the next of the log.
@@ -159,31 +153,20 @@ pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult
     Ok(match request {
         ReadRequest::Contexts => ReadResult::Contexts(contexts(store)?),
         ReadRequest::Context(context) => ReadResult::Context(Box::new(load(store, context)?)),
-        ReadRequest::Entries {
-            context,
-            log,
-            from,
-            bytes,
-        } => ReadResult::Entries(page(store, context, log, *from, *bytes)?),
-        ReadRequest::Fragments {
-            context,
-            log,
-            seq,
-            entry,
-        } => ReadResult::Fragments(fragments(store, context, log, *seq, entry)?),
-        ReadRequest::BuiltOn {
-            context,
-            log,
-            from,
-            replica,
-        } => ReadResult::BuiltOn(built_on(store, context, log, *from, replica)?),
+        ReadRequest::Entries { context, log, from, bytes } => {
+            ReadResult::Entries(page(store, context, log, *from, *bytes)?)
+        }
+        ReadRequest::Fragments { context, log, seq, entry } => {
+            ReadResult::Fragments(fragments(store, context, log, *seq, entry)?)
+        }
+        ReadRequest::BuiltOn { context, log, from, replica } => {
+            ReadResult::BuiltOn(built_on(store, context, log, *from, replica)?)
+        }
         ReadRequest::Rewind { context, log, keep } => {
             let (record, after) = rewind(store, context, log, *keep)?;
             ReadResult::Rewind { record, after }
         }
-        ReadRequest::Quarantine { context, log } => {
-            ReadResult::Entries(quarantine(store, context, log)?)
-        }
+        ReadRequest::Quarantine { context, log } => ReadResult::Entries(quarantine(store, context, log)?),
     })
 }
 
@@ -220,37 +203,23 @@ fn contexts(store: &dyn StoreRead) -> Result<Vec<(ContextId, ContextKind)>, Stor
     let mut found = Vec::new();
     let mut bad = false;
     store.scan(&Key::contexts(), &mut |key, value| {
-        let id = key
-            .get(1..33)
-            .and_then(|id| id.try_into().ok())
-            .map(ContextId::from_bytes);
-        let kind = std::str::from_utf8(value)
-            .ok()
-            .and_then(|name| ContextKind::new(name).ok());
+        let id = key.get(1..33).and_then(|id| id.try_into().ok()).map(ContextId::from_bytes);
+        let kind = std::str::from_utf8(value).ok().and_then(|name| ContextKind::new(name).ok());
         match (id, kind) {
             (Some(id), Some(kind)) => found.push((id, kind)),
             _ => bad = true,
         }
         ControlFlow::Continue(())
     })?;
-    if bad {
-        Err(damaged("a context's record"))
-    } else {
-        Ok(found)
-    }
+    if bad { Err(damaged("a context's record")) } else { Ok(found) }
 }
 
 fn log_id(key: &[u8]) -> Option<LogId> {
-    key.get(33..49)
-        .and_then(|id| id.try_into().ok())
-        .map(LogId::from_bytes)
+    key.get(33..49).and_then(|id| id.try_into().ok()).map(LogId::from_bytes)
 }
 
 fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, StoreError> {
-    let mut state = ContextState {
-        last_arrival: store.last_arrival(context)?,
-        ..ContextState::default()
-    };
+    let mut state = ContextState { last_arrival: store.last_arrival(context)?, ..ContextState::default() };
     let mut bad = false;
     store.scan(&Key::logs(context), &mut |key, value| {
         match (log_id(key), LogRecord::decode(value)) {
@@ -278,20 +247,12 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         }
         ControlFlow::Continue(())
     })?;
-    state.quarantined = excluded
-        .into_iter()
-        .filter_map(|(log, kept)| Some((log, kept?)))
-        .collect();
+    state.quarantined = excluded.into_iter().filter_map(|(log, kept)| Some((log, kept?))).collect();
     if bad {
         return Err(damaged("a log's record"));
     }
     let mut control = Vec::new();
-    for log in state
-        .logs
-        .iter()
-        .filter(|(_, record)| record.control)
-        .map(|(log, _)| log)
-    {
+    for log in state.logs.iter().filter(|(_, record)| record.control).map(|(log, _)| log) {
         let mut error = None;
         let mut visit = each(&mut error, |stored| {
             control.push((stored.arrival, Arc::new(entry(&stored)?)));
@@ -306,13 +267,7 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
     Ok(state)
 }
 
-fn page(
-    store: &dyn StoreRead,
-    context: &ContextId,
-    log: &LogId,
-    from: u64,
-    bytes: usize,
-) -> Result<Page, StoreError> {
+fn page(store: &dyn StoreRead, context: &ContextId, log: &LogId, from: u64, bytes: usize) -> Result<Page, StoreError> {
     let mut found = Vec::new();
     let (mut size, mut error) = (0, None);
     let mut visit = each(&mut error, |stored| {
@@ -321,11 +276,7 @@ fn page(
         // A page ends where a run may end: at a signature.
         let enough = size >= bytes && entry.signature.is_some();
         found.push(Arc::new(entry));
-        Ok(if enough {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
+        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     store.log(context, log, from, &mut visit)?;
     drop(visit);
@@ -348,9 +299,7 @@ fn fragments(
             return ControlFlow::Break(());
         };
         match value.split_first_chunk::<{ EntryId::LEN }>() {
-            Some((of, bytes))
-                if of == entry.as_bytes() && offset == found.payload.len() as u64 =>
-            {
+            Some((of, bytes)) if of == entry.as_bytes() && offset == found.payload.len() as u64 => {
                 found.payload.extend_from_slice(bytes);
                 found.offsets.push(offset);
             }
@@ -358,11 +307,7 @@ fn fragments(
         }
         ControlFlow::Continue(())
     })?;
-    if bad {
-        Err(damaged("a fragment's name"))
-    } else {
-        Ok(found)
-    }
+    if bad { Err(damaged("a fragment's name")) } else { Ok(found) }
 }
 
 /// A piece of a large payload as a record: behind the entry that it belongs to.
@@ -399,7 +344,7 @@ fn built_on(
     drop(visit);
     finish(error)?;
     let mut last_own: BTreeMap<DocumentId, u64> = BTreeMap::new();
-    for (arrival, candidate) in candidates.into_iter().rev() {
+    for (at, (arrival, candidate)) in candidates.iter().enumerate().rev() {
         let Some(document) = candidate.header.kind.document() else {
             continue;
         };
@@ -420,8 +365,10 @@ fn built_on(
                 last
             }
         };
-        if last > arrival {
-            return Ok(Some(candidate));
+        if last > *arrival {
+            // To the end of the run that it came in: that was applied with it, and only there it can be verified by others.
+            let end = candidates[at..].iter().map(|(_, entry)| entry).find(|entry| entry.signature.is_some());
+            return Ok(Some(end.unwrap_or(candidate).clone()));
         }
     }
     Ok(None)
@@ -456,19 +403,16 @@ fn rewind(
 fn quarantine(store: &dyn StoreRead, context: &ContextId, log: &LogId) -> Result<Page, StoreError> {
     let mut found = Vec::new();
     let mut error = None;
-    store.scan(
-        &Key::quarantine(context, Some(log)),
-        &mut |_, value| match unpack(value) {
-            Ok(entry) => {
-                found.push(Arc::new(entry));
-                ControlFlow::Continue(())
-            }
-            Err(bad) => {
-                error = Some(bad);
-                ControlFlow::Break(())
-            }
-        },
-    )?;
+    store.scan(&Key::quarantine(context, Some(log)), &mut |_, value| match unpack(value) {
+        Ok(entry) => {
+            found.push(Arc::new(entry));
+            ControlFlow::Continue(())
+        }
+        Err(bad) => {
+            error = Some(bad);
+            ControlFlow::Break(())
+        }
+    })?;
     finish(error)?;
     Ok(found)
 }
@@ -483,9 +427,7 @@ pub(crate) fn pack(entry: &Entry) -> Bytes {
 
 fn unpack(bytes: &[u8]) -> Result<Entry, StoreError> {
     let mut input = partita_core::codec::Reader::new(bytes);
-    let head = input
-        .bytes("a header", usize::MAX)
-        .map_err(|_| damaged("a quarantined entry"))?;
+    let head = input.bytes("a header", usize::MAX).map_err(|_| damaged("a quarantined entry"))?;
     let payload = Bytes::copy_from_slice(input.rest());
     Entry::from_stored(head, payload).map_err(|_| damaged("a quarantined entry"))
 }

@@ -43,11 +43,7 @@ impl LogRecord {
 
     /// The key epoch in force at an entry.
     pub fn epoch_at(&self, seq: u64) -> Option<EpochId> {
-        self.epochs
-            .iter()
-            .rev()
-            .find(|(from, _)| *from <= seq)
-            .and_then(|(_, epoch)| *epoch)
+        self.epochs.iter().rev().find(|(from, _)| *from <= seq).and_then(|(_, epoch)| *epoch)
     }
 
     /// The state of a log after its first entry; `None` when that has no start.
@@ -118,26 +114,18 @@ impl LogRecord {
         let control = input.u8()? == 1;
         let replica = ReplicaId::from_bytes(input.array()?);
         let nonce = input.array()?;
-        let start = LogStart {
-            replica,
-            nonce,
-            tips: Tip::decode_all(&mut input, usize::MAX)?,
-        };
+        let start = LogStart { replica, nonce, tips: Tip::decode_all(&mut input, usize::MAX)? };
         let seq = input.varint()?;
         let head = EntryId::from_bytes(input.array()?);
         let count = input.count("the number of control heads", usize::MAX, EntryId::LEN)?;
-        let heads = (0..count)
-            .map(|_| Ok(EntryId::from_bytes(input.array()?)))
-            .collect::<Result<_, DecodeError>>()?;
+        let heads = (0..count).map(|_| Ok(EntryId::from_bytes(input.array()?))).collect::<Result<_, DecodeError>>()?;
         let count = input.count("the number of epochs", usize::MAX, 2)?;
         let mut epochs = Vec::with_capacity(count);
         for _ in 0..count {
             let from = input.varint()?;
             let epoch = match input.bytes("an epoch", EntryId::LEN)? {
                 [] => None,
-                id => Some(EpochId(Hash::from_bytes(
-                    id.try_into().map_err(|_| DecodeError::Invalid("epoch"))?,
-                ))),
+                id => Some(EpochId(Hash::from_bytes(id.try_into().map_err(|_| DecodeError::Invalid("epoch"))?))),
             };
             epochs.push((from, epoch));
         }
@@ -145,16 +133,6 @@ impl LogRecord {
         let begun = input.varint()?;
         let bytes = input.varint()?;
         input.end()?;
-        Ok(Self {
-            start,
-            control,
-            seq,
-            head,
-            heads,
-            epochs,
-            time,
-            begun,
-            bytes,
-        })
+        Ok(Self { start, control, seq, head, heads, epochs, time, begun, bytes })
     }
 }

@@ -99,12 +99,8 @@ fn an_unchanged_context_costs_one_open_and_one_opened() {
     fleet.run();
     for end in 0..2 {
         let said = fleet.said(link, end);
-        let expected = |message: &Message| {
-            matches!(
-                message,
-                Message::Open(_) | Message::Opened(_) | Message::Credit(_)
-            )
-        };
+        let expected =
+            |message: &Message| matches!(message, Message::Open(_) | Message::Opened(_) | Message::Credit(_));
         assert!(said.iter().all(expected), "{said:?}");
         assert_eq!(said.len(), 3, "{said:?}");
     }
@@ -113,19 +109,9 @@ fn an_unchanged_context_costs_one_open_and_one_opened() {
 #[test]
 fn five_thousand_entries_are_caught_up_with_from_the_store() {
     let mut fleet = Fleet::new(4);
-    let config = NodeConfig {
-        tail_bytes: 1000,
-        ..NodeConfig::default()
-    };
+    let config = NodeConfig { tail_bytes: 1000, ..NodeConfig::default() };
     let a = fleet.add(config.clone(), OpenStrategy::new(), 1);
-    let relay = fleet.add(
-        NodeConfig {
-            accept_contexts: true,
-            ..config
-        },
-        OpenStrategy::new(),
-        0,
-    );
+    let relay = fleet.add(NodeConfig { accept_contexts: true, ..config }, OpenStrategy::new(), 0);
     let b = fleet.replica();
     for n in 0..5000u32 {
         fleet.write(a, (n % 7) as u8, n.to_be_bytes());
@@ -183,20 +169,14 @@ fn a_predecessor_that_a_frontier_does_not_list_is_asked_for_rather_than_sent_aga
     fleet.run();
     let said = fleet.said(bc, 0);
     assert_eq!(count(&said, is_entries), 0, "{said:?}");
-    assert_eq!(
-        count(&said, |message| matches!(message, Message::Have { .. })),
-        1
-    );
+    assert_eq!(count(&said, |message| matches!(message, Message::Have { .. })), 1);
     assert!(fleet.agree(&[a, b, c]));
 }
 
 #[test]
 fn every_context_gets_its_turn() {
     let mut fleet = Fleet::new(6);
-    let config = NodeConfig {
-        tail_bytes: 100,
-        ..NodeConfig::default()
-    };
+    let config = NodeConfig { tail_bytes: 100, ..NodeConfig::default() };
     let a = fleet.add(config.clone(), OpenStrategy::new(), 60);
     let b = fleet.add(config, OpenStrategy::new(), 60);
     for context in 0..60 {

@@ -170,7 +170,7 @@ fn a_remote_that_fell_silent_is_given_up_after_three_heartbeats() {
     fleet.pass(Duration::from_secs(300));
     assert!(fleet.is_up(link), "heartbeats keep an idle connection up");
     fleet.stall(link, 1); // half open: what b says reaches nobody
-    fleet.pass(Duration::from_secs(40));
+    fleet.pass(Duration::from_secs(25));
     assert!(fleet.is_up(link));
     fleet.pass(Duration::from_secs(30));
     assert!(!fleet.is_up(link));

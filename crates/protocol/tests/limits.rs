@@ -10,11 +10,7 @@ fn tips(fleet: &mut Fleet, writer: usize, count: u8) -> Vec<Tip> {
     (0..count)
         .map(|n| {
             let written = fleet.write(writer, 1, [n; 50]);
-            Tip {
-                log: written.log,
-                seq: written.seq,
-                head: written.id,
-            }
+            Tip { log: written.log, seq: written.seq, head: written.id }
         })
         .collect()
 }
@@ -31,9 +27,8 @@ fn quarantined(fleet: &mut Fleet, member: usize) -> u64 {
 
 fn rebuilds(fleet: &mut Fleet, member: usize) -> usize {
     let notices = fleet.notices(member);
-    let found = |notice: &&Notice| {
-        matches!(notice, Notice::Rebuild { documents, .. } if documents == &[samples::document(1)])
-    };
+    let found =
+        |notice: &&Notice| matches!(notice, Notice::Rebuild { documents, .. } if documents == &[samples::document(1)]);
     notices.iter().filter(found).count()
 }
 
@@ -85,10 +80,7 @@ fn a_loss_that_comes_while_a_commit_is_under_way_loses_nothing() {
     let link = fleet.connect(owner, thief);
     fleet.run();
     let entries = |message: &Message| matches!(message, Message::Frontier { .. });
-    assert!(
-        !fleet.said(link, 0).iter().any(entries),
-        "what is durable is said rightly: the hashes agree"
-    );
+    assert!(!fleet.said(link, 0).iter().any(entries), "what is durable is said rightly: the hashes agree");
 }
 
 #[test]
@@ -120,14 +112,8 @@ fn what_lies_behind_a_limit_is_kept_apart_and_never_served() {
     let (owner, reader) = (fleet.replica(), fleet.replica());
     // A thief with an old plugin, which does not know that it lost its right.
     let mut log = samples::SampleLog::new(77, Fleet::context(0).id, 1);
-    let entries: Vec<_> = (0..6u8)
-        .map(|n| log.change(samples::document(1), vec![n]))
-        .collect();
-    let named = Tip {
-        log: log.id(),
-        seq: 2,
-        head: entries[1].id,
-    };
+    let entries: Vec<_> = (0..6u8).map(|n| log.change(samples::document(1), vec![n])).collect();
+    let named = Tip { log: log.id(), seq: 2, head: entries[1].id };
     let loss = OpenStrategy::loss(samples::replica(77), vec![named]);
     fleet.control(owner, loss);
     let puppet = fleet.puppet(owner, 77);
@@ -203,10 +189,7 @@ fn a_vouch_lifts_the_limit_everywhere() {
 #[test]
 fn a_vouch_asks_for_what_was_refused_and_not_kept() {
     let mut fleet = Fleet::new(7);
-    let small = NodeConfig {
-        max_quarantine: 2,
-        ..NodeConfig::default()
-    };
+    let small = NodeConfig { max_quarantine: 2, ..NodeConfig::default() };
     let (owner, holder) = (fleet.replica(), fleet.replica());
     let forgetful = fleet.add(small, OpenStrategy::new(), 1);
     let written = tips(&mut fleet, holder, 10);
@@ -244,20 +227,13 @@ fn a_predecessor_that_a_loss_cut_off_hides_nothing_in_the_frontier() {
     fleet.cut(link);
     let link = fleet.connect(fresh, owner);
     fleet.run();
-    assert!(
-        !fleet
-            .said(link, 0)
-            .iter()
-            .any(|message| matches!(message, Message::Frontier { .. }))
-    );
+    assert!(!fleet.said(link, 0).iter().any(|message| matches!(message, Message::Frontier { .. })));
 }
 
 /// The puppet opens the context as the node did.
 fn open_of(fleet: &mut Fleet, puppet: usize) -> Message {
     let said = fleet.said(puppet, 0);
-    said.into_iter()
-        .find(|message| matches!(message, Message::Open(_)))
-        .unwrap()
+    said.into_iter().find(|message| matches!(message, Message::Open(_))).unwrap()
 }
 
 fn run(entries: &[std::sync::Arc<partita_core::Entry>]) -> Message {

@@ -18,11 +18,7 @@ fn a_quota_pauses_one_log_and_it_goes_on_when_there_is_room() {
     let mut fleet = Fleet::new(1);
     let (a, b) = (fleet.replica(), fleet.replica());
     let relay = fleet.add(
-        NodeConfig {
-            max_context_bytes: 10_000,
-            accept_contexts: true,
-            ..NodeConfig::default()
-        },
+        NodeConfig { max_context_bytes: 10_000, accept_contexts: true, ..NodeConfig::default() },
         OpenStrategy::new(),
         0,
     );
@@ -35,13 +31,7 @@ fn a_quota_pauses_one_log_and_it_goes_on_when_there_is_room() {
     fleet.run();
     assert_eq!(refusals(&fleet.said(link, 1)), [Refusal::Quota]);
     assert_eq!(fleet.held(relay).len(), 1, "the other one's log went on");
-    assert!(fleet.notices(a).iter().any(|notice| matches!(
-        notice,
-        Notice::EntryRefused {
-            why: Refusal::Quota,
-            ..
-        }
-    )));
+    assert!(fleet.notices(a).iter().any(|notice| matches!(notice, Notice::EntryRefused { why: Refusal::Quota, .. })));
     fleet.with(relay, |node, now| node.set_max_context_bytes(now, 1 << 20));
     fleet.run();
     assert!(fleet.agree(&[a, b, relay]));
@@ -64,18 +54,10 @@ fn entries_wait_for_the_control_entries_that_decide() {
     let held = fleet.held(writer);
     let puppet = fleet.puppet(reader, 99);
     fleet.run();
-    let open = fleet
-        .said(puppet, 0)
-        .into_iter()
-        .find(|message| matches!(message, Message::Open(_)))
-        .unwrap();
+    let open = fleet.said(puppet, 0).into_iter().find(|message| matches!(message, Message::Open(_))).unwrap();
     let link = fleet.puppet(writer, 98);
     fleet.run();
-    let their_open = fleet
-        .said(link, 0)
-        .into_iter()
-        .find(|message| matches!(message, Message::Open(_)))
-        .unwrap();
+    let their_open = fleet.said(link, 0).into_iter().find(|message| matches!(message, Message::Open(_))).unwrap();
     let empty = match their_open {
         Message::Open(mut open) => {
             open.frontier = partita_core::Frontier::default().hash();
@@ -86,11 +68,7 @@ fn entries_wait_for_the_control_entries_that_decide() {
                     context,
                     outcome: Ok(partita_protocol::message::NeedFrontier(false)),
                 }),
-                Message::Frontier {
-                    context,
-                    tips: Vec::new(),
-                    more: false,
-                },
+                Message::Frontier { context, tips: Vec::new(), more: false },
                 Message::Credit(1 << 20),
             ]
         }
@@ -108,17 +86,13 @@ fn entries_wait_for_the_control_entries_that_decide() {
     fleet.say(puppet, &[open, data.clone()]);
     let said = fleet.said(puppet, 0);
     assert_eq!(refusals(&said), [Refusal::NeedControl]);
-    let heads = said.iter().any(|message| {
-        matches!(message, Message::Refused(refused) if refused.heads.len() == 1)
-    });
+    let heads = said.iter().any(|message| matches!(message, Message::Refused(refused) if refused.heads.len() == 1));
     assert!(heads, "it says what it needs");
     // The control entry comes another way; nobody edits anything.
     fleet.connect(owner, reader);
     fleet.run();
     let said = fleet.said(puppet, 0);
-    let retried = said
-        .iter()
-        .any(|message| matches!(message, Message::Retry { .. }));
+    let retried = said.iter().any(|message| matches!(message, Message::Retry { .. }));
     assert!(retried, "{said:?}");
     fleet.say(puppet, &[data]);
     assert_eq!(fleet.held(reader).len(), held.len());
@@ -205,10 +179,7 @@ fn an_author_without_a_right_is_excluded_from_its_first_entry_on() {
     assert_eq!(fleet.node(a).context_status()[0].quarantined, 10);
     assert_eq!(fleet.node(b).context_status()[0].quarantined, 0);
     let caught_up = fleet.notices(a);
-    let caught_up = caught_up
-        .iter()
-        .filter(|notice| matches!(notice, Notice::CaughtUp { .. }))
-        .count();
+    let caught_up = caught_up.iter().filter(|notice| matches!(notice, Notice::CaughtUp { .. })).count();
     assert_eq!(caught_up, 2, "what never counts does not hold it up");
 }
 
@@ -221,11 +192,7 @@ fn a_control_entry_that_its_strategy_refuses_is_refused_once() {
     let entry = log.control(Vec::new());
     let puppet = fleet.puppet(a, 50);
     fleet.run();
-    let open = fleet
-        .said(puppet, 0)
-        .into_iter()
-        .find(|message| matches!(message, Message::Open(_)))
-        .unwrap();
+    let open = fleet.said(puppet, 0).into_iter().find(|message| matches!(message, Message::Open(_))).unwrap();
     let run = Message::Entries(partita_protocol::message::Run {
         context,
         log: log.id(),
@@ -240,4 +207,45 @@ fn a_control_entry_that_its_strategy_refuses_is_refused_once() {
     fleet.connect(a, b);
     fleet.run();
     assert!(fleet.agree(&[a, b]));
+}
+
+#[test]
+fn an_answer_that_crosses_a_withdrawal_ends_no_session() {
+    let mut fleet = Fleet::new(8);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(a, b);
+    fleet.run();
+    let context = Fleet::context(0).id;
+    let puppet = fleet.puppet(a, 60);
+    fleet.run();
+    let answer = |outcome| Message::Opened(partita_protocol::message::Opened { context, outcome });
+    fleet.say(puppet, &[answer(Err(Refusal::Revoked))]);
+    let accepted = Ok(partita_protocol::message::NeedFrontier(true));
+    fleet.say(puppet, &[answer(accepted)]);
+    assert!(fleet.is_up(puppet) && fleet.is_up(link));
+    assert_eq!(refusals(&fleet.said(puppet, 0)), []);
+}
+
+#[test]
+fn a_refused_open_is_looked_at_again_when_control_entries_come() {
+    let mut fleet = Fleet::new(9);
+    let gated = || OpenStrategy::new().with_gate();
+    let owner = fleet.add(NodeConfig::default(), gated(), 1);
+    let relay = fleet.add(NodeConfig { accept_contexts: true, ..NodeConfig::default() }, gated(), 1);
+    let device = fleet.replica();
+    let owners = OpenStrategy::admit(fleet.id(owner));
+    let relays = OpenStrategy::admit(fleet.id(relay));
+    fleet.control(owner, owners.clone());
+    fleet.control(owner, relays);
+    fleet.control(relay, owners); // as a relay's configuration would
+    fleet.connect(device, relay);
+    fleet.run();
+    fleet.write(device, 1, b"waits for its admission");
+    fleet.run();
+    assert_eq!(fleet.held(device).len(), 1);
+    fleet.connect(owner, relay);
+    let devices = OpenStrategy::admit(fleet.id(device));
+    fleet.control(owner, devices);
+    fleet.run();
+    assert!(fleet.agree(&[owner, relay, device]), "without a reconnect");
 }

@@ -13,7 +13,7 @@ use partita_protocol::{CloseReason, Effect, Event, Node, NodeParts, RemoteSessio
 use tokio::sync::{OwnedSemaphorePermit, mpsc as frames, oneshot};
 
 use crate::{
-    host::{Host, HostContext},
+    host::{Host, HostContext, StoreJob},
     now,
     store_thread::{self, Work},
 };
@@ -103,6 +103,8 @@ pub struct Driver<H: Host> {
     store_thread: thread::JoinHandle<()>,
     writers: BTreeMap<SessionId, frames::UnboundedSender<Outgoing>>,
     tap: Option<FrameTap>,
+    /// Jobs for the store that have to see what is not yet on its way there.
+    jobs: Vec<StoreJob<H::Command>>,
 }
 
 impl<H: Host> Driver<H> {
@@ -116,7 +118,7 @@ impl<H: Host> Driver<H> {
         let identity = parts.node.identity.clone();
         let node = Node::new(now(), parts.node);
         let driver =
-            Self { node, host: parts.host, receiver, store, store_thread, writers: BTreeMap::new(), tap: parts.tap };
+            Self { node, host: parts.host, receiver, store, store_thread, writers: BTreeMap::new(), tap: parts.tap, jobs: Vec::new() };
         thread::Builder::new()
             .name("partita-node".into())
             .spawn(move || driver.run())
@@ -177,13 +179,7 @@ impl<H: Host> Driver<H> {
     fn with_host(&mut self, call: impl FnOnce(&mut H, &mut HostContext<'_, H::Command>)) {
         let mut context = HostContext { node: &mut self.node, now: now(), jobs: Vec::new() };
         call(&mut self.host, &mut context);
-        let jobs = context.jobs;
-        if !jobs.is_empty() {
-            self.perform();
-            for job in jobs {
-                let _ = self.store.send(Work::Job(job));
-            }
-        }
+        self.jobs.append(&mut context.jobs);
     }
 
     fn round(&mut self) {
@@ -194,8 +190,11 @@ impl<H: Host> Driver<H> {
     fn perform(&mut self) {
         loop {
             let effects = self.node.effects();
-            if effects.is_empty() {
+            if effects.is_empty() && (self.jobs.is_empty() || self.node.has_pending()) {
                 return;
+            }
+            if !self.node.has_pending() && !effects.iter().any(|effect| matches!(effect, Effect::Commit(..))) {
+                self.send_jobs();
             }
             for effect in effects {
                 match effect {
@@ -211,6 +210,7 @@ impl<H: Host> Driver<H> {
                     }
                     Effect::Commit(id, batch) => {
                         let _ = self.store.send(Work::Commit(id, batch));
+                        self.send_jobs();
                     }
                     Effect::Read(id, request) => {
                         let _ = self.store.send(Work::Read(id, request));
@@ -218,6 +218,12 @@ impl<H: Host> Driver<H> {
                     Effect::Notice(notice) => self.with_host(|host, context| host.notice(context, notice)),
                 }
             }
+        }
+    }
+
+    fn send_jobs(&mut self) {
+        for job in self.jobs.drain(..) {
+            let _ = self.store.send(Work::Job(job));
         }
     }
 

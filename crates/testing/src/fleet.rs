@@ -13,12 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use partita_core::{
-    Batch, ContextId, ContextInfo, ContextKind, Durability, EntryKind, Incarnation, Now,
-    PartitionStrategy, ReplicaId, SessionId, Store, StoreError, Tip,
+    Batch, ContextId, ContextInfo, ContextKind, Durability, EntryKind, Incarnation, Now, PartitionStrategy, ReplicaId,
+    SessionId, Store, StoreError, Tip,
 };
 use partita_protocol::{
-    AppendError, Appended, CloseReason, Effect, Event, Node, NodeConfig, NodeParts, Notice,
-    RemoteSession,
+    AppendError, Appended, CloseReason, Effect, Event, Node, NodeConfig, NodeParts, Notice, RemoteSession,
     channel::LocalIdentity,
     message::Message,
     reads::{self, ReadRequest},
@@ -115,10 +114,7 @@ impl Fleet {
 
     /// What time it is.
     pub fn now(&self) -> Now {
-        Now {
-            monotonic: self.now,
-            wall: Duration::from_secs(1_800_000_000) + self.now,
-        }
+        Now { monotonic: self.now, wall: Duration::from_secs(1_800_000_000) + self.now }
     }
 
     /// A node that has the contexts of the numbers 0 to `contexts`.
@@ -151,10 +147,7 @@ impl Fleet {
 
     /// A relay's node, which takes what contexts it is brought.
     pub fn relay(&mut self) -> Member {
-        let config = NodeConfig {
-            accept_contexts: true,
-            ..NodeConfig::default()
-        };
+        let config = NodeConfig { accept_contexts: true, ..NodeConfig::default() };
         self.add(config, OpenStrategy::new(), 0)
     }
 
@@ -213,12 +206,7 @@ impl Fleet {
     ///
     /// # Errors
     /// What the node says.
-    pub fn try_write(
-        &mut self,
-        member: Member,
-        document: u8,
-        payload: &[u8],
-    ) -> Result<Appended, AppendError> {
+    pub fn try_write(&mut self, member: Member, document: u8, payload: &[u8]) -> Result<Appended, AppendError> {
         self.try_write_in(member, 0, document, payload)
     }
 
@@ -266,10 +254,7 @@ impl Fleet {
         let sessions = [self.session(), self.session()];
         let link = self.links.len();
         self.links.push(Link {
-            ends: [
-                End::Node(dialer, sessions[0]),
-                End::Node(acceptor, sessions[1]),
-            ],
+            ends: [End::Node(dialer, sessions[0]), End::Node(acceptor, sessions[1])],
             up: true,
             latency: LATENCY,
             stalled: [None, None],
@@ -390,8 +375,7 @@ impl Fleet {
         self.seats[member].work.clear();
         self.seats[member].holds_commits = false;
         for link in 0..self.links.len() {
-            let of_member =
-                |end: &End| matches!(end, End::Node(of, _) if *of == member);
+            let of_member = |end: &End| matches!(end, End::Node(of, _) if *of == member);
             if self.links[link].ends.iter().any(of_member) {
                 self.cut(link);
             }
@@ -413,10 +397,8 @@ impl Fleet {
         self.rng.fill_bytes(&mut seed);
         let now = self.now();
         let seat = &mut self.seats[member];
-        let identity = LocalIdentity {
-            key: Arc::new(samples::signing_key(seat.seed)),
-            incarnation: seat.store.incarnation(),
-        };
+        let identity =
+            LocalIdentity { key: Arc::new(samples::signing_key(seat.seed)), incarnation: seat.store.incarnation() };
         let mut node = Node::new(
             now,
             NodeParts {
@@ -426,9 +408,7 @@ impl Fleet {
                 rng: Box::new(ChaCha20Rng::from_seed(seed)),
             },
         );
-        let known = seat.store.read().and_then(|view| {
-            reads::answer(&*view, &ReadRequest::Contexts)
-        });
+        let known = seat.store.read().and_then(|view| reads::answer(&*view, &ReadRequest::Contexts));
         if let Ok(reads::ReadResult::Contexts(known)) = known {
             for (id, kind) in known {
                 node.open_context(now, ContextInfo { id, kind });
@@ -477,10 +457,7 @@ impl Fleet {
         let context = Self::context(context).id;
         let members: Vec<_> = (0..=u8::MAX).map(samples::replica).collect();
         let node = self.node(member);
-        let mut held: Vec<Tip> = members
-            .iter()
-            .flat_map(|replica| node.logs_of(&context, replica))
-            .collect();
+        let mut held: Vec<Tip> = members.iter().flat_map(|replica| node.logs_of(&context, replica)).collect();
         held.sort_unstable();
         held
     }
@@ -603,9 +580,7 @@ impl Fleet {
         }
         let event = match seat.work.pop_front() {
             None => return false,
-            Some(StoreWork::Commit(id, batch)) => {
-                Event::Committed(id, seat.store.commit(&batch, Durability::Durable))
-            }
+            Some(StoreWork::Commit(id, batch)) => Event::Committed(id, seat.store.commit(&batch, Durability::Durable)),
             Some(StoreWork::Read(id, request)) => {
                 let view: Result<_, StoreError> = seat.store.read();
                 let answer = view.and_then(|view| reads::answer(&*view, &request));

@@ -7,9 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId,
-    SessionId, Standing, StrategyEffect, StrategyError, Tip, Transcript, Verdict,
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, EpochId, Grant, HeaderPrefix, Now,
+    Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing, StrategyEffect,
+    StrategyError, Tip, Transcript, Verdict,
     codec::{Reader, Writer},
 };
 use partita_crypto::VerifyingKey;
@@ -33,6 +33,7 @@ pub struct OpenStrategy {
     auth: OpenAuth,
     authors: Option<BTreeSet<ReplicaId>>,
     by_admission: bool,
+    gated: bool,
     vouching: bool,
     targets: Option<usize>,
     standings: BTreeMap<ContextId, Standing>,
@@ -52,6 +53,7 @@ impl Default for OpenStrategy {
             auth: OpenAuth::default(),
             authors: None,
             by_admission: false,
+            gated: false,
             vouching: false,
             targets: None,
             standings: BTreeMap::new(),
@@ -91,6 +93,13 @@ impl OpenStrategy {
     #[must_use]
     pub fn with_admission(mut self) -> Self {
         self.by_admission = true;
+        self
+    }
+
+    /// Only admitted replicas may open contexts here.
+    #[must_use]
+    pub fn with_gate(mut self) -> Self {
+        self.gated = true;
         self
     }
 
@@ -174,6 +183,10 @@ impl PartitionStrategy for OpenStrategy {
     }
 
     fn should_sync(&self, _local: &ContextInfo, remote: &RemoteContext) -> Access {
+        let admitted = self.admitted.get(&remote.id);
+        if self.gated && !admitted.is_some_and(|found| found.contains(&remote.peer.replica)) {
+            return Access::Refused(Refusal::Denied);
+        }
         match remote.grant {
             Some(grant) => grant.access,
             None => self.auth.access(&remote.peer.replica),
@@ -222,11 +235,7 @@ impl PartitionStrategy for OpenStrategy {
         Opened::Plain(sealed.clone())
     }
 
-    fn control(
-        &mut self,
-        _now: Now,
-        entry: &ControlEntry<'_>,
-    ) -> Result<Vec<StrategyEffect>, StrategyError> {
+    fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
         self.apply(entry.header.context, entry.payload)
             .map(|()| Vec::new())
             .ok_or_else(|| StrategyError("not a control entry of the open strategy".into()))
@@ -258,13 +267,7 @@ impl AuthProvider for OpenAuth {
         Ok(Bytes::new())
     }
 
-    fn verify(
-        &self,
-        _: &Transcript,
-        remote: &VerifyingKey,
-        _: &ContextInfo,
-        _proof: &[u8],
-    ) -> Result<Grant, Refusal> {
+    fn verify(&self, _: &Transcript, remote: &VerifyingKey, _: &ContextInfo, _proof: &[u8]) -> Result<Grant, Refusal> {
         match self.access(&ReplicaId::from_bytes(*remote.as_bytes())) {
             Access::Refused(why) => Err(why),
             access => Ok(Grant { access }),

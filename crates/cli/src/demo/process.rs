@@ -112,7 +112,8 @@ impl Process {
             }
             id
         };
-        let mut line = serde_json::to_vec(&Request { id, ask }).map_err(|error| CliError::io("a request")(error.into()))?;
+        let mut line =
+            serde_json::to_vec(&Request { id, ask }).map_err(|error| CliError::io("a request")(error.into()))?;
         line.push(b'\n');
         // If the process is gone, the answer says so.
         let _ = self.input.lock().await.write_all(&line).await;

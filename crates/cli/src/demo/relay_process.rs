@@ -33,7 +33,8 @@ impl RelayProcess {
             .map_err(CliError::io("cannot start the relay's process"))?;
         let silent = || CliError::Replica { name: "relay".into(), reason: "it ended without saying its URL".into() };
         let output = child.stdout.take().ok_or_else(silent)?;
-        let line = BufReader::new(output).lines().next_line().await.map_err(CliError::io("cannot read the relay's URL"));
+        let line =
+            BufReader::new(output).lines().next_line().await.map_err(CliError::io("cannot read the relay's URL"));
         let url = line?.ok_or_else(silent)?;
         let (address, id) = url.strip_prefix("ws://").and_then(|rest| rest.split_once('#')).ok_or_else(silent)?;
         Ok(Self { address: address.into(), id: id.into(), _child: child })

@@ -69,7 +69,7 @@ pub(crate) async fn tell(progress: &Progress) -> Result<Outcome, CliError> {
     fleet.cables[B].pull(); // what B has now, it has from its own files
     fleet.open(B).await?;
     fleet.get(B, &documents).await?;
-    let lost = typists.look_for_durable(&fleet, B).await?;
+    let lost = typists.look_again(&fleet, B).await?;
     teller.tell(format!("B starts again from its files alone, without a network: {}.", found(durable, lost)));
     typists.finish(&fleet).await?;
     let apart = fleet.digests().await?;
@@ -86,6 +86,15 @@ pub(crate) async fn tell(progress: &Progress) -> Result<Outcome, CliError> {
         true => format!("The network is back. After {:.2} s all three show the same.", back.elapsed().as_secs_f64()),
         false => "The network is back, but they do not agree.".to_owned(),
     });
+    // What B had sent and not stored when it was killed, the others had; now B has it again.
+    let before = typists.words(B);
+    typists.look_again(&fleet, B).await?;
+    match typists.words(B).saturating_sub(before) {
+        0 => {}
+        back => teller.tell(format!(
+            "{back} of B's changes had left before the kill and were not on its disk. B has them again."
+        )),
+    }
     typists.type_until(&fleet, 1.0, Duration::from_millis(2000)).await?;
     let digests_equal = fleet.agree().await?;
     let text = text_everywhere(&fleet, &documents, &manuscript).await?;
@@ -94,6 +103,9 @@ pub(crate) async fn tell(progress: &Progress) -> Result<Outcome, CliError> {
         false => "They typed the rest, but the documents are not the README.",
     });
 
+    for replica in &fleet.replicas {
+        replica.ask(Ask::Acknowledged).await?;
+    }
     let rows = rows(&fleet, &latencies).await?;
     let relay = std::fs::metadata(fleet.relay_store()).map_err(CliError::io("the relay's store"))?.len();
     fleet.close().await?;

@@ -55,7 +55,8 @@ impl<'s> Typists<'s> {
             done: 0,
             running: None,
         };
-        let jobs = (0..NAMES.len()).flat_map(|replica| documents.iter().map(move |(_, document)| job(replica, document)));
+        let jobs =
+            (0..NAMES.len()).flat_map(|replica| documents.iter().map(move |(_, document)| job(replica, document)));
         Self { manuscript, jobs: jobs.collect(), progress }
     }
 
@@ -79,7 +80,8 @@ impl<'s> Typists<'s> {
 
     /// Waits until everything that was begun is durable.
     pub(crate) async fn finish(&mut self, fleet: &Fleet) -> Result<(), CliError> {
-        let all = |jobs: &[Job]| jobs.iter().map(|job| job.running.as_ref().map_or(0, |(count, _)| *count)).sum::<usize>();
+        let all =
+            |jobs: &[Job]| jobs.iter().map(|job| job.running.as_ref().map_or(0, |(count, _)| *count)).sum::<usize>();
         let bar = self.progress.bar(all(&self.jobs) as u64, "typing");
         let before: usize = self.jobs.iter().map(|job| job.done).sum();
         let jobs = &self.jobs;
@@ -123,9 +125,14 @@ impl<'s> Typists<'s> {
         Ok(durable)
     }
 
-    /// How many of a restarted replica's durable changes are not in its documents. It goes on after what is there: changes
-    /// that were not reported durable may have been.
-    pub(crate) async fn look_for_durable(&mut self, fleet: &Fleet, replica: usize) -> Result<usize, CliError> {
+    /// How many words a replica has typed in all documents, as far as is known here.
+    pub(crate) fn words(&self, replica: usize) -> usize {
+        self.jobs.iter().filter(|job| job.replica == replica).map(|job| job.done).sum()
+    }
+
+    /// Looks into a replica's documents how far it has come; it goes on from there. How many of the changes that were
+    /// reported durable are missing.
+    pub(crate) async fn look_again(&mut self, fleet: &Fleet, replica: usize) -> Result<usize, CliError> {
         let mut lost = 0;
         for job in self.jobs.iter_mut().filter(|job| job.replica == replica) {
             let parts = fleet.read(replica, &job.document).await?;

@@ -57,8 +57,9 @@ impl Script for Automerge {
         let typed = doc.change_with(|doc| {
             let before = doc.heads();
             doc.transact_at(&at, |tx| {
-                slip = outside(tx, &pen.text, patches);
-                if slip.is_some() { Err(AutomergeError::InvalidIndex(0)) } else { splice(tx, &pen.text, patches) }
+                let typed = type_inside(tx, &pen.text, patches);
+                slip = typed.err();
+                if slip.is_some() { Err(AutomergeError::InvalidIndex(0)) } else { Ok(()) }
             })?;
             let made: Mark = doc.heads().into_iter().filter(|hash| !before.contains(hash)).collect();
             // A transaction that changes nothing is where it began.
@@ -67,7 +68,7 @@ impl Script for Automerge {
         });
         match (typed, slip) {
             (Ok(commit), _) => Ok(commit.into_value()),
-            (Err(_), Some(place)) => Err(Slip::Place(place)),
+            (Err(_), Some(slip)) => Err(slip),
             (Err(error), None) => Err(Slip::refused(error)),
         }
     }
@@ -99,15 +100,20 @@ fn splice(tx: &mut Transaction<'_>, text: &ObjId, patches: &[Patch]) -> Result<(
     Ok(())
 }
 
-/// The first patch outside of the text, if there is one.
-fn outside(tx: &Transaction<'_>, text: &ObjId, patches: &[Patch]) -> Option<Place> {
-    let mut length = tx.length(text);
+/// Types patches of which nobody knows yet whether they lie inside of the text. To ask for its length first would double
+/// the time: at an older version the library counts anew. It refuses to insert outside, but not to delete.
+fn type_inside(tx: &mut Transaction<'_>, text: &ObjId, patches: &[Patch]) -> Result<(), Slip> {
     for (patch, change) in patches.iter().enumerate() {
-        let (position, deleted) = (change.position, change.deleted);
-        let Some(rest) = length.checked_sub(position).and_then(|rest| rest.checked_sub(deleted)) else {
-            return Some(Place { patch, position, deleted, length });
-        };
-        length = position + rest + change.inserted.chars().count();
+        let before = tx.pending_ops();
+        let typed = splice(tx, text, std::slice::from_ref(change));
+        let inserted = if typed.is_ok() { change.inserted.chars().count() } else { 0 };
+        // One operation for each character that came or went.
+        let gone = (tx.pending_ops() - before).saturating_sub(inserted);
+        if typed.is_err() || gone != change.deleted {
+            let (position, deleted) = (change.position, change.deleted);
+            let length = (tx.length(text) + gone).saturating_sub(inserted);
+            return Err(Slip::Place(Place { patch, position, deleted, length }));
+        }
     }
-    None
+    Ok(())
 }

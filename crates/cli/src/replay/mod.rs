@@ -57,7 +57,11 @@ pub(crate) async fn run(args: ReplayArgs, progress: &Progress) -> Result<bool, C
         Crdt::Automerge => replay::<partita::automerge::Automerge>(&args, trace, progress).await?,
         Crdt::Yrs => replay::<partita::yrs::Yrs>(&args, trace, progress).await?,
     };
-    if args.json { report.print_json()? } else { report.print_table() }
+    if args.json {
+        report.print_json()?
+    } else {
+        report.print_table()
+    }
     Ok(report.matches && report.matches_after_reopen)
 }
 
@@ -107,14 +111,20 @@ async fn replay<S: Script>(args: &ReplayArgs, trace: Trace, progress: &Progress)
     })
 }
 
-/// Whether every replica shows the text.
+/// Whether every replica shows the text; where one does not is said in the log.
 fn all_show<S: Script>(docs: &[Document<S>], text: &str) -> Result<bool, CliError> {
-    for doc in docs {
-        if doc.try_read(S::text).map_err(script::unusable)?.as_deref() != Some(text) {
-            return Ok(false);
+    let mut all = true;
+    for (replica, doc) in docs.iter().enumerate() {
+        let shown = doc.try_read(S::text).map_err(script::unusable)?;
+        if shown.as_deref() != Some(text) {
+            let shown = shown.unwrap_or_default();
+            let same = text.chars().zip(shown.chars()).take_while(|(wanted, found)| wanted == found).count();
+            let length = shown.chars().count();
+            tracing::warn!(replica, length, wanted = text.chars().count(), "the text differs from character {same} on");
+            all = false;
         }
     }
-    Ok(true)
+    Ok(all)
 }
 
 /// Whether every replica shows the text when it is opened again, without a network.

@@ -51,7 +51,8 @@ mod tests {
     fn patches_are_followed() {
         let mut text: Vec<char> = "a😀b😀😀c".chars().collect();
         let mut offsets = Offsets::of(&text.iter().collect::<String>());
-        for (position, deleted, inserted) in [(1, 0, "x😀"), (0, 3, ""), (2, 2, "é"), (3, 1, "😀😀"), (5, 0, "z")] {
+        for (position, deleted, inserted) in [(1, 0, "x😀"), (0, 3, ""), (2, 2, "é"), (3, 1, "😀😀"), (5, 0, "z")]
+        {
             let patch = Patch { position, deleted, inserted: inserted.to_owned() };
             text.splice(position..position + deleted, inserted.chars());
             offsets.splice(&patch);

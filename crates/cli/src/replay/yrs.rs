@@ -10,7 +10,10 @@ use partita::{
 };
 use yrs::{
     Doc, GetString as _, IdSet, OffsetKind, Options, ReadTxn, StateVector, Text as _, TextRef, Transact as _,
-    Transaction, TransactionMut, Update, WriteTxn as _, updates::decoder::Decode as _,
+    Transaction, TransactionMut, Update, WriteTxn as _,
+    block::{EmbedPrelim, ItemContent, Prelim, Unused},
+    branch::BranchPtr,
+    updates::decoder::Decode as _,
 };
 
 use super::{
@@ -153,12 +156,29 @@ fn see(shadow: &Doc, news: &[&Mark]) -> Result<(), Slip> {
     Ok(())
 }
 
-fn splice(
-    tx: &mut TransactionMut<'_>,
-    text: &TextRef,
-    offsets: &mut Offsets,
-    patches: &[Patch],
-) -> Result<(), Place> {
+/// Characters that stay where they are put. [`Text::insert`](yrs::Text::insert) looks for a place behind what was deleted
+/// to the right; whoever did not know of the deletion and typed behind the character while it lived would then have typed
+/// in the same place at the same time, and whose text comes first would be chance. Right behind the character to their
+/// left, each stays on its own side. Embedding does not look further, and as content these are characters like any others.
+struct Keys<'k>(&'k str);
+
+impl<'k> From<Keys<'k>> for EmbedPrelim<Keys<'k>> {
+    fn from(keys: Keys<'k>) -> Self {
+        Self::Shared(keys)
+    }
+}
+
+impl Prelim for Keys<'_> {
+    type Return = Unused;
+
+    fn into_content(self, _: &mut TransactionMut<'_>) -> (ItemContent, Option<Self>) {
+        (ItemContent::String(self.0.into()), None)
+    }
+
+    fn integrate(self, _: &mut TransactionMut<'_>, _: BranchPtr) {}
+}
+
+fn splice(tx: &mut TransactionMut<'_>, text: &TextRef, offsets: &mut Offsets, patches: &[Patch]) -> Result<(), Place> {
     for (patch, change) in patches.iter().enumerate() {
         let (position, deleted) = (change.position, change.deleted);
         let length = offsets.scalars(text.len(tx) as usize);
@@ -172,7 +192,7 @@ fn splice(
             text.remove_range(tx, from, to - from);
         }
         if !change.inserted.is_empty() {
-            text.insert(tx, from, &change.inserted);
+            text.insert_embed(tx, from, Keys(&change.inserted));
         }
         offsets.splice(change);
     }

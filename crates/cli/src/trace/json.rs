@@ -26,7 +26,14 @@ struct JsonTransaction {
 
 /// The fourth item, if there is one, is a time.
 #[derive(Deserialize)]
-struct JsonPatch(usize, usize, String, #[serde(default)] #[allow(dead_code)] Option<IgnoredAny>);
+struct JsonPatch(
+    usize,
+    usize,
+    String,
+    #[serde(default)]
+    #[allow(dead_code)]
+    Option<IgnoredAny>,
+);
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Trace, TraceError> {
     let json: JsonTrace = serde_json::from_slice(bytes)?;
@@ -40,7 +47,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Trace, TraceError> {
         Some(other) => return Err(TraceError::Kind(other.chars().take(40).collect())),
     };
     let transactions = json.txns.into_iter().enumerate();
-    let transactions = transactions.map(|(index, transaction)| transaction.check(index, agents)).collect::<Result<_, _>>()?;
+    let transactions =
+        transactions.map(|(index, transaction)| transaction.check(index, agents)).collect::<Result<_, _>>()?;
     Ok(Trace { start: json.start_content, end: json.end_content, agents, transactions })
 }
 

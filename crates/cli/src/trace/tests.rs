@@ -31,9 +31,8 @@ fn positions_count_scalar_values_and_stay_inside() {
 
 #[test]
 fn agents_and_parents_must_exist() {
-    let of = |agents: &str| {
-        Trace::parse(format!(r#"{{"kind":"concurrent","endContent":"",{agents}"txns":[]}}"#).as_bytes())
-    };
+    let of =
+        |agents: &str| Trace::parse(format!(r#"{{"kind":"concurrent","endContent":"",{agents}"txns":[]}}"#).as_bytes());
     for agents in ["", r#""numAgents":0,"#, r#""numAgents":65,"#, r#""numAgents":18446744073709551615,"#] {
         assert!(matches!(of(agents), Err(TraceError::Agents { .. })), "{agents}");
     }

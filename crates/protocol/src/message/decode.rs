@@ -7,8 +7,7 @@ use partita_core::{
 };
 
 use super::{
-    MAX_FRAGMENT, MAX_ITEMS, MAX_MESSAGES, Message, NeedFrontier, Open, Opened, Piece, Refused, encode::tag,
-    run::Run,
+    MAX_FRAGMENT, MAX_ITEMS, MAX_MESSAGES, Message, NeedFrontier, Open, Opened, Piece, Refused, encode::tag, run::Run,
 };
 
 /// The most bytes of a proof.
@@ -44,18 +43,12 @@ impl Message {
         let message = match tag {
             tag::OPEN => {
                 let context = ContextId::from_bytes(input.array()?);
-                let kind =
-                    std::str::from_utf8(input.bytes("a context kind", ContextKind::MAX_LEN)?)
-                        .ok()
-                        .and_then(|name| ContextKind::new(name).ok())
-                        .ok_or(DecodeError::Invalid("context kind"))?;
+                let kind = std::str::from_utf8(input.bytes("a context kind", ContextKind::MAX_LEN)?)
+                    .ok()
+                    .and_then(|name| ContextKind::new(name).ok())
+                    .ok_or(DecodeError::Invalid("context kind"))?;
                 let frontier = Hash::from_bytes(input.array()?);
-                Self::Open(Open {
-                    context,
-                    kind,
-                    frontier,
-                    proof: slice(body, input, "a proof", MAX_PROOF)?,
-                })
+                Self::Open(Open { context, kind, frontier, proof: slice(body, input, "a proof", MAX_PROOF)? })
             }
             tag::OPENED => {
                 let context = ContextId::from_bytes(input.array()?);
@@ -71,16 +64,14 @@ impl Message {
                 tips: Tip::decode_all(input, MAX_ITEMS)?,
                 more: flag(input)?,
             },
-            tag::HAVE => Self::Have {
-                context: ContextId::from_bytes(input.array()?),
-                tips: Tip::decode_all(input, MAX_ITEMS)?,
-            },
+            tag::HAVE => {
+                Self::Have { context: ContextId::from_bytes(input.array()?), tips: Tip::decode_all(input, MAX_ITEMS)? }
+            }
             tag::ENTRIES => Self::Entries(Run::decode(input)?),
             tag::WANT => Self::Want(piece(input)?),
-            tag::FRAGMENT => Self::Fragment {
-                piece: piece(input)?,
-                bytes: slice(body, input, "a fragment", MAX_FRAGMENT)?,
-            },
+            tag::FRAGMENT => {
+                Self::Fragment { piece: piece(input)?, bytes: slice(body, input, "a fragment", MAX_FRAGMENT)? }
+            }
             tag::ACK => {
                 let context = ContextId::from_bytes(input.array()?);
                 let count = input.count("the number of logs", MAX_ITEMS, 17)?;
@@ -95,25 +86,16 @@ impl Message {
                 let seq = input.varint()?;
                 // A later version may have reasons that this one does not know: denied is what they all mean.
                 let why = Refusal::from_code(input.u8()?).unwrap_or(Refusal::Denied);
-                let count =
-                    input.count("the number of heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
-                let heads = (0..count)
-                    .map(|_| Ok(EntryId::from_bytes(input.array()?)))
-                    .collect::<Result<_, DecodeError>>()?;
-                Self::Refused(Refused {
-                    context,
-                    log,
-                    seq,
-                    why,
-                    heads,
-                })
+                let count = input.count("the number of heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
+                let heads =
+                    (0..count).map(|_| Ok(EntryId::from_bytes(input.array()?))).collect::<Result<_, DecodeError>>()?;
+                Self::Refused(Refused { context, log, seq, why, heads })
             }
             tag::RETRY => {
                 let context = ContextId::from_bytes(input.array()?);
                 let count = input.count("the number of logs", MAX_ITEMS, LogId::LEN)?;
-                let logs = (0..count)
-                    .map(|_| Ok(LogId::from_bytes(input.array()?)))
-                    .collect::<Result<_, DecodeError>>()?;
+                let logs =
+                    (0..count).map(|_| Ok(LogId::from_bytes(input.array()?))).collect::<Result<_, DecodeError>>()?;
                 Self::Retry { context, logs }
             }
             tag::CREDIT => Self::Credit(input.varint()?),
@@ -154,11 +136,6 @@ fn piece(input: &mut Reader<'_>) -> Result<Piece, DecodeError> {
 }
 
 /// A byte string that shares the frame's memory instead of copying it.
-fn slice(
-    body: &Bytes,
-    input: &mut Reader<'_>,
-    what: &'static str,
-    most: usize,
-) -> Result<Bytes, DecodeError> {
+fn slice(body: &Bytes, input: &mut Reader<'_>, what: &'static str, most: usize) -> Result<Bytes, DecodeError> {
     Ok(body.slice_ref(input.bytes(what, most)?))
 }

@@ -89,11 +89,7 @@ impl Message {
                 });
                 tag::OPENED
             }
-            Self::Frontier {
-                context,
-                tips,
-                more,
-            } => {
+            Self::Frontier { context, tips, more } => {
                 encode_tips(out, context, tips);
                 out.u8(u8::from(*more));
                 tag::FRONTIER

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, EpochId, Hash, LogId, LogStart,
-    NTP64, ReplicaId, Signature, Stamp, Tip,
+    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, EpochId, Hash, LogId, LogStart, NTP64, ReplicaId,
+    Signature, Stamp, Tip,
     codec::{DecodeError, Reader, Writer},
 };
 
@@ -67,12 +67,7 @@ impl Run {
         out.u8(signed | if self.withheld { WITHHELD } else { 0 });
         out.varint(self.first_seq());
         if self.first_seq() != 1 {
-            out.raw(
-                self.entries
-                    .first()
-                    .map_or(EntryId::NONE, |entry| entry.header.backlink)
-                    .as_bytes(),
-            );
+            out.raw(self.entries.first().map_or(EntryId::NONE, |entry| entry.header.backlink).as_bytes());
         }
         out.varint(self.entries.len() as u64);
         let mut document = None;
@@ -96,11 +91,7 @@ impl Run {
         if first == 0 || first > u64::MAX - MAX_RUN_ENTRIES as u64 {
             return Err(DecodeError::Invalid("entry number"));
         }
-        let mut backlink = if first == 1 {
-            EntryId::NONE
-        } else {
-            EntryId::from_bytes(input.array()?)
-        };
+        let mut backlink = if first == 1 { EntryId::NONE } else { EntryId::from_bytes(input.array()?) };
         if first != 1 && backlink == EntryId::NONE {
             return Err(DecodeError::Invalid("backlink"));
         }
@@ -111,28 +102,13 @@ impl Run {
         let mut entries = Vec::with_capacity(count);
         let mut document = None;
         for seq in first..first + count as u64 {
-            let place = Place {
-                context,
-                log,
-                seq,
-                backlink,
-            };
+            let place = Place { context, log, seq, backlink };
             let entry = decode_entry(place, &mut document, withheld, input)?;
             backlink = entry.id;
             entries.push(Arc::new(entry));
         }
-        let signature = if flags & SIGNED != 0 {
-            Some(Signature::from_bytes(input.array()?))
-        } else {
-            None
-        };
-        Ok(Self {
-            context,
-            log,
-            entries,
-            signature,
-            withheld,
-        })
+        let signature = if flags & SIGNED != 0 { Some(Signature::from_bytes(input.array()?)) } else { None };
+        Ok(Self { context, log, entries, signature, withheld })
     }
 }
 
@@ -143,12 +119,7 @@ struct Place {
     backlink: EntryId,
 }
 
-fn encode_entry(
-    entry: &Entry,
-    document: &mut Option<DocumentId>,
-    withheld: bool,
-    out: &mut Writer,
-) {
+fn encode_entry(entry: &Entry, document: &mut Option<DocumentId>, withheld: bool, out: &mut Writer) {
     let header = &entry.header;
     let kind = match header.kind {
         EntryKind::Control => 0,
@@ -159,10 +130,7 @@ fn encode_entry(
     let same = own.is_some() && own == *document;
     let stamped = if header.stamp.is_some() { STAMPED } else { 0 };
     let epoch = header.stamp.as_ref().and_then(|stamp| stamp.epoch);
-    out.u8(kind
-        | stamped
-        | if epoch.is_some() { EPOCH } else { 0 }
-        | if same { SAME_DOCUMENT } else { 0 });
+    out.u8(kind | stamped | if epoch.is_some() { EPOCH } else { 0 } | if same { SAME_DOCUMENT } else { 0 });
     out.u64(header.time.as_u64());
     if let Some(own) = own
         && !same
@@ -218,74 +186,38 @@ fn decode_entry(
                 }
             };
             *document = Some(own);
-            if kind == 1 {
-                EntryKind::Create(own)
-            } else {
-                EntryKind::Change(own)
-            }
+            if kind == 1 { EntryKind::Create(own) } else { EntryKind::Change(own) }
         }
         _ => return Err(DecodeError::Unknown("entry kind")),
     };
-    let Place {
-        context,
-        log,
-        seq,
-        backlink,
-    } = place;
+    let Place { context, log, seq, backlink } = place;
     let start = if seq == 1 {
         let (replica, nonce) = (ReplicaId::from_bytes(input.array()?), input.array()?);
         if log != LogId::derive(&context, &replica, &nonce) {
             return Err(DecodeError::Invalid("log id"));
         }
-        Some(LogStart {
-            replica,
-            nonce,
-            tips: Tip::decode_all(input, EntryHeader::MAX_HEADS)?,
-        })
+        Some(LogStart { replica, nonce, tips: Tip::decode_all(input, EntryHeader::MAX_HEADS)? })
     } else {
         None
     };
-    let stamp = if flags & STAMPED != 0 {
-        Some(decode_stamp(flags & EPOCH != 0, input)?)
-    } else {
-        None
-    };
+    let stamp = if flags & STAMPED != 0 { Some(decode_stamp(flags & EPOCH != 0, input)?) } else { None };
     if seq == 1 && stamp.is_none() {
         return Err(DecodeError::Invalid("entry number"));
     }
     let (payload, payload_len, payload_hash) = if withheld {
-        (
-            Bytes::new(),
-            input.varint()?,
-            Hash::from_bytes(input.array()?),
-        )
+        (Bytes::new(), input.varint()?, Hash::from_bytes(input.array()?))
     } else {
         // A copy: an entry in memory must not hold on to the whole frame that it came in.
         let payload = Bytes::copy_from_slice(input.bytes("a payload", usize::MAX)?);
         let hash = EntryHeader::hash_payload(&payload);
         (payload.clone(), payload.len() as u64, hash)
     };
-    let header = EntryHeader {
-        context,
-        log,
-        seq,
-        backlink,
-        time,
-        kind,
-        start,
-        stamp,
-        payload_len,
-        payload_hash,
-    };
+    let header = EntryHeader { context, log, seq, backlink, time, kind, start, stamp, payload_len, payload_hash };
     Ok(Entry::new(header, payload))
 }
 
 fn decode_stamp(has_epoch: bool, input: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
-    let count = input.count(
-        "the number of control heads",
-        EntryHeader::MAX_HEADS,
-        EntryId::LEN,
-    )?;
+    let count = input.count("the number of control heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
     let mut heads: Vec<EntryId> = Vec::with_capacity(count);
     for _ in 0..count {
         let head = EntryId::from_bytes(input.array()?);
@@ -294,10 +226,6 @@ fn decode_stamp(has_epoch: bool, input: &mut Reader<'_>) -> Result<Stamp, Decode
         }
         heads.push(head);
     }
-    let epoch = if has_epoch {
-        Some(EpochId(Hash::from_bytes(input.array()?)))
-    } else {
-        None
-    };
+    let epoch = if has_epoch { Some(EpochId(Hash::from_bytes(input.array()?))) } else { None };
     Ok(Stamp { heads, epoch })
 }

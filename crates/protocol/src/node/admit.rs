@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use partita_core::{
-    Bytes, ContextId, ControlEntry, Entry, EntryId, EntryKind, Key, LogId, Op, Refusal, StoredEntry,
-    StrategyEffect,
+    Bytes, ContextId, ControlEntry, Entry, EntryId, EntryKind, Key, LogId, Op, Refusal, StoredEntry, StrategyEffect,
 };
 
 use super::{Node, link::Halt, verdict::Ground};
@@ -25,22 +24,14 @@ impl Node {
         self.accept(context, entry, judged?)
     }
 
-    pub(super) fn accept(
-        &mut self,
-        context: ContextId,
-        entry: Arc<Entry>,
-        ground: Ground,
-    ) -> Result<(), Halt> {
+    pub(super) fn accept(&mut self, context: ContextId, entry: Arc<Entry>, ground: Ground) -> Result<(), Halt> {
         let seq = entry.header.seq;
         if let Err(drift) = self.clock.observe(self.now, entry.header.time)
             && ground.author != self.replica
             && seq == 1
         {
             let ahead_seconds = drift.ahead.as_secs();
-            self.effects.push(Effect::Notice(Notice::ClockDrift {
-                author: ground.author,
-                ahead_seconds,
-            }));
+            self.effects.push(Effect::Notice(Notice::ClockDrift { author: ground.author, ahead_seconds }));
         }
         let is_control = entry.header.kind.is_control();
         if is_control && !self.give_control(context, &entry, &ground) {
@@ -53,12 +44,7 @@ impl Node {
             self.commits.local(context, arrival);
         } else if !is_control {
             let Ground { author, epoch, .. } = ground;
-            self.arrived.entry(context).or_default().push(Arrival {
-                arrival,
-                entry,
-                author,
-                epoch,
-            });
+            self.arrived.entry(context).or_default().push(Arrival { arrival, entry, author, epoch });
         }
         Ok(())
     }
@@ -71,12 +57,7 @@ impl Node {
 
     /// Puts an entry in its log, in memory and in the pending batch; its subscribers are woken in this round.
     fn keep(&mut self, context: ContextId, entry: &Arc<Entry>) -> Option<u64> {
-        let Self {
-            contexts,
-            commits,
-            replica,
-            ..
-        } = self;
+        let Self { contexts, commits, replica, .. } = self;
         let local = contexts.get_mut(&context)?;
         let log = entry.header.log;
         local.last_arrival += 1;
@@ -98,10 +79,7 @@ impl Node {
             let value = Bytes::copy_from_slice(&arrival.to_be_bytes());
             commits.put(Key::Document(context, document), value);
         }
-        commits.pending.ops.push(Op::Append(StoredEntry {
-            arrival,
-            entry: entry.clone(),
-        }));
+        commits.pending.ops.push(Op::Append(StoredEntry { arrival, entry: entry.clone() }));
         commits.log_changed(context, log);
         self.grown.insert((context, log));
         self.review.insert(context);
@@ -109,12 +87,7 @@ impl Node {
     }
 
     /// Gives a control entry to the strategy and the graph; false when the strategy does not take it.
-    pub(super) fn give_control(
-        &mut self,
-        context: ContextId,
-        entry: &Entry,
-        ground: &Ground,
-    ) -> bool {
+    pub(super) fn give_control(&mut self, context: ContextId, entry: &Entry, ground: &Ground) -> bool {
         let Some(local) = self.contexts.get_mut(&context) else {
             return false;
         };

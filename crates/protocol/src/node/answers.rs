@@ -16,9 +16,7 @@ impl Node {
     }
 
     pub(super) fn on_ack(&mut self, id: SessionId, context: ContextId, held: &[(LogId, u64)]) {
-        let Self {
-            sessions, contexts, ..
-        } = self;
+        let Self { sessions, contexts, .. } = self;
         let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
             return;
         };
@@ -54,19 +52,8 @@ impl Node {
     }
 
     pub(super) fn on_refused(&mut self, id: SessionId, refused: Refused) {
-        let Refused {
-            context,
-            log,
-            seq,
-            why,
-            ..
-        } = refused;
-        let Self {
-            sessions,
-            contexts,
-            effects,
-            ..
-        } = self;
+        let Refused { context, log, seq, why, .. } = refused;
+        let Self { sessions, contexts, effects, .. } = self;
         let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
             return;
         };
@@ -87,20 +74,12 @@ impl Node {
             return;
         }
         if link.paused.insert(log, why) != Some(why) {
-            effects.push(Effect::Notice(Notice::EntryRefused {
-                context,
-                peer: session.peer.clone(),
-                log,
-                seq,
-                why,
-            }));
+            effects.push(Effect::Notice(Notice::EntryRefused { context, peer: session.peer.clone(), log, seq, why }));
         }
     }
 
     pub(super) fn on_retry(&mut self, id: SessionId, context: ContextId, logs: &[LogId]) {
-        let Self {
-            sessions, contexts, ..
-        } = self;
+        let Self { sessions, contexts, .. } = self;
         let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
             return;
         };

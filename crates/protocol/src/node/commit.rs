@@ -52,18 +52,19 @@ impl Commits {
     }
 
     fn is_empty(&self) -> bool {
-        self.pending.ops.is_empty()
-            && self.dirty.is_empty()
-            && self.then.credit.is_empty()
-            && self.then.acks.is_empty()
+        self.pending.ops.is_empty() && self.dirty.is_empty() && self.then.credit.is_empty() && self.then.acks.is_empty()
     }
 }
 
 impl Node {
     /// Whether everything that was appended or taken is in the store.
     pub fn is_settled(&self) -> bool {
-        self.commits.failed.is_some()
-            || (self.commits.in_flight.is_none() && self.commits.is_empty())
+        self.commits.failed.is_some() || (self.commits.in_flight.is_none() && self.commits.is_empty())
+    }
+
+    /// Whether something waits for the next transaction, beside what is being committed.
+    pub fn has_pending(&self) -> bool {
+        self.commits.failed.is_none() && !(self.commits.pending.ops.is_empty() && self.commits.dirty.is_empty())
     }
 
     /// Sets a record of the embedder's own (a document's snapshot, a set-aside entry) in the next transaction, with
@@ -78,9 +79,7 @@ impl Node {
     }
 
     pub(super) fn flush_commit(&mut self) {
-        let Self {
-            commits, contexts, ..
-        } = self;
+        let Self { commits, contexts, .. } = self;
         if commits.in_flight.is_some() || commits.failed.is_some() {
             return;
         }
@@ -90,37 +89,22 @@ impl Node {
             self.conclude(then);
             let reads = std::mem::take(&mut self.reads_after_commit);
             let reads = reads.into_iter();
-            self.effects
-                .extend(reads.map(|(id, request)| Effect::Read(id, request)));
+            self.effects.extend(reads.map(|(id, request)| Effect::Read(id, request)));
             return;
         }
         for (context, log) in std::mem::take(&mut commits.dirty) {
-            let Some(state) = contexts
-                .get(&context)
-                .and_then(|context| context.logs.get(&log))
-            else {
+            let Some(state) = contexts.get(&context).and_then(|context| context.logs.get(&log)) else {
                 continue;
             };
-            commits
-                .pending
-                .ops
-                .push(Op::Put(Key::Log(context, log), state.record.encode()));
-            commits
-                .then
-                .logs
-                .insert((context, log), (state.record.seq, state.record.head));
+            commits.pending.ops.push(Op::Put(Key::Log(context, log), state.record.encode()));
+            commits.then.logs.insert((context, log), (state.record.seq, state.record.head));
         }
         let id = commits.next;
         commits.next += 1;
         commits.in_flight = Some((id, std::mem::take(&mut commits.then)));
-        self.effects
-            .push(Effect::Commit(id, std::mem::take(&mut commits.pending)));
+        self.effects.push(Effect::Commit(id, std::mem::take(&mut commits.pending)));
         let reads = std::mem::take(&mut self.reads_after_commit);
-        self.effects.extend(
-            reads
-                .into_iter()
-                .map(|(id, request)| Effect::Read(id, request)),
-        );
+        self.effects.extend(reads.into_iter().map(|(id, request)| Effect::Read(id, request)));
     }
 
     pub(super) fn on_committed(&mut self, id: u64) {
@@ -146,13 +130,10 @@ impl Node {
                 continue;
             };
             let logs = &context.logs;
-            context.tail.trim(self.config.tail_bytes, |log, seq| {
-                logs.get(log).is_some_and(|log| seq > log.durable)
-            });
+            context.tail.trim(self.config.tail_bytes, |log, seq| logs.get(log).is_some_and(|log| seq > log.durable));
         }
         for (context, arrival) in then.local {
-            self.effects
-                .push(Effect::Notice(Notice::Durable { context, arrival }));
+            self.effects.push(Effect::Notice(Notice::Durable { context, arrival }));
         }
         for (session, bytes) in then.credit {
             self.grant_credit(session, bytes);
@@ -176,11 +157,8 @@ impl Node {
         };
         let mut held: BTreeMap<ContextId, Vec<(LogId, u64)>> = BTreeMap::new();
         for (context, log) in logs {
-            let seq = self
-                .contexts
-                .get(&context)
-                .and_then(|context| context.logs.get(&log))
-                .map_or(0, |log| log.durable);
+            let seq =
+                self.contexts.get(&context).and_then(|context| context.logs.get(&log)).map_or(0, |log| log.durable);
             held.entry(context).or_default().push((log, seq));
         }
         for (context, held) in held {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{
-    ContextInfo, ControlGraph, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Standing, Tip,
-};
+use partita_core::{ContextInfo, ControlGraph, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Standing, Tip};
 use partita_crypto::VerifyingKey;
 
 use super::{fragments::Incoming, link::SendOrder, tail::Tail};
@@ -38,17 +36,10 @@ pub(super) struct OwnLog {
 }
 
 impl OwnLog {
-    pub(super) fn mint(
-        info: &ContextInfo,
-        replica: &ReplicaId,
-        rng: &mut dyn partita_core::CryptoRng,
-    ) -> Self {
+    pub(super) fn mint(info: &ContextInfo, replica: &ReplicaId, rng: &mut dyn partita_core::CryptoRng) -> Self {
         let mut nonce = [0; 16];
         rng.fill_bytes(&mut nonce);
-        Self {
-            id: LogId::derive(&info.id, replica, &nonce),
-            nonce,
-        }
+        Self { id: LogId::derive(&info.id, replica, &nonce), nonce }
     }
 }
 
@@ -82,12 +73,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(
-        info: ContextInfo,
-        strategy: usize,
-        state: &ContextState,
-        own: [OwnLog; 2],
-    ) -> Self {
+    pub(super) fn new(info: ContextInfo, strategy: usize, state: &ContextState, own: [OwnLog; 2]) -> Self {
         let [own_data, own_control] = own;
         Self {
             info,
@@ -111,31 +97,13 @@ impl Context {
     }
 
     /// Takes over a log's record; `None` when its author's key is no key, which no accepted log's is.
-    pub(super) fn insert_log(
-        &mut self,
-        id: LogId,
-        record: LogRecord,
-        durable: bool,
-        own: &ReplicaId,
-    ) -> Option<()> {
+    pub(super) fn insert_log(&mut self, id: LogId, record: LogRecord, durable: bool, own: &ReplicaId) -> Option<()> {
         let key = VerifyingKey::parse(record.replica().as_bytes()).ok()?;
         if record.replica() != *own {
             self.remote_bytes += record.bytes;
         }
-        let (seq, head) = if durable {
-            (record.seq, record.head)
-        } else {
-            (0, EntryId::NONE)
-        };
-        self.logs.insert(
-            id,
-            Log {
-                record,
-                key,
-                durable: seq,
-                durable_head: head,
-            },
-        );
+        let (seq, head) = if durable { (record.seq, record.head) } else { (0, EntryId::NONE) };
+        self.logs.insert(id, Log { record, key, durable: seq, durable_head: head });
         self.frontier = None;
         Some(())
     }
@@ -145,11 +113,7 @@ impl Context {
         let Some(log) = self.logs.get_mut(log) else {
             return;
         };
-        let (seq, head) = if seq > log.record.seq {
-            (log.record.seq, log.record.head)
-        } else {
-            (seq, head)
-        };
+        let (seq, head) = if seq > log.record.seq { (log.record.seq, log.record.head) } else { (seq, head) };
         if seq > log.durable {
             log.durable = seq;
             log.durable_head = head;
@@ -167,11 +131,7 @@ impl Context {
         frontier.get_or_insert_with(|| {
             let named = named_by(logs.values().filter(|log| log.durable > 0));
             let tips = logs.iter().filter(|(_, log)| log.durable > 0);
-            let tips = tips.map(|(id, log)| Tip {
-                log: *id,
-                seq: log.durable,
-                head: log.durable_head,
-            });
+            let tips = tips.map(|(id, log)| Tip { log: *id, seq: log.durable, head: log.durable_head });
             let frontier = Frontier::new(tips.filter(|tip| is_tip(tip, &named)).collect());
             let hash = frontier.hash();
             (frontier, hash)
@@ -194,15 +154,9 @@ impl Context {
 
     /// The tips of one replica's logs of one sort, in memory: what its next log names.
     pub(super) fn tips_of(&self, replica: &ReplicaId, control: bool) -> Vec<Tip> {
-        let own = || {
-            self.logs_of(replica)
-                .filter(|(_, log)| log.record.control == control)
-        };
+        let own = || self.logs_of(replica).filter(|(_, log)| log.record.control == control);
         let named = named_by(own().map(|(_, log)| log));
-        own()
-            .map(|(tip, _)| tip)
-            .filter(|tip| is_tip(tip, &named))
-            .collect()
+        own().map(|(tip, _)| tip).filter(|tip| is_tip(tip, &named)).collect()
     }
 
     /// Whether a point that a new log names as its predecessor is held as far as it counts. What is cut off wholly will
@@ -224,9 +178,7 @@ impl Context {
             return false;
         };
         let named = losses.iter().flatten().chain(&self.standing.vouches);
-        let mut at_place = named
-            .filter(|named| named.log == tip.log && named.seq == tip.seq)
-            .peekable();
+        let mut at_place = named.filter(|named| named.log == tip.log && named.seq == tip.seq).peekable();
         at_place.peek().is_some() && at_place.all(|named| named.head != tip.head)
     }
 
@@ -240,11 +192,7 @@ impl Context {
     /// How far a log counts; `u64::MAX` without a limit. Control logs are never cut: what counts of them is the
     /// strategy's to resolve.
     pub(super) fn cap(&self, replica: &ReplicaId, log: &LogId, control: bool) -> u64 {
-        if control {
-            u64::MAX
-        } else {
-            self.standing.cap(replica, log).unwrap_or(u64::MAX)
-        }
+        if control { u64::MAX } else { self.standing.cap(replica, log).unwrap_or(u64::MAX) }
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use partita_core::{
-    ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, StrategyError, Tip,
-    Turn,
-};
+use partita_core::{ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, StrategyError, Tip, Turn};
 
 use super::{Node, context::Context};
 
@@ -16,9 +13,7 @@ struct View<'a>(&'a BTreeMap<ContextId, Context>);
 
 impl ContextView for View<'_> {
     fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<Tip> {
-        self.0.get(context).map_or_else(Vec::new, |local| {
-            local.logs_of(replica).map(|(tip, _)| tip).collect()
-        })
+        self.0.get(context).map_or_else(Vec::new, |local| local.logs_of(replica).map(|(tip, _)| tip).collect())
     }
 
     fn contexts(&self) -> Vec<ContextInfo> {
@@ -37,15 +32,8 @@ impl Node {
         call: impl FnOnce(&mut P, &mut Turn<'_>) -> R,
     ) -> Result<R, StrategyError> {
         self.now = now;
-        let Self {
-            strategies,
-            contexts,
-            rng,
-            ..
-        } = self;
-        let strategy = strategies
-            .iter_mut()
-            .find_map(|strategy| strategy.as_any_mut().downcast_mut::<P>());
+        let Self { strategies, contexts, rng, .. } = self;
+        let strategy = strategies.iter_mut().find_map(|strategy| strategy.as_any_mut().downcast_mut::<P>());
         let Some(strategy) = strategy else {
             return Err(StrategyError(format!(
                 "this engine has no strategy of the type {}",
@@ -53,14 +41,7 @@ impl Node {
             )));
         };
         let view = View(contexts);
-        let mut turn = Turn {
-            now,
-            rng: &mut **rng,
-            view: &view,
-            writing: false,
-            append: Vec::new(),
-            open: Vec::new(),
-        };
+        let mut turn = Turn { now, rng: &mut **rng, view: &view, writing: false, append: Vec::new(), open: Vec::new() };
         let answer = call(strategy, &mut turn);
         let (append, open) = (turn.append, turn.open);
         for info in open {
@@ -78,24 +59,12 @@ impl Node {
     pub(super) fn run_duties(&mut self, context: ContextId, writing: bool) {
         for _ in 0..MOST_ROUNDS {
             let now = self.now;
-            let Self {
-                strategies,
-                contexts,
-                rng,
-                ..
-            } = self;
+            let Self { strategies, contexts, rng, .. } = self;
             let Some(strategy) = contexts.get(&context).map(|local| local.strategy) else {
                 return;
             };
             let view = View(contexts);
-            let mut turn = Turn {
-                now,
-                rng: &mut **rng,
-                view: &view,
-                writing,
-                append: Vec::new(),
-                open: Vec::new(),
-            };
+            let mut turn = Turn { now, rng: &mut **rng, view: &view, writing, append: Vec::new(), open: Vec::new() };
             if strategies[strategy].duties(&context, &mut turn).is_err() || turn.append.is_empty() {
                 return;
             }

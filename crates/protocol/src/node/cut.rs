@@ -17,12 +17,7 @@ use crate::{
 
 impl Node {
     pub(super) fn refresh_standing(&mut self, context: ContextId) {
-        let Self {
-            strategies,
-            contexts,
-            replica,
-            ..
-        } = self;
+        let Self { strategies, contexts, replica, .. } = self;
         let Some(local) = contexts.get_mut(&context) else {
             return;
         };
@@ -33,7 +28,7 @@ impl Node {
         }
         local.standing = standing;
         // Who lost its own right, and who cannot vouch, does not look for what it built on.
-        let vouches = strategy.vouch(&context, &[]).is_some() && !local.standing.has_lost(replica);
+        let vouches = !local.standing.has_lost(replica);
         let mut cut = Vec::new();
         for (log, state) in &local.logs {
             let cap = local.cap(&state.record.replica(), log, state.record.control);
@@ -58,10 +53,7 @@ impl Node {
             self.begin_cut(context, log, keep, vouches);
         }
         for log in lifted {
-            self.read_settled(
-                Purpose::Readmit(context, log),
-                ReadRequest::Quarantine { context, log },
-            );
+            self.read_settled(Purpose::Readmit(context, log), ReadRequest::Quarantine { context, log });
         }
     }
 
@@ -69,19 +61,12 @@ impl Node {
         if let Some(local) = self.contexts.get_mut(&context) {
             local.excluding.insert(log);
         }
-        self.abandon_log(context, log, |seq| {
-            Halt::until(seq, Refusal::NeedControl, Until::Cut)
-        });
+        self.abandon_log(context, log, |seq| Halt::until(seq, Refusal::NeedControl, Until::Cut));
         if vouches {
             let replica = self.replica;
             self.read_settled(
                 Purpose::BuiltOn(context, log),
-                ReadRequest::BuiltOn {
-                    context,
-                    log,
-                    from: keep.saturating_add(1),
-                    replica,
-                },
+                ReadRequest::BuiltOn { context, log, from: keep.saturating_add(1), replica },
             );
         } else {
             self.rewind(context, log, keep);
@@ -89,27 +74,15 @@ impl Node {
     }
 
     fn rewind(&mut self, context: ContextId, log: LogId, keep: u64) {
-        self.read_settled(
-            Purpose::Rewind(context, log, keep),
-            ReadRequest::Rewind { context, log, keep },
-        );
+        self.read_settled(Purpose::Rewind(context, log, keep), ReadRequest::Rewind { context, log, keep });
     }
 
     /// What this replica had built on before it knew of the loss is vouched for; the rest is cut off.
-    pub(super) fn on_built_on(
-        &mut self,
-        context: ContextId,
-        log: LogId,
-        entry: Option<Arc<Entry>>,
-    ) {
+    pub(super) fn on_built_on(&mut self, context: ContextId, log: LogId, entry: Option<Arc<Entry>>) {
         if let Some(entry) = entry
             && let Some(local) = self.contexts.get(&context)
         {
-            let tip = Tip {
-                log,
-                seq: entry.header.seq,
-                head: entry.id,
-            };
+            let tip = Tip { log, seq: entry.header.seq, head: entry.id };
             if let Some(payload) = self.strategies[local.strategy].vouch(&context, &[tip]) {
                 let _ = self.append_control(context, &payload);
                 self.settle_control();
@@ -172,11 +145,7 @@ impl Node {
         for document in &documents {
             self.commits.delete(Key::Snapshot(context, *document));
         }
-        self.commits.pending.ops.push(Op::Truncate {
-            context,
-            log,
-            from: keep.saturating_add(1),
-        });
+        self.commits.pending.ops.push(Op::Truncate { context, log, from: keep.saturating_add(1) });
         local.tail.truncate(log, keep.saturating_add(1));
         local.forget_frontier();
         if let Some(before) = local.quarantined.remove(&log) {
@@ -211,8 +180,7 @@ impl Node {
         }
         self.clamp_positions(context, log, keep);
         let documents = documents.into_iter().collect();
-        self.effects
-            .push(Effect::Notice(Notice::Rebuild { context, documents }));
+        self.effects.push(Effect::Notice(Notice::Rebuild { context, documents }));
         self.resume_after_cut(context, log);
     }
 

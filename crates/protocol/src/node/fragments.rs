@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, Refusal, SessionId,
-};
+use partita_core::{Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, Refusal, SessionId};
 
 use super::{
     Node, Purpose,
@@ -88,33 +86,16 @@ impl Node {
             return self.refuse(id, context, log, halt);
         }
         let of = entry.id;
-        let incoming = Incoming {
-            entry,
-            payload: None,
-            offsets: Vec::new(),
-            source: Some(id),
-            from: id,
-            others: BTreeSet::new(),
-        };
+        let incoming =
+            Incoming { entry, payload: None, offsets: Vec::new(), source: Some(id), from: id, others: BTreeSet::new() };
         local.incoming.insert(log, incoming);
         self.read_settled(
             Purpose::Fragments(context, log, of),
-            ReadRequest::Fragments {
-                context,
-                log,
-                seq,
-                entry: of,
-            },
+            ReadRequest::Fragments { context, log, seq, entry: of },
         );
     }
 
-    pub(super) fn on_fragments_read(
-        &mut self,
-        context: ContextId,
-        log: LogId,
-        of: EntryId,
-        stored: StoredFragments,
-    ) {
+    pub(super) fn on_fragments_read(&mut self, context: ContextId, log: LogId, of: EntryId, stored: StoredFragments) {
         let incoming = self.incoming(context, log);
         let Some(incoming) = incoming.filter(|found| found.entry.id == of) else {
             return;
@@ -142,8 +123,7 @@ impl Node {
 
     fn delete_fragments(&mut self, context: ContextId, log: LogId, seq: u64, offsets: Vec<u64>) {
         for offset in offsets {
-            self.commits
-                .delete(Key::Fragment(context, log, seq, offset));
+            self.commits.delete(Key::Fragment(context, log, seq, offset));
         }
     }
 
@@ -158,22 +138,12 @@ impl Node {
         let (from, offset) = (incoming.from, payload.len() as u64);
         let seq = incoming.entry.header.seq;
         if let Some(session) = self.sessions.get_mut(&from) {
-            session.out.push(Message::Want(Piece {
-                context,
-                log,
-                seq,
-                offset,
-            }));
+            session.out.push(Message::Want(Piece { context, log, seq, offset }));
         }
     }
 
     pub(super) fn on_fragment(&mut self, id: SessionId, piece: Piece, bytes: &Bytes) {
-        let Piece {
-            context,
-            log,
-            seq,
-            offset,
-        } = piece;
+        let Piece { context, log, seq, offset } = piece;
         let cost = bytes.len() as u64;
         if !self.take_into_memory(id, cost) {
             return;
@@ -183,17 +153,11 @@ impl Node {
             return;
         }
         let incoming = self.incoming(context, log);
-        let Some(incoming) =
-            incoming.filter(|found| found.from == id && found.entry.header.seq == seq)
-        else {
+        let Some(incoming) = incoming.filter(|found| found.from == id && found.entry.header.seq == seq) else {
             return; // it was completed or cut off while this was on its way
         };
         let (len, of) = (incoming.len(), incoming.entry.id);
-        let Some(payload) = incoming
-            .payload
-            .as_mut()
-            .filter(|payload| payload.len() as u64 == offset)
-        else {
+        let Some(payload) = incoming.payload.as_mut().filter(|payload| payload.len() as u64 == offset) else {
             return;
         };
         if bytes.is_empty() || offset.saturating_add(cost) > len {
@@ -204,10 +168,7 @@ impl Node {
         if incoming.source != Some(id) {
             incoming.source = None;
         }
-        self.commits.put(
-            Key::Fragment(context, log, seq, offset),
-            pack_fragment(&of, bytes),
-        );
+        self.commits.put(Key::Fragment(context, log, seq, offset), pack_fragment(&of, bytes));
         self.complete(context, log);
     }
 
@@ -258,10 +219,7 @@ impl Node {
         }
         if blamed {
             // With the session's end, the next one that offered it is asked.
-            self.violation_text(
-                from,
-                "a large payload that is not the one its header names".into(),
-            );
+            self.violation_text(from, "a large payload that is not the one its header names".into());
         } else {
             self.want(context, log);
         }
@@ -295,12 +253,7 @@ impl Node {
     }
 
     /// Nothing more of a log is taken for now: those who send a large entry of it are told.
-    pub(super) fn abandon_log(
-        &mut self,
-        context: ContextId,
-        log: LogId,
-        why: impl Fn(u64) -> Halt,
-    ) {
+    pub(super) fn abandon_log(&mut self, context: ContextId, log: LogId, why: impl Fn(u64) -> Halt) {
         let local = self.contexts.get_mut(&context);
         let Some(incoming) = local.and_then(|local| local.incoming.remove(&log)) else {
             return;

@@ -49,19 +49,16 @@ impl Cutter<'_> {
     fn is_proved(&self, entry: &Entry) -> bool {
         entry.signature.is_some()
             || self.may_be_named
-                && self.local.standing.names(&Tip {
-                    log: self.log,
-                    seq: entry.header.seq,
-                    head: entry.id,
+                && self.local.logs.get(&self.log).is_some_and(|log| {
+                    let tip = Tip { log: self.log, seq: entry.header.seq, head: entry.id };
+                    self.local.standing.names(&log.record.replica(), &tip)
                 })
     }
 
     /// Takes the next entry; false when the run is over.
     fn take(&mut self, entry: &Arc<Entry>) -> bool {
         let proved = self.is_proved(entry);
-        let is_large = entry.payload.len() > self.fragment_bytes
-            && !entry.header.kind.is_control()
-            && proved;
+        let is_large = entry.payload.len() > self.fragment_bytes && !entry.header.kind.is_control() && proved;
         if is_large && self.cut == self.run.len() {
             // A large entry goes alone. One that only a later signature proves came inside a run, so it fits into one.
             if self.run.is_empty() {
@@ -78,8 +75,7 @@ impl Cutter<'_> {
         }
         if self.cut == 0
             && !self.run.is_empty()
-            && (self.bytes > 2 * MAX_RUN_BYTES - 2 * MAX_FRAGMENT
-                || self.run.len() >= MAX_RUN_ENTRIES)
+            && (self.bytes > 2 * MAX_RUN_BYTES - 2 * MAX_FRAGMENT || self.run.len() >= MAX_RUN_ENTRIES)
         {
             self.full = true;
             return false;
@@ -94,13 +90,7 @@ impl Cutter<'_> {
 
 /// What a log has for a session from a number on. Where memory has no end that can be verified, the store is asked, whose
 /// pages end at one or at the log's last durable entry; behind that memory goes on.
-pub(super) fn gather(
-    link: &Link,
-    local: &Context,
-    log: LogId,
-    from: u64,
-    config: &NodeConfig,
-) -> Gathered {
+pub(super) fn gather(link: &Link, local: &Context, log: LogId, from: u64, config: &NodeConfig) -> Gathered {
     let Some(state) = local.logs.get(&log) else {
         return Gathered::Wait;
     };
@@ -108,10 +98,7 @@ pub(super) fn gather(
         local,
         log,
         may_be_named: local.standing.has_lost(&state.record.replica()),
-        most: (
-            config.run.entries.clamp(1, MAX_RUN_ENTRIES),
-            config.run.bytes.min(MAX_RUN_BYTES),
-        ),
+        most: (config.run.entries.clamp(1, MAX_RUN_ENTRIES), config.run.bytes.min(MAX_RUN_BYTES)),
         fragment_bytes: fragment_bytes(config),
         run: Vec::new(),
         bytes: 0,

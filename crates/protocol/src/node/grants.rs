@@ -26,8 +26,7 @@ impl Node {
     }
 
     fn review_grant(&mut self, id: SessionId, context: ContextId) {
-        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context))
-        else {
+        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context)) else {
             return;
         };
         let granted = session.links.get(&context).and_then(|link| link.granted);
@@ -51,10 +50,7 @@ impl Node {
             Err(why) => {
                 session.drop_pages(context);
                 session.links.remove(&context);
-                session.out.push(Message::Opened(Opened {
-                    context,
-                    outcome: Err(why),
-                }));
+                session.out.push(Message::Opened(Opened { context, outcome: Err(why) }));
                 if let Some(local) = self.contexts.get_mut(&context) {
                     local.sessions.remove(&id);
                 }
@@ -87,12 +83,8 @@ impl Node {
             let link = self.sessions.link(id, &context);
             link.is_some_and(super::link::Link::reads)
         };
-        let candidates: Vec<_> = local
-            .sessions
-            .iter()
-            .filter(reading)
-            .filter_map(|id| Some(self.sessions.get(id)?.peer.clone()))
-            .collect();
+        let candidates: Vec<_> =
+            local.sessions.iter().filter(reading).filter_map(|id| Some(self.sessions.get(id)?.peer.clone())).collect();
         let mut targets = Vec::with_capacity(candidates.len());
         self.strategies[local.strategy].filter_targets(&context, &candidates, &mut targets);
         targets.sort_unstable();

@@ -71,9 +71,7 @@ impl Halt {
         match &self.until {
             Until::Never => false,
             Until::Held { author, tips } => tips.iter().all(|tip| local.holds_or_cut(author, tip)),
-            Until::Control { heads, were } => {
-                local.graph.len() > *were && local.graph.missing(heads).is_empty()
-            }
+            Until::Control { heads, were } => local.graph.len() > *were && local.graph.missing(heads).is_empty(),
             Until::Room(bytes) => local.has_room(*bytes, config),
             Until::Lifted(author) => local.cap(author, log, false) >= self.seq,
             Until::Cut => true,
@@ -161,9 +159,7 @@ impl Link {
         let Some(state) = local.logs.get(log) else {
             return false;
         };
-        let is_ready = !self.is_blocked(log)
-            && !local.excluding.contains(log)
-            && self.sent(log) < state.record.seq;
+        let is_ready = !self.is_blocked(log) && !local.excluding.contains(log) && self.sent(log) < state.record.seq;
         if is_ready {
             self.ready.insert(state.order(log));
         }

@@ -26,10 +26,7 @@ impl Node {
         for (log, record) in state.logs {
             // Later than every stamp in the store, as far as the clock follows anybody.
             let _ = self.clock.observe(self.now, record.time);
-            if context
-                .insert_log(log, record, true, &self.replica)
-                .is_none()
-            {
+            if context.insert_log(log, record, true, &self.replica).is_none() {
                 let what = format!("the author of log {log} is no key");
                 return self.fail(StoreError::Damaged(what));
             }
@@ -40,8 +37,7 @@ impl Node {
         }
         self.contexts.insert(info.id, context);
         self.replay_control(info.id, state.control);
-        self.effects
-            .push(Effect::Notice(Notice::ContextReady(info.clone())));
+        self.effects.push(Effect::Notice(Notice::ContextReady(info.clone())));
         self.control_changed.insert(info.id);
         self.settle_control();
         for id in self.sessions.ids() {
@@ -67,11 +63,7 @@ impl Node {
             let Some(author) = self.log_author(&context, &log) else {
                 continue;
             };
-            let ground = Ground {
-                author,
-                heads: heads.get(&log).cloned().unwrap_or_default(),
-                epoch: None,
-            };
+            let ground = Ground { author, heads: heads.get(&log).cloned().unwrap_or_default(), epoch: None };
             // It was taken once. A later version of the strategy may not understand it any more: it is in the graph.
             let _ = self.give_control(context, &entry, &ground);
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogStart, Now,
-    Opened, Stamp, StoreError, StrategyError, Tip,
+    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogStart, Now, Opened, Stamp,
+    StoreError, StrategyError, Tip,
 };
 
 use super::{Node, link::Halt};
@@ -37,10 +37,7 @@ pub enum AppendError {
 }
 
 fn not_counted(halt: &Halt) -> AppendError {
-    AppendError::NotAllowed(StrategyError(format!(
-        "the entry would not count: {}",
-        halt.why
-    )))
+    AppendError::NotAllowed(StrategyError(format!("the entry would not count: {}", halt.why)))
 }
 
 impl Node {
@@ -58,10 +55,7 @@ impl Node {
     ) -> Result<Appended, AppendError> {
         self.now = now;
         let not_allowed = |why: &str| AppendError::NotAllowed(StrategyError(why.into()));
-        let local = self
-            .contexts
-            .get(&context)
-            .ok_or(AppendError::NoContext(context))?;
+        let local = self.contexts.get(&context).ok_or(AppendError::NoContext(context))?;
         if local.standing.has_lost(&self.replica) {
             return Err(not_allowed("its right to write was taken away or given up"));
         }
@@ -70,20 +64,14 @@ impl Node {
             Ok(epoch) => epoch,
             Err(_) => {
                 self.run_duties(context, true);
-                self.strategies[strategy]
-                    .epoch(&context)
-                    .map_err(AppendError::NotAllowed)?
+                self.strategies[strategy].epoch(&context).map_err(AppendError::NotAllowed)?
             }
         };
         self.write(context, kind, plain, epoch)
     }
 
     /// Appends a control entry to this replica's control log.
-    pub(super) fn append_control(
-        &mut self,
-        context: ContextId,
-        payload: &[u8],
-    ) -> Result<Appended, AppendError> {
+    pub(super) fn append_control(&mut self, context: ContextId, payload: &[u8]) -> Result<Appended, AppendError> {
         self.write(context, EntryKind::Control, payload, None)
     }
 
@@ -102,28 +90,13 @@ impl Node {
             limit = limit.min(MAX_CONTROL);
         }
         if plain.len() as u64 > limit {
-            return Err(AppendError::TooLarge {
-                len: plain.len() as u64,
-                limit,
-            });
+            return Err(AppendError::TooLarge { len: plain.len() as u64, limit });
         }
         let time = self.clock.tick(self.now);
-        let Self {
-            contexts,
-            strategies,
-            rng,
-            replica,
-            ..
-        } = self;
-        let local = contexts
-            .get(&context)
-            .ok_or(AppendError::NoContext(context))?;
+        let Self { contexts, strategies, rng, replica, .. } = self;
+        let local = contexts.get(&context).ok_or(AppendError::NoContext(context))?;
         let control = kind.is_control();
-        let own = if control {
-            local.own_control
-        } else {
-            local.own_data
-        };
+        let own = if control { local.own_control } else { local.own_data };
         let before = local.logs.get(&own.id).map(|log| &log.record);
         let heads = local.graph.heads();
         let restated = before.is_none_or(|record| record.heads != heads || record.epoch() != epoch);
@@ -146,14 +119,8 @@ impl Node {
         let payload = if control {
             Bytes::copy_from_slice(plain)
         } else {
-            let prefix = HeaderPrefix {
-                header: &header,
-                author: *replica,
-                epoch,
-            };
-            strategies[local.strategy]
-                .seal(&prefix, plain, &mut **rng)
-                .map_err(AppendError::NotAllowed)?
+            let prefix = HeaderPrefix { header: &header, author: *replica, epoch };
+            strategies[local.strategy].seal(&prefix, plain, &mut **rng).map_err(AppendError::NotAllowed)?
         };
         let len = payload.len() as u64;
         if len > limit {
@@ -167,18 +134,9 @@ impl Node {
         let entry = Arc::new(entry);
         // One verdict: what others would exclude is not written here either.
         let ground = self.judge(&context, &entry).map_err(|halt| not_counted(&halt))?;
-        self.accept(context, entry, ground)
-            .map_err(|halt| not_counted(&halt))?;
-        let arrival = self
-            .contexts
-            .get(&context)
-            .map_or(0, |local| local.last_arrival);
-        Ok(Appended {
-            arrival,
-            log,
-            seq,
-            id,
-        })
+        self.accept(context, entry, ground).map_err(|halt| not_counted(&halt))?;
+        let arrival = self.contexts.get(&context).map_or(0, |local| local.last_arrival);
+        Ok(Appended { arrival, log, seq, id })
     }
 
     /// The log that this replica writes documents in from this open on: actors are derived from it.
@@ -191,11 +149,7 @@ impl Node {
         let Some(local) = self.contexts.get(context) else {
             return Opened::Bad;
         };
-        let prefix = HeaderPrefix {
-            header: &arrival.entry.header,
-            author: arrival.author,
-            epoch: arrival.epoch,
-        };
+        let prefix = HeaderPrefix { header: &arrival.entry.header, author: arrival.author, epoch: arrival.epoch };
         self.strategies[local.strategy].open(&prefix, &arrival.entry.payload)
     }
 
@@ -215,34 +169,18 @@ impl Node {
 
     /// Makes an entry ready to be opened. `None` when its log is not here: it was cut off meanwhile.
     pub fn arrival(&self, context: &ContextId, arrival: u64, entry: Arc<Entry>) -> Option<Arrival> {
-        let record = &self
-            .contexts
-            .get(context)?
-            .logs
-            .get(&entry.header.log)?
-            .record;
+        let record = &self.contexts.get(context)?.logs.get(&entry.header.log)?.record;
         let (author, epoch) = (record.replica(), record.epoch_at(entry.header.seq));
-        (entry.header.seq <= record.seq).then_some(Arrival {
-            arrival,
-            entry,
-            author,
-            epoch,
-        })
+        (entry.header.seq <= record.seq).then_some(Arrival { arrival, entry, author, epoch })
     }
 
     /// Who writes a log of a context.
-    pub fn log_author(
-        &self,
-        context: &ContextId,
-        log: &partita_core::LogId,
-    ) -> Option<partita_core::ReplicaId> {
+    pub fn log_author(&self, context: &ContextId, log: &partita_core::LogId) -> Option<partita_core::ReplicaId> {
         Some(self.contexts.get(context)?.logs.get(log)?.record.replica())
     }
 
     /// Every log of one replica with its last entry held.
     pub fn logs_of(&self, context: &ContextId, replica: &partita_core::ReplicaId) -> Vec<Tip> {
-        self.contexts.get(context).map_or_else(Vec::new, |local| {
-            local.logs_of(replica).map(|(tip, _)| tip).collect()
-        })
+        self.contexts.get(context).map_or_else(Vec::new, |local| local.logs_of(replica).map(|(tip, _)| tip).collect())
     }
 }

@@ -27,8 +27,8 @@ mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{
-    ContextId, ContextInfo, ContextKind, CryptoRng, HybridClock, Now, PartitionStrategy, ReplicaId,
-    SessionId, StoreError, timestamp_at,
+    ContextId, ContextInfo, ContextKind, CryptoRng, HybridClock, Now, PartitionStrategy, ReplicaId, SessionId,
+    StoreError, timestamp_at,
 };
 
 use crate::{
@@ -112,12 +112,7 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// A node without contexts and sessions.
     pub fn new(now: Now, parts: NodeParts) -> Self {
-        let NodeParts {
-            config,
-            identity,
-            strategies,
-            rng,
-        } = parts;
+        let NodeParts { config, identity, strategies, rng } = parts;
         Self {
             clock: HybridClock::new(timestamp_at(std::time::Duration::ZERO), config.drift_limit),
             replica: identity.replica(),
@@ -154,10 +149,7 @@ impl Node {
 
     /// The contexts that the strategies bring along.
     pub fn strategy_contexts(&self) -> Vec<ContextInfo> {
-        self.strategies
-            .iter()
-            .flat_map(|strategy| strategy.contexts())
-            .collect()
+        self.strategies.iter().flat_map(|strategy| strategy.contexts()).collect()
     }
 
     /// Why nothing is written any more, if the store failed.
@@ -233,9 +225,7 @@ impl Node {
     }
 
     fn strategy_for(&self, kind: &ContextKind) -> Option<usize> {
-        self.strategies
-            .iter()
-            .position(|strategy| strategy.kinds().contains(kind))
+        self.strategies.iter().position(|strategy| strategy.kinds().contains(kind))
     }
 
     fn read(&mut self, purpose: Purpose, request: ReadRequest) {
@@ -266,15 +256,11 @@ impl Node {
             (Purpose::Fragments(context, log, entry), ReadResult::Fragments(stored)) => {
                 self.on_fragments_read(context, log, entry, stored);
             }
-            (Purpose::BuiltOn(context, log), ReadResult::BuiltOn(entry)) => {
-                self.on_built_on(context, log, entry)
-            }
+            (Purpose::BuiltOn(context, log), ReadResult::BuiltOn(entry)) => self.on_built_on(context, log, entry),
             (Purpose::Rewind(context, log, keep), ReadResult::Rewind { record, after }) => {
                 self.on_rewound(context, log, keep, record, after);
             }
-            (Purpose::Readmit(context, log), ReadResult::Entries(page)) => {
-                self.on_readmit(context, log, page)
-            }
+            (Purpose::Readmit(context, log), ReadResult::Entries(page)) => self.on_readmit(context, log, page),
             (purpose, result) => {
                 // The embedder mixed up two answers: nothing that a remote can cause.
                 debug_assert!(false, "answer {result:?} to {purpose:?}");
@@ -284,8 +270,7 @@ impl Node {
 
     fn fail(&mut self, error: StoreError) {
         if self.commits.failed.is_none() {
-            self.effects
-                .push(Effect::Notice(Notice::StoreFailed(error.clone())));
+            self.effects.push(Effect::Notice(Notice::StoreFailed(error.clone())));
             self.commits.failed = Some(error);
         }
     }

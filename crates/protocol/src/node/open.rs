@@ -1,8 +1,6 @@
 //! Opening contexts in a session: who offers, what a proof is granted.
 
-use partita_core::{
-    Access, Bytes, ContextId, ContextInfo, Grant, Refusal, RemoteContext, SessionId, Transcript,
-};
+use partita_core::{Access, Bytes, ContextId, ContextInfo, Grant, Refusal, RemoteContext, SessionId, Transcript};
 
 use super::{Node, Purpose, context::Context, sessions::Session};
 use crate::{
@@ -33,8 +31,7 @@ impl Node {
 
     /// Offers a context to a session if its strategy allows that before any proof of the remote's.
     pub(super) fn offer_context(&mut self, id: SessionId, context: ContextId) {
-        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context))
-        else {
+        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context)) else {
             return;
         };
         let link = session.links.get(&context);
@@ -45,21 +42,13 @@ impl Node {
             grant: link.and_then(|link| link.granted).map(|(grant, _)| grant),
         };
         let strategy = &self.strategies[local.strategy];
-        if !matches!(
-            strategy.should_sync(&local.info, &remote),
-            Access::Refused(_)
-        ) {
+        if !matches!(strategy.should_sync(&local.info, &remote), Access::Refused(_)) {
             self.send_open(id, context);
         }
     }
 
     pub(super) fn send_open(&mut self, id: SessionId, context: ContextId) {
-        let Self {
-            sessions,
-            contexts,
-            strategies,
-            ..
-        } = self;
+        let Self { sessions, contexts, strategies, .. } = self;
         let Some(local) = contexts.get_mut(&context) else {
             return;
         };
@@ -69,10 +58,7 @@ impl Node {
         let Some(session) = sessions.get_mut(&id) else {
             return;
         };
-        let Ok(proof) = strategies[local.strategy]
-            .auth()
-            .prove(&transcript(session, false), &local.info)
-        else {
+        let Ok(proof) = strategies[local.strategy].auth().prove(&transcript(session, false), &local.info) else {
             return;
         };
         local.sessions.insert(id);
@@ -104,19 +90,13 @@ impl Node {
 
     fn refuse_open(&mut self, id: SessionId, context: ContextId, why: Refusal) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.out.push(Message::Opened(Opened {
-                context,
-                outcome: Err(why),
-            }));
+            session.out.push(Message::Opened(Opened { context, outcome: Err(why) }));
         }
     }
 
     /// Control entries may come that allow it: then the remote need not ask again.
     fn remember_refused(&mut self, id: SessionId, mut open: Open) {
-        let (Some(session), Some(local)) = (
-            self.sessions.get_mut(&id),
-            self.contexts.get_mut(&open.context),
-        ) else {
+        let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&open.context)) else {
             return;
         };
         if session.refused.len() < MOST_REFUSED || session.refused.contains_key(&open.context) {
@@ -136,10 +116,7 @@ impl Node {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        let info = ContextInfo {
-            id: open.context,
-            kind: open.kind.clone(),
-        };
+        let info = ContextInfo { id: open.context, kind: open.kind.clone() };
         let full = session.links.len() >= self.config.max_session_contexts;
         let proved = self.strategies[strategy].auth().verify(
             &transcript(session, true),
@@ -167,9 +144,7 @@ impl Node {
         if local.info.kind != open.kind {
             return Err(Refusal::BadProof);
         }
-        if session.links.len() >= self.config.max_session_contexts
-            && !session.links.contains_key(&open.context)
-        {
+        if session.links.len() >= self.config.max_session_contexts && !session.links.contains_key(&open.context) {
             return Err(Refusal::Quota);
         }
         let grant = self.strategies[local.strategy].auth().verify(
@@ -181,12 +156,7 @@ impl Node {
         Ok((grant, self.access(session, local, grant)?))
     }
 
-    pub(super) fn access(
-        &self,
-        session: &Session,
-        local: &Context,
-        grant: Grant,
-    ) -> Result<Access, Refusal> {
+    pub(super) fn access(&self, session: &Session, local: &Context, grant: Grant) -> Result<Access, Refusal> {
         let remote = RemoteContext {
             id: local.info.id,
             kind: local.info.kind.clone(),
@@ -202,10 +172,7 @@ impl Node {
     fn on_granted(&mut self, id: SessionId, open: &Open, granted: (Grant, Access)) {
         let context = open.context;
         self.send_open(id, context);
-        let (Some(session), Some(local)) = (
-            self.sessions.get_mut(&id),
-            self.contexts.get_mut(&context),
-        ) else {
+        let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
             return;
         };
         session.refused.remove(&context);
@@ -217,10 +184,7 @@ impl Node {
             link.restart(); // it opens the context again: positions are compared anew
         }
         link.granted = Some(granted);
-        session.out.push(Message::Opened(Opened {
-            context,
-            outcome: Ok(NeedFrontier(differs)),
-        }));
+        session.out.push(Message::Opened(Opened { context, outcome: Ok(NeedFrontier(differs)) }));
         if !differs {
             let durable = local.logs.iter().map(|(log, state)| (*log, state.durable));
             let held = durable.collect();
@@ -232,9 +196,7 @@ impl Node {
 
     pub(super) fn on_opened(&mut self, id: SessionId, opened: Opened) {
         let context = opened.context;
-        let Self {
-            sessions, contexts, ..
-        } = self;
+        let Self { sessions, contexts, .. } = self;
         let Some(session) = sessions.get_mut(&id) else {
             return;
         };

@@ -12,13 +12,7 @@ use crate::{
 
 impl Node {
     /// The remote's frontier: what it holds is what the tips name, and what they rest on.
-    pub(super) fn on_frontier(
-        &mut self,
-        id: SessionId,
-        context: ContextId,
-        tips: Vec<Tip>,
-        more: bool,
-    ) {
+    pub(super) fn on_frontier(&mut self, id: SessionId, context: ContextId, tips: Vec<Tip>, more: bool) {
         let link = self.sessions.link_mut(&id, &context);
         let Some(link) = link.filter(|link| link.granted.is_some()) else {
             return;
@@ -115,8 +109,7 @@ impl Node {
 
     /// Tells how far the remote holds what this replica wrote since it was opened.
     pub(super) fn say_acknowledged(&mut self, id: SessionId, context: ContextId, log: LogId) {
-        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context))
-        else {
+        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context)) else {
             return;
         };
         let Some(link) = session.links.get(&context) else {
@@ -126,10 +119,7 @@ impl Node {
             return;
         }
         let held = usize::try_from(link.held(&log)).unwrap_or(usize::MAX);
-        let arrival = held
-            .min(local.own_arrivals.len())
-            .checked_sub(1)
-            .and_then(|at| local.own_arrivals.get(at));
+        let arrival = held.min(local.own_arrivals.len()).checked_sub(1).and_then(|at| local.own_arrivals.get(at));
         if let Some(arrival) = arrival {
             self.effects.push(Effect::Notice(Notice::Acknowledged {
                 context,
@@ -141,12 +131,7 @@ impl Node {
 
     /// Says once that everything that the remote held when the context was opened, and that can be here, is durable.
     pub(super) fn check_caught_up(&mut self, context: ContextId) {
-        let Self {
-            contexts,
-            sessions,
-            effects,
-            ..
-        } = self;
+        let Self { contexts, sessions, effects, .. } = self;
         let Some(local) = contexts.get(&context) else {
             return;
         };

@@ -30,15 +30,9 @@ impl Node {
         let fits = entries < self.config.max_quarantine
             && total.saturating_add(entry.size() as u64) <= self.config.max_quarantine_bytes;
         if whole && follows && fits {
-            let kept = local
-                .quarantined
-                .entry(header.log)
-                .or_insert_with(|| Quarantined::none(author));
+            let kept = local.quarantined.entry(header.log).or_insert_with(|| Quarantined::none(author));
             kept.add(entry);
-            self.commits.put(
-                Key::Quarantine(context, header.log, header.seq),
-                pack(entry),
-            );
+            self.commits.put(Key::Quarantine(context, header.log, header.seq), pack(entry));
         }
     }
 
@@ -63,7 +57,7 @@ impl Node {
         }
         let named = chain.last().is_some_and(|last| {
             let (seq, head) = (last.header.seq, last.id);
-            local.standing.names(&Tip { log, seq, head })
+            local.standing.marks(&Tip { log, seq, head })
         });
         let mut taken = held;
         if named {
@@ -80,8 +74,7 @@ impl Node {
         let mut rest = Quarantined::none(author);
         for entry in &page {
             if entry.header.seq <= keep {
-                self.commits
-                    .delete(Key::Quarantine(context, log, entry.header.seq));
+                self.commits.delete(Key::Quarantine(context, log, entry.header.seq));
             } else {
                 rest.add(entry);
             }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use partita_core::{
-    ContextId, Entry, EntryHeader, EntryId, LogId, LogStart, Refusal, SessionId, Tip,
-};
+use partita_core::{ContextId, Entry, EntryHeader, EntryId, LogId, LogStart, Refusal, SessionId, Tip};
 use partita_crypto::VerifyingKey;
 
 use super::{
@@ -97,12 +95,9 @@ impl Node {
                 }
             }
             None => {
-                let tip = Tip {
-                    log,
-                    seq: end.header.seq,
-                    head: end.id,
-                };
-                if !local.standing.names(&tip) {
+                let tip = Tip { log, seq: end.header.seq, head: end.id };
+                let writer = partita_core::ReplicaId::from_bytes(*author.as_bytes());
+                if !local.standing.names(&writer, &tip) {
                     // The remote knows of a loss or a vouch that names it, and this node does not.
                     let were = local.graph.len();
                     let heads = Vec::new();
@@ -125,13 +120,7 @@ impl Node {
     }
 
     /// Admits entries that are verified and follow what is held; stops at the first that cannot be taken.
-    fn admit_all(
-        &mut self,
-        id: SessionId,
-        context: ContextId,
-        log: LogId,
-        entries: Vec<Arc<Entry>>,
-    ) {
+    fn admit_all(&mut self, id: SessionId, context: ContextId, log: LogId, entries: Vec<Arc<Entry>>) {
         let mut taken = 0;
         let mut entries = entries.into_iter();
         for entry in entries.by_ref() {
@@ -154,6 +143,10 @@ impl Node {
             self.quarantine(context, &entry);
         }
         if taken > 0 {
+            if self.control_changed.contains(&context) {
+                // The next run of this very frame may rest on it; the rest follows at the end of the round.
+                self.refresh_standing(context);
+            }
             self.took(id, context, log, taken);
             self.forget_overtaken(context, log);
         }
@@ -167,18 +160,14 @@ impl Node {
         self.acknowledge_later(id, context, log);
     }
 
-    fn author(
-        &self,
-        context: &ContextId,
-        log: &LogId,
-        next: &Entry,
-    ) -> Result<VerifyingKey, &'static str> {
+    fn author(&self, context: &ContextId, log: &LogId, next: &Entry) -> Result<VerifyingKey, &'static str> {
         let local = self.contexts.get(context);
         let known = local.and_then(|local| local.logs.get(log));
         match (known, &next.header.start) {
             (Some(known), _) => Ok(known.key),
-            (None, Some(LogStart { replica, .. })) => VerifyingKey::parse(replica.as_bytes())
-                .map_err(|_| "a log whose author's key is weak or not canonical"),
+            (None, Some(LogStart { replica, .. })) => {
+                VerifyingKey::parse(replica.as_bytes()).map_err(|_| "a log whose author's key is weak or not canonical")
+            }
             (None, None) => Err("a log that begins in its middle"),
         }
     }

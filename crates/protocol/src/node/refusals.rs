@@ -15,29 +15,15 @@ impl Node {
             return;
         };
         let (why, seq) = (halt.why, halt.seq);
-        session.out.push(Message::Refused(Refused {
-            context,
-            log,
-            seq,
-            why,
-            heads: halt.heads(),
-        }));
+        session.out.push(Message::Refused(Refused { context, log, seq, why, heads: halt.heads() }));
         let remembered = match session.links.get_mut(&context) {
             // A session that may offer nothing has nothing to remember.
-            Some(link) if !matches!(why, Refusal::Denied | Refusal::NotWriter) => {
-                link.halt(log, halt)
-            }
+            Some(link) if !matches!(why, Refusal::Denied | Refusal::NotWriter) => link.halt(log, halt),
             _ => true,
         };
         if why != Refusal::Gap {
             let peer = session.peer.clone();
-            self.effects.push(Effect::Notice(Notice::Refused {
-                context,
-                peer,
-                log,
-                seq,
-                why,
-            }));
+            self.effects.push(Effect::Notice(Notice::Refused { context, peer, log, seq, why }));
         }
         if !remembered {
             self.violation_text(id, "more logs than are allowed had to be refused".into());
@@ -51,12 +37,7 @@ impl Node {
 
     /// Asks for refused logs again whose cause has gone.
     pub(super) fn retry_halted(&mut self, context: ContextId) {
-        let Self {
-            contexts,
-            sessions,
-            config,
-            ..
-        } = self;
+        let Self { contexts, sessions, config, .. } = self;
         let Some(local) = contexts.get(&context) else {
             return;
         };
@@ -65,10 +46,8 @@ impl Node {
                 continue;
             };
             let halted = link.halted.iter();
-            let over: Vec<LogId> = halted
-                .filter(|(log, halt)| halt.is_over(log, local, config))
-                .map(|(log, _)| *log)
-                .collect();
+            let over: Vec<LogId> =
+                halted.filter(|(log, halt)| halt.is_over(log, local, config)).map(|(log, _)| *log).collect();
             if over.is_empty() {
                 continue;
             }

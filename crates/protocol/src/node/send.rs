@@ -36,9 +36,7 @@ enum Turn {
 impl Node {
     /// A log has new entries: every session that may have them is woken.
     pub(super) fn wake(&mut self, context: ContextId, log: LogId) {
-        let Self {
-            contexts, sessions, ..
-        } = self;
+        let Self { contexts, sessions, .. } = self;
         let Some(local) = contexts.get(&context) else {
             return;
         };
@@ -59,9 +57,7 @@ impl Node {
 
     /// Looks at every log of a context for a session: after frontiers were compared, after rights changed.
     pub(super) fn wake_link(&mut self, id: SessionId, context: ContextId) {
-        let Self {
-            sessions, contexts, ..
-        } = self;
+        let Self { sessions, contexts, .. } = self;
         let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
             return;
         };
@@ -76,11 +72,7 @@ impl Node {
             if unsure && !is_own && state.durable > 0 && !link.asked.contains(log) {
                 // It may hold this as the predecessor of a log that is unknown here: ask before sending it all again.
                 link.asked.insert(*log);
-                ask.push(Tip {
-                    log: *log,
-                    seq: state.durable,
-                    head: state.durable_head,
-                });
+                ask.push(Tip { log: *log, seq: state.durable, head: state.durable_head });
             } else if link.make_ready(local, log) {
                 session.work.insert(context);
             }
@@ -91,16 +83,8 @@ impl Node {
         }
     }
 
-    pub(super) fn on_page(
-        &mut self,
-        id: SessionId,
-        context: ContextId,
-        log: LogId,
-        page: Vec<Arc<Entry>>,
-    ) {
-        let Self {
-            sessions, contexts, ..
-        } = self;
+    pub(super) fn on_page(&mut self, id: SessionId, context: ContextId, log: LogId, page: Vec<Arc<Entry>>) {
+        let Self { sessions, contexts, .. } = self;
         let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
             return;
         };
@@ -186,14 +170,8 @@ impl Node {
 
     fn next_of_link(&mut self, id: SessionId, context: ContextId) -> Turn {
         loop {
-            let Self {
-                sessions,
-                contexts,
-                config,
-                ..
-            } = self;
-            let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context))
-            else {
+            let Self { sessions, contexts, config, .. } = self;
+            let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
                 return Turn::Nothing;
             };
             let room = session.pages.len() < MOST_PAGES;
@@ -206,9 +184,7 @@ impl Node {
                 session.drop_pages(context);
                 return Turn::Nothing;
             }
-            if let Some((message, cost)) =
-                next_fragment(link, local, context, fragment_bytes(config))
-            {
+            if let Some((message, cost)) = next_fragment(link, local, context, fragment_bytes(config)) {
                 return Turn::Say(message, cost);
             }
             if link.reading.is_some() {
@@ -230,19 +206,11 @@ impl Node {
             match gather(link, local, log, from, config) {
                 Gathered::Run(entries) => {
                     let last = entries.last();
-                    let run = Run {
-                        context,
-                        log,
-                        signature: last.and_then(|last| last.signature),
-                        entries,
-                        withheld: false,
-                    };
+                    let run =
+                        Run { context, log, signature: last.and_then(|last| last.signature), entries, withheld: false };
                     link.sent.insert(log, run.last_seq());
                     let page = link.pages.get(&log);
-                    if page
-                        .and_then(|page| page.last())
-                        .is_some_and(|last| last.header.seq <= run.last_seq())
-                    {
+                    if page.and_then(|page| page.last()).is_some_and(|last| last.header.seq <= run.last_seq()) {
                         link.pages.remove(&log);
                         session.pages.remove(&(context, log));
                     }
@@ -266,15 +234,7 @@ impl Node {
                     link.reading = Some(log);
                     session.pages.insert((context, log));
                     let bytes = config.run.bytes.min(MAX_RUN_BYTES) * 4;
-                    self.read(
-                        Purpose::Send(id, context, log),
-                        ReadRequest::Entries {
-                            context,
-                            log,
-                            from,
-                            bytes,
-                        },
-                    );
+                    self.read(Purpose::Send(id, context, log), ReadRequest::Entries { context, log, from, bytes });
                     return Turn::Nothing;
                 }
                 Gathered::Wait => session.drop_page(context, log),
@@ -301,27 +261,15 @@ fn withheld(entry: &Entry) -> Run {
 }
 
 /// The next piece of a large payload that the remote asked for.
-fn next_fragment(
-    link: &mut Link,
-    local: &Context,
-    context: ContextId,
-    size: usize,
-) -> Option<(Message, u64)> {
-    let wanted = |(log, large): &(&LogId, &mut LargeOut)| {
-        large.offset.is_some() && !local.excluding.contains(*log)
-    };
+fn next_fragment(link: &mut Link, local: &Context, context: ContextId, size: usize) -> Option<(Message, u64)> {
+    let wanted = |(log, large): &(&LogId, &mut LargeOut)| large.offset.is_some() && !local.excluding.contains(*log);
     let (log, large) = link.large.iter_mut().find(wanted)?;
     let (log, seq, offset) = (*log, large.entry.header.seq, large.offset?);
     let payload = &large.entry.payload;
     let at = usize::try_from(offset).ok()?;
     let end = payload.len().min(at.saturating_add(size));
     let bytes = payload.slice(at.min(end)..end);
-    let piece = Piece {
-        context,
-        log,
-        seq,
-        offset,
-    };
+    let piece = Piece { context, log, seq, offset };
     if end == payload.len() {
         link.large.remove(&log);
         link.note_offered(log, seq);

@@ -48,11 +48,7 @@ impl Node {
         match message {
             Message::Open(open) => self.on_open(id, open),
             Message::Opened(opened) => self.on_opened(id, opened),
-            Message::Frontier {
-                context,
-                tips,
-                more,
-            } => self.on_frontier(id, context, tips, more),
+            Message::Frontier { context, tips, more } => self.on_frontier(id, context, tips, more),
             Message::Have { context, tips } => self.on_have(id, context, &tips),
             Message::Entries(run) => self.on_run(id, run),
             Message::Want(piece) => self.on_want(id, piece),
@@ -91,10 +87,7 @@ impl Node {
 
     pub(super) fn violation_text(&mut self, id: SessionId, text: String) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.out.push(Message::Error {
-                code: PROTOCOL,
-                text: text.clone(),
-            });
+            session.out.push(Message::Error { code: PROTOCOL, text: text.clone() });
         }
         self.drop_session(id, CloseReason::Protocol(text));
     }
@@ -112,10 +105,7 @@ impl Node {
         if let Some(reason) = &reason {
             self.effects.push(Effect::Close(id, reason.clone()));
         }
-        self.effects.push(Effect::Notice(Notice::SessionClosed {
-            peer: session.peer,
-            reason,
-        }));
+        self.effects.push(Effect::Notice(Notice::SessionClosed { peer: session.peer, reason }));
         for context in session.links.into_keys() {
             if let Some(local) = self.contexts.get_mut(&context) {
                 local.sessions.remove(&id);

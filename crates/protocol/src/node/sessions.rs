@@ -67,9 +67,7 @@ impl Session {
     /// The context whose turn it is.
     pub(super) fn next_turn(&self) -> Option<ContextId> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let after = self
-            .served
-            .and_then(|served| self.work.range((Excluded(served), Unbounded)).next());
+        let after = self.served.and_then(|served| self.work.range((Excluded(served), Unbounded)).next());
         after.or(self.work.first()).copied()
     }
 

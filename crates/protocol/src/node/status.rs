@@ -68,12 +68,8 @@ impl Node {
             for (context, link) in &session.links {
                 let local = self.contexts.get(context);
                 let unacknowledged = local.map_or(0, |local| {
-                    let missing = |(log, state): (&LogId, &super::context::Log)| {
-                        state
-                            .record
-                            .seq
-                            .saturating_sub(link.held(log))
-                    };
+                    let missing =
+                        |(log, state): (&LogId, &super::context::Log)| state.record.seq.saturating_sub(link.held(log));
                     local.logs.iter().map(missing).sum()
                 });
                 found.push(SessionStatus {

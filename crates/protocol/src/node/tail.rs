@@ -27,25 +27,17 @@ impl Tail {
     /// The entries of a log from a number on, as far as they are here without a hole.
     pub(super) fn from(&self, log: LogId, from: u64) -> impl Iterator<Item = &Arc<Entry>> {
         let mut next = from;
-        self.entries.range((log, from)..=(log, u64::MAX)).map_while(
-            move |((_, seq), (_, entry))| {
-                let follows = *seq == next;
-                next += 1;
-                follows.then_some(entry)
-            },
-        )
+        self.entries.range((log, from)..=(log, u64::MAX)).map_while(move |((_, seq), (_, entry))| {
+            let follows = *seq == next;
+            next += 1;
+            follows.then_some(entry)
+        })
     }
 
     /// A document's entries with their arrivals.
-    pub(super) fn document(
-        &self,
-        document: &DocumentId,
-    ) -> impl Iterator<Item = (u64, &Arc<Entry>)> {
+    pub(super) fn document(&self, document: &DocumentId) -> impl Iterator<Item = (u64, &Arc<Entry>)> {
         let of_document = |entry: &Entry| entry.header.kind.document() == Some(*document);
-        self.entries
-            .values()
-            .filter(move |(_, entry)| of_document(entry))
-            .map(|(arrival, entry)| (*arrival, entry))
+        self.entries.values().filter(move |(_, entry)| of_document(entry)).map(|(arrival, entry)| (*arrival, entry))
     }
 
     /// Forgets the oldest entries over the limit, but none that `keep` names: those are not in the store yet.
@@ -66,11 +58,7 @@ impl Tail {
 
     /// Forgets a log's entries from a number on.
     pub(super) fn truncate(&mut self, log: LogId, from: u64) {
-        let gone: Vec<_> = self
-            .entries
-            .range((log, from)..=(log, u64::MAX))
-            .map(|(key, _)| *key)
-            .collect();
+        let gone: Vec<_> = self.entries.range((log, from)..=(log, u64::MAX)).map(|(key, _)| *key).collect();
         for key in gone {
             if let Some((_, entry)) = self.entries.remove(&key) {
                 self.bytes -= entry.size();

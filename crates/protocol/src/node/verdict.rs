@@ -1,8 +1,6 @@
 //! One entry, one verdict. Nothing here changes anything.
 
-use partita_core::{
-    Claim, ContextId, Entry, EntryId, EpochId, Refusal, ReplicaId, Tip, Verdict,
-};
+use partita_core::{Claim, ContextId, Entry, EntryId, EpochId, Refusal, ReplicaId, Tip, Verdict};
 
 use super::{
     Node,
@@ -27,9 +25,7 @@ impl Node {
             return Err(Halt::at(seq, Refusal::Denied));
         };
         let control = header.kind.is_control();
-        if header.payload_len > self.config.max_payload
-            || (control && header.payload_len > MAX_CONTROL)
-        {
+        if header.payload_len > self.config.max_payload || (control && header.payload_len > MAX_CONTROL) {
             return Err(Halt::at(seq, Refusal::TooLarge));
         }
         let known = local.logs.get(&header.log).map(|log| &log.record);
@@ -61,11 +57,7 @@ impl Node {
             let until = Until::Lifted(author);
             return Err(Halt::until(seq, Refusal::Excluded, until));
         }
-        let tip = Tip {
-            log: header.log,
-            seq,
-            head: entry.id,
-        };
+        let tip = Tip { log: header.log, seq, head: entry.id };
         if !control && local.contradicts(&author, &tip) {
             return Err(Halt::at(seq, Refusal::Fork));
         }
@@ -85,9 +77,7 @@ impl Node {
             }
         }
         let size = header.payload_len.saturating_add(entry.encoded.len() as u64);
-        if author != self.replica
-            && local.remote_bytes.saturating_add(size) > self.config.max_context_bytes
-        {
+        if author != self.replica && local.remote_bytes.saturating_add(size) > self.config.max_context_bytes {
             return Err(Halt::until(seq, Refusal::Quota, Until::Room(size)));
         }
         let ground = Ground {

@@ -41,9 +41,7 @@ impl Device {
                 let (_, words) = SingleOwner::create(&self.new_keystore()?, &mut SystemRandom)?;
                 Answer::Text(words.phrase().to_string())
             }
-            Ask::Request => {
-                Answer::Text(SingleOwner::request(&self.new_keystore()?, &mut SystemRandom)?.to_string())
-            }
+            Ask::Request => Answer::Text(SingleOwner::request(&self.new_keystore()?, &mut SystemRandom)?.to_string()),
             Ask::Certify { words, request } => {
                 let words = Mnemonic::parse(&words).map_err(bad)?;
                 let request: Request = request.parse().map_err(bad)?;

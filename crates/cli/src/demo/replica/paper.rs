@@ -92,10 +92,9 @@ impl Paper {
     /// Sets the counter.
     pub(crate) fn tick(&self, value: u64) -> Result<(), CliError> {
         match self {
-            Self::Automerge(document) => document
-                .change(|tx| tx.put(ROOT, TICK, ScalarValue::Uint(value)))
-                .map_err(change)
-                .map(drop),
+            Self::Automerge(document) => {
+                document.change(|tx| tx.put(ROOT, TICK, ScalarValue::Uint(value))).map_err(change).map(drop)
+            }
             Self::Yrs(document) => document
                 .change(|tx| {
                     let map = tx.get_or_insert_map(TICK);

@@ -1,0 +1,65 @@
+//! The real program, run as anybody would run it.
+
+#![allow(dead_code, unreachable_pub)] // each test file uses its part
+
+pub mod replica;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+};
+
+pub fn partita() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_partita"));
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// Runs the program to its end: the exit code and both outputs.
+pub fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = partita().args(args).stdin(Stdio::null()).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A running `partita relay`. Dropping it kills it.
+pub struct Relay {
+    child: Child,
+    pub url: String,
+}
+
+impl Relay {
+    pub fn start(listen: &str, store: &Path) -> Self {
+        let child = partita().args(["relay", "--listen", listen, "--store"]).arg(store).stdout(Stdio::piped()).spawn();
+        let mut child = child.unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        assert!(url.ends_with('\n'), "the relay ended before it printed its URL");
+        Self { child, url: url.trim_end().to_owned() }
+    }
+
+    /// The address without scheme and id: to listen on it again.
+    pub fn address(&self) -> String {
+        self.url["ws://".len()..].split('#').next().unwrap().to_owned()
+    }
+
+    /// Asks it to end, as an operator does.
+    pub fn signal(mut self, signal: &str) -> ExitStatus {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        self.child.wait().unwrap()
+    }
+
+    /// Ends it without warning.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,136 @@
+//! `partita relay`: what an operator meets.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Relay, partita, run};
+use redb::ReadableDatabase as _;
+
+/// A relay's store that is there and closed.
+fn store_in(folder: &Path) -> String {
+    let store = folder.join("relay.partita");
+    assert_eq!(Relay::start("127.0.0.1:0", &store).signal("TERM").code(), Some(0));
+    store.to_str().unwrap().to_owned()
+}
+
+/// Runs a relay that cannot run: it must end with 3 and say this.
+fn fails(store: &str, listen: &str, says: &[&str]) {
+    let (code, out, err) = run(&["relay", "--listen", listen, "--store", store]);
+    assert_eq!((code, out.as_str()), (Some(3), ""), "{err}");
+    for word in says {
+        assert!(err.contains(word), "{err:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn it_prints_its_url_and_stops_cleanly_and_keeps_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("relay.partita");
+    let relay = Relay::start("127.0.0.1:0", &store);
+    let (url, address) = (relay.url.clone(), relay.address());
+    let (_, id) = url.strip_prefix("ws://127.0.0.1:").unwrap().split_once('#').unwrap();
+    assert_eq!(id.len(), 64);
+    assert_eq!(relay.signal("TERM").code(), Some(0));
+
+    let again = Relay::start(&format!("ws://{address}"), &store);
+    assert_eq!(again.url, url, "whoever pinned the relay finds it again");
+    assert_eq!(again.signal("INT").code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Relay::start("127.0.0.1:0", &folder.path().join("first"));
+    let address = relay.address();
+    fails(folder.path().join("second").to_str().unwrap(), &address, &[&address, "in use"]);
+}
+
+#[test]
+fn a_store_that_another_relay_has_open_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("relay.partita");
+    let _relay = Relay::start("127.0.0.1:0", &store);
+    fails(store.to_str().unwrap(), "127.0.0.1:0", &["in use", "close the other program"]);
+}
+
+#[test]
+fn a_store_without_its_key_never_becomes_another_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path());
+    std::fs::remove_file(format!("{store}.key")).unwrap();
+    fails(&store, "127.0.0.1:0", &["missing", ".key"]);
+    assert!(!Path::new(&format!("{store}.key")).exists());
+}
+
+#[test]
+fn a_store_of_a_later_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path());
+    let meta: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+    let database = redb::Database::open(&store).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(meta).unwrap().insert("format", &99u64.to_be_bytes()[..]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    fails(&store, "127.0.0.1:0", &["format 99", "later version"]);
+
+    let database = redb::Database::open(&store).unwrap();
+    let table = database.begin_read().unwrap().open_table(meta).unwrap();
+    assert_eq!(table.get("format").unwrap().unwrap().value(), 99u64.to_be_bytes(), "it is still of that version");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path());
+    std::fs::write(&store, "my diary, which happens to be here").unwrap();
+    fails(&store, "127.0.0.1:0", &["is not a Partita store"]);
+    assert_eq!(std::fs::read(&store).unwrap(), b"my diary, which happens to be here");
+}
+
+#[test]
+fn a_damaged_store_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_in(folder.path());
+    let mut bytes = std::fs::read(&store).unwrap();
+    bytes[16..].fill(0xa5);
+    std::fs::write(&store, bytes).unwrap();
+    fails(&store, "127.0.0.1:0", &["damaged"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("missing").join("relay.partita");
+    fails(store.to_str().unwrap(), "127.0.0.1:0", &["missing"]);
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    for args in [
+        &[][..],
+        &["relay"],
+        &["relay", "--listen", "127.0.0.1:0"],
+        &["relay", "--listen", "nonsense", "--store", "x"],
+        &["relay", "--listen", "wss://127.0.0.1:1", "--store", "x"],
+        &["relay", "--listen", "127.0.0.1:0", "--store", "x", "--max-connections", "none"],
+        &["demo", "--colour"],
+        &["dance"],
+    ] {
+        let (code, out, err) = run(args);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}: {err}");
+        assert!(err.contains("Usage") || err.contains("--help"), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn help_is_no_error() {
+    let help = partita().arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    let text = String::from_utf8(help.stdout).unwrap();
+    assert!(text.contains("relay") && text.contains("demo") && text.contains("replay"), "{text}");
+    assert!(!text.contains("demo-replica"), "that is no command for people:\n{text}");
+}

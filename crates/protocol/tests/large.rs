@@ -1,0 +1,213 @@
+//! Payloads of any size arrive: in pieces, resumed by offset, from whoever has them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use partita_core::{Bytes, Entry, Key};
+use partita_protocol::{
+    CloseReason, NodeConfig,
+    message::{Message, Piece, Run},
+};
+use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
+
+const LARGE: usize = 5 << 20;
+
+fn offsets(messages: &[Message]) -> Vec<u64> {
+    let wanted = messages.iter().filter_map(|message| match message {
+        Message::Want(piece) => Some(piece.offset),
+        _ => None,
+    });
+    wanted.collect()
+}
+
+fn fragments(messages: &[Message]) -> usize {
+    let of = |message: &&Message| matches!(message, Message::Fragment { .. });
+    messages.iter().filter(of).count()
+}
+
+#[test]
+fn several_megabytes_travel_as_fragments_and_hold_up_nobody() {
+    let mut fleet = Fleet::new(1);
+    let (a, b, relay) = (fleet.replica(), fleet.replica(), fleet.relay());
+    fleet.write(a, 1, samples::noise(1, LARGE));
+    fleet.write(a, 2, b"behind the large one");
+    let link = fleet.connect(a, relay);
+    fleet.connect(b, relay);
+    fleet.run();
+    assert!(fleet.agree(&[a, b, relay]));
+    assert!(fragments(&fleet.said(link, 0)) >= LARGE >> 16);
+    // Nothing of the pieces stays behind.
+    let log = fleet.node(a).own_log(&Fleet::context(0).id).unwrap();
+    let view = partita_core::Store::read(fleet.store(relay)).unwrap();
+    let mut left = 0;
+    view.scan(&Key::fragments(&Fleet::context(0).id, &log, 1), &mut |_, _| {
+        left += 1;
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_cut_connection_resumes_where_it_was() {
+    let mut fleet = Fleet::new(2);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    fleet.write(a, 1, samples::noise(2, LARGE));
+    let link = fleet.connect(a, b);
+    fleet.pass(Duration::from_millis(95));
+    fleet.cut(link);
+    let before = fragments(&fleet.said(link, 0));
+    assert!(before > 10 && before < LARGE >> 16, "{before}");
+    let link = fleet.connect(a, b);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]));
+    let wanted = offsets(&fleet.said(link, 1));
+    assert_eq!(wanted.len(), 1);
+    assert!(wanted[0] > 0, "resumed at {wanted:?}");
+}
+
+#[test]
+fn a_receiver_that_crashed_resumes_from_its_store() {
+    let mut fleet = Fleet::new(3);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    fleet.write(a, 1, samples::noise(3, LARGE));
+    fleet.connect(a, b);
+    fleet.pass(Duration::from_millis(95));
+    fleet.crash(b);
+    fleet.start(b);
+    let link = fleet.connect(a, b);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]));
+    let wanted = offsets(&fleet.said(link, 1));
+    assert!(wanted.len() == 1 && wanted[0] > 0, "resumed at {wanted:?}");
+}
+
+#[test]
+fn two_that_offer_the_same_large_entry_send_it_once_and_stand_in_for_each_other() {
+    let mut fleet = Fleet::new(4);
+    let (a, b, c) = (fleet.replica(), fleet.replica(), fleet.replica());
+    fleet.write(a, 1, samples::noise(4, LARGE));
+    fleet.connect(a, b);
+    fleet.run();
+    let (ac, bc) = (fleet.connect(a, c), fleet.connect(b, c));
+    fleet.pass(Duration::from_millis(95));
+    let from_b = fragments(&fleet.said(bc, 0));
+    assert_eq!(from_b, 0, "one of them is enough");
+    fleet.cut(ac);
+    fleet.run();
+    assert!(fleet.agree(&[a, b, c]));
+    let wanted = offsets(&fleet.said(bc, 1));
+    assert!(wanted.len() == 1 && wanted[0] > 0, "{wanted:?}");
+    fleet.write(a, 1, b"both go on");
+    fleet.run();
+    assert!(fleet.agree(&[a, b, c]));
+}
+
+#[test]
+fn a_node_of_another_fragment_size_passes_large_entries_on() {
+    let mut fleet = Fleet::new(5);
+    let of = |fragment_bytes, accept_contexts| NodeConfig { fragment_bytes, accept_contexts, ..NodeConfig::default() };
+    let a = fleet.add(of(200 << 10, false), OpenStrategy::new(), 1);
+    let relay = fleet.add(of(1 << 10, true), OpenStrategy::new(), 0);
+    let b = fleet.replica();
+    for n in 0..30u64 {
+        fleet.write(a, 1, samples::noise(n, if n % 3 == 0 { 50_000 } else { 20 }));
+    }
+    fleet.connect(a, relay);
+    fleet.run();
+    fleet.connect(b, relay);
+    fleet.run();
+    assert!(fleet.agree(&[a, relay, b]));
+}
+
+/// A puppet that may write, and a large entry of its own.
+fn offering(fleet: &mut Fleet, member: usize, seed: u8, entry: &Entry) -> usize {
+    let puppet = fleet.puppet(member, seed);
+    fleet.run();
+    let said = fleet.said(puppet, 0);
+    let open = said.into_iter().find(|message| matches!(message, Message::Open(_)));
+    let mut header = entry.clone();
+    header.payload = Bytes::new();
+    let run = Message::Entries(Run {
+        context: entry.header.context,
+        log: entry.header.log,
+        signature: entry.signature,
+        entries: vec![header.into()],
+        withheld: true,
+    });
+    fleet.say(puppet, &[open.unwrap(), run]);
+    puppet
+}
+
+fn piece(entry: &Entry, offset: u64, bytes: impl Into<Bytes>) -> Message {
+    Message::Fragment {
+        piece: Piece { context: entry.header.context, log: entry.header.log, seq: entry.header.seq, offset },
+        bytes: bytes.into(),
+    }
+}
+
+#[test]
+fn garbage_from_one_is_not_stitched_to_the_pieces_of_another() {
+    let mut fleet = Fleet::new(6);
+    let a = fleet.replica();
+    let payload = samples::noise(6, 200_000);
+    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
+    let entry = log.change(samples::document(1), payload.clone());
+    let hostile = offering(&mut fleet, a, 61, &entry);
+    fleet.say(hostile, &[piece(&entry, 0, vec![0; 50_000])]);
+    fleet.cut(hostile);
+    // The next one is honest: it is asked to go on, then to begin again, and is not blamed.
+    let honest = offering(&mut fleet, a, 62, &entry);
+    assert_eq!(offsets(&fleet.said(honest, 0)), [50_000]);
+    fleet.say(honest, &[piece(&entry, 50_000, payload.slice(50_000..))]);
+    assert!(fleet.is_up(honest));
+    assert_eq!(offsets(&fleet.said(honest, 0)), [0]);
+    fleet.say(honest, &[piece(&entry, 0, payload.slice(..100_000))]);
+    fleet.say(honest, &[piece(&entry, 100_000, payload.slice(100_000..))]);
+    assert_eq!(fleet.held(a), [log.tip().unwrap()]);
+    assert!(fleet.is_up(honest));
+}
+
+#[test]
+fn who_sends_a_wrong_payload_alone_is_shown_the_door() {
+    let mut fleet = Fleet::new(7);
+    let a = fleet.replica();
+    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
+    let entry = log.change(samples::document(1), samples::noise(7, 100_000));
+    let hostile = offering(&mut fleet, a, 61, &entry);
+    fleet.say(hostile, &[piece(&entry, 0, vec![0; 100_000])]);
+    assert!(!fleet.is_up(hostile));
+    assert!(matches!(fleet.closed(a).last().unwrap().1, CloseReason::Protocol(_)));
+    assert!(fleet.held(a).is_empty());
+}
+
+#[test]
+fn a_large_entry_that_also_comes_inside_a_run_is_taken_once() {
+    let mut fleet = Fleet::new(8);
+    let a = fleet.replica();
+    let payload = samples::noise(8, 100_000);
+    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
+    let entry = log.change(samples::document(1), payload.clone());
+    let next = log.change(samples::document(1), &b"next"[..]);
+    let slow = offering(&mut fleet, a, 61, &entry);
+    fleet.say(slow, &[piece(&entry, 0, payload.slice(..50_000))]);
+    let other = fleet.puppet(a, 62);
+    fleet.run();
+    let open = fleet.said(other, 0);
+    let open = open.into_iter().find(|message| matches!(message, Message::Open(_)));
+    let run = Message::Entries(Run {
+        context: entry.header.context,
+        log: entry.header.log,
+        signature: next.signature,
+        entries: vec![entry.clone(), next],
+        withheld: false,
+    });
+    fleet.said(slow, 0);
+    fleet.say(other, &[open.unwrap(), run]);
+    assert_eq!(fleet.held(a), [log.tip().unwrap()]);
+    fleet.say(slow, &[piece(&entry, 50_000, payload.slice(50_000..))]);
+    assert_eq!(fleet.held(a), [log.tip().unwrap()]);
+    let said = fleet.said(slow, 0);
+    let is_ack = |message: &Message| matches!(message, Message::Ack { .. });
+    assert!(said.iter().any(is_ack), "{said:?}");
+}
