@@ -142,8 +142,7 @@ impl Batch {
             let at = ranges.partition_point(|&(_, last)| last < id.0);
             ranges.get(at).is_some_and(|&(first, _)| first <= id.0)
         };
-        ranges.is_some_and(holds)
-            || doc.hash_for_opid(&ObjId::Id(id.0, id.1.clone(), 0)).is_some()
+        ranges.is_some_and(holds) || doc.hash_for_opid(&ObjId::Id(id.0, id.1.clone(), 0)).is_some()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `partita relay`: what an operator meets.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used)] // in the helpers of a test
 
 mod common;
 

@@ -37,12 +37,7 @@ impl AeadKey {
     /// # Errors
     ///
     /// [`AeadError::TooLong`].
-    pub fn seal(
-        &self,
-        rng: &mut dyn CryptoRng,
-        aad: &[u8],
-        plain: &[u8],
-    ) -> Result<Vec<u8>, AeadError> {
+    pub fn seal(&self, rng: &mut dyn CryptoRng, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, AeadError> {
         let mut nonce = [0; NONCE_LEN];
         rng.fill_bytes(&mut nonce);
         let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
@@ -57,9 +52,7 @@ impl AeadKey {
     ///
     /// [`AeadError::TooShort`] and [`AeadError::Refused`]. Nothing of the plaintext is released then.
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, AeadError> {
-        let (nonce, ciphertext) = sealed
-            .split_first_chunk::<NONCE_LEN>()
-            .ok_or(AeadError::TooShort)?;
+        let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(AeadError::TooShort)?;
         self.open_with_nonce(nonce, aad, ciphertext)
     }
 
@@ -69,12 +62,7 @@ impl AeadKey {
     /// # Errors
     ///
     /// [`AeadError::TooLong`].
-    pub fn seal_with_nonce(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        plain: &[u8],
-    ) -> Result<Vec<u8>, AeadError> {
+    pub fn seal_with_nonce(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, AeadError> {
         let mut sealed = Vec::with_capacity(plain.len() + TAG_LEN);
         self.append_sealed(nonce, aad, plain, &mut sealed)?;
         Ok(sealed)
@@ -91,18 +79,11 @@ impl AeadKey {
         aad: &[u8],
         ciphertext: &[u8],
     ) -> Result<Vec<u8>, AeadError> {
-        let (body, tag) = ciphertext
-            .split_last_chunk::<TAG_LEN>()
-            .ok_or(AeadError::TooShort)?;
+        let (body, tag) = ciphertext.split_last_chunk::<TAG_LEN>().ok_or(AeadError::TooShort)?;
         let mut plain = body.to_vec();
         // The tag is checked before the first byte is decrypted.
         self.0
-            .decrypt_inout_detached(
-                &XNonce::from(*nonce),
-                aad,
-                plain.as_mut_slice().into(),
-                &Tag::from(*tag),
-            )
+            .decrypt_inout_detached(&XNonce::from(*nonce), aad, plain.as_mut_slice().into(), &Tag::from(*tag))
             .map_err(|_| AeadError::Refused)?;
         Ok(plain)
     }
@@ -117,10 +98,8 @@ impl AeadKey {
         let start = out.len();
         out.extend_from_slice(plain);
         let body = out.get_mut(start..).unwrap_or_default();
-        let tag = self
-            .0
-            .encrypt_inout_detached(&XNonce::from(*nonce), aad, body.into())
-            .map_err(|_| AeadError::TooLong)?;
+        let tag =
+            self.0.encrypt_inout_detached(&XNonce::from(*nonce), aad, body.into()).map_err(|_| AeadError::TooLong)?;
         out.extend_from_slice(&tag);
         Ok(())
     }

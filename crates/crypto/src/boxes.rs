@@ -114,18 +114,13 @@ pub fn seal_box(
 ) -> Result<Vec<u8>, BoxError> {
     let to = <Kem as hpke::Kem>::PublicKey::from_bytes(&to.0).map_err(|_| BoxError::LowOrder)?;
     let mut rng = rng;
-    let (enc, ciphertext) = hpke::single_shot_seal_with_rng::<Aead, Kdf, Kem>(
-        &OpModeS::Base,
-        &to,
-        info,
-        plain,
-        aad,
-        &mut rng,
-    )
-    .map_err(|error| match error {
-        hpke::HpkeError::EncapError => BoxError::LowOrder,
-        _ => BoxError::TooLong,
-    })?;
+    let (enc, ciphertext) =
+        hpke::single_shot_seal_with_rng::<Aead, Kdf, Kem>(&OpModeS::Base, &to, info, plain, aad, &mut rng).map_err(
+            |error| match error {
+                hpke::HpkeError::EncapError => BoxError::LowOrder,
+                _ => BoxError::TooLong,
+            },
+        )?;
     let mut sealed = Vec::with_capacity(ENC_LEN + ciphertext.len());
     sealed.extend_from_slice(&enc.to_bytes());
     sealed.extend_from_slice(&ciphertext);
@@ -137,20 +132,12 @@ pub fn seal_box(
 /// # Errors
 ///
 /// [`BoxError::TooShort`] and [`BoxError::Refused`]. Ask another holder to box again; nobody can be blamed.
-pub fn open_box(
-    key: &BoxSecretKey,
-    info: &[u8],
-    aad: &[u8],
-    sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, BoxError> {
+pub fn open_box(key: &BoxSecretKey, info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, BoxError> {
     if sealed.len() < BOX_OVERHEAD {
         return Err(BoxError::TooShort);
     }
-    let (enc, ciphertext) = sealed
-        .split_first_chunk::<ENC_LEN>()
-        .ok_or(BoxError::TooShort)?;
-    let key = <Kem as hpke::Kem>::PrivateKey::from_bytes(key.0.expose())
-        .map_err(|_| BoxError::Refused)?;
+    let (enc, ciphertext) = sealed.split_first_chunk::<ENC_LEN>().ok_or(BoxError::TooShort)?;
+    let key = <Kem as hpke::Kem>::PrivateKey::from_bytes(key.0.expose()).map_err(|_| BoxError::Refused)?;
     let enc = <Kem as hpke::Kem>::EncappedKey::from_bytes(enc).map_err(|_| BoxError::Refused)?;
     hpke::single_shot_open::<Aead, Kdf, Kem>(&OpModeR::Base, &key, &enc, info, ciphertext, aad)
         .map(Zeroizing::new)

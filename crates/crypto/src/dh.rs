@@ -11,13 +11,8 @@ use crate::Secret;
 /// [`DhError`] when the result is all zeros, which is so exactly for points of low order: the "shared" secret would be
 /// known to everybody (RFC 7748, section 6.1).
 pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, DhError> {
-    let shared =
-        x25519_dalek::StaticSecret::from(*secret.expose()).diffie_hellman(&(*public).into());
-    if shared.was_contributory() {
-        Ok(Secret::from_bytes(shared.to_bytes()))
-    } else {
-        Err(DhError)
-    }
+    let shared = x25519_dalek::StaticSecret::from(*secret.expose()).diffie_hellman(&(*public).into());
+    if shared.was_contributory() { Ok(Secret::from_bytes(shared.to_bytes())) } else { Err(DhError) }
 }
 
 /// The public point of a secret scalar.

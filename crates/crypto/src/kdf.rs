@@ -35,9 +35,7 @@ pub fn derive(ikm: &Secret<32>, domain: &'static str, info: &[&[u8]]) -> Secret<
 /// [`KdfError::TooLong`] when `out` is longer than 8,160 bytes (255 blocks, RFC 5869, section 2.3).
 pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8], out: &mut [u8]) -> Result<(), KdfError> {
     // An absent salt is a block of zeros and so is an empty one: HMAC pads its key with zeros.
-    Hkdf::<Sha256>::new(Some(salt), ikm)
-        .expand(info, out)
-        .map_err(|_| KdfError::TooLong)
+    Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, out).map_err(|_| KdfError::TooLong)
 }
 
 /// Why no key could be derived.

@@ -54,16 +54,15 @@ pub use aead::{AeadError, AeadKey, NONCE_LEN, OVERHEAD};
 pub use boxes::{BOX_OVERHEAD, BoxError, BoxPublicKey, BoxSecretKey, open_box, seal_box};
 pub use dh::{DhError, x25519};
 pub use epochs::{
-    BoxBinding, EPOCH_BOX_LEN, EpochError, EpochFacts, EpochId, EpochKeys, EpochSecret,
-    choose_epoch, open_epoch, payload_key, seal_epoch,
+    BoxBinding, EPOCH_BOX_LEN, EpochError, EpochFacts, EpochId, EpochKeys, EpochSecret, choose_epoch, open_epoch,
+    payload_key, seal_epoch,
 };
 pub use hash::{Hash, Hasher, hash};
 pub use kdf::{KdfError, derive, hkdf_sha256};
 pub use keys::{Signature, SigningKey};
 pub use mnemonic::{Mnemonic, MnemonicError, WORDS};
 pub use noise::{
-    MAX_RECORD, MAX_RECORD_PLAIN, NoiseError, NoiseHandshake, NoiseReceiver, NoiseSender,
-    RECORD_OVERHEAD,
+    MAX_RECORD, MAX_RECORD_PLAIN, NoiseError, NoiseHandshake, NoiseReceiver, NoiseSender, RECORD_OVERHEAD,
 };
 pub use rand_core;
 pub use secret::Secret;

@@ -38,16 +38,11 @@ impl Mnemonic {
         lower.push_str(phrase);
         lower.make_ascii_lowercase();
 
-        let parsed =
-            bip39::Mnemonic::parse_in_normalized(Language::English, &lower).map_err(|error| {
-                match error {
-                    bip39::Error::UnknownWord(index) => MnemonicError::UnknownWord {
-                        position: index + 1,
-                    },
-                    bip39::Error::BadWordCount(found) => MnemonicError::WordCount { found },
-                    _ => MnemonicError::Checksum,
-                }
-            })?;
+        let parsed = bip39::Mnemonic::parse_in_normalized(Language::English, &lower).map_err(|error| match error {
+            bip39::Error::UnknownWord(index) => MnemonicError::UnknownWord { position: index + 1 },
+            bip39::Error::BadWordCount(found) => MnemonicError::WordCount { found },
+            _ => MnemonicError::Checksum,
+        })?;
         // 24 words are 256 bits of entropy and 8 of checksum; the array has room for both.
         let (mut bytes, _) = parsed.to_entropy_array();
         let entropy = bytes.first_chunk::<32>().copied().map(Secret::from_bytes);
@@ -83,11 +78,7 @@ impl Mnemonic {
             .expose()
             .iter()
             .chain(checksum.first())
-            .flat_map(|byte| {
-                (0..8)
-                    .rev()
-                    .map(move |shift| usize::from(byte >> shift & 1))
-            });
+            .flat_map(|byte| (0..8).rev().map(move |shift| usize::from(byte >> shift & 1)));
         for (position, bit) in bits.enumerate() {
             if let Some(index) = indices.get_mut(position / 11) {
                 *index = *index << 1 | bit;
@@ -108,9 +99,7 @@ impl fmt::Debug for Mnemonic {
 #[non_exhaustive]
 pub enum MnemonicError {
     /// A word was left out, typed twice or split.
-    #[error(
-        "{found} words where there should be 24: look for a word that is missing, doubled or split"
-    )]
+    #[error("{found} words where there should be 24: look for a word that is missing, doubled or split")]
     WordCount {
         /// How many words were typed.
         found: usize,
@@ -122,8 +111,6 @@ pub enum MnemonicError {
         position: usize,
     },
     /// Every word is in the list, but together they are not a mnemonic.
-    #[error(
-        "the words do not fit together: look for two that are swapped, or one that stands for another"
-    )]
+    #[error("the words do not fit together: look for two that are swapped, or one that stands for another")]
     Checksum,
 }

@@ -53,26 +53,16 @@ impl NoiseHandshake {
         Self::start(prologue, rng, false)
     }
 
-    fn start(
-        prologue: &[u8],
-        rng: &mut dyn CryptoRng,
-        initiator: bool,
-    ) -> Result<Self, NoiseError> {
+    fn start(prologue: &[u8], rng: &mut dyn CryptoRng, initiator: bool) -> Result<Self, NoiseError> {
         let static_key = Secret::<32>::random(rng);
         let resolver = Resolver::new(Secret::random(rng));
         let build = || {
             let builder = Builder::with_resolver(PATTERN.parse()?, Box::new(resolver))
                 .prologue(prologue)?
                 .local_private_key(static_key.expose())?;
-            if initiator {
-                builder.build_initiator()
-            } else {
-                builder.build_responder()
-            }
+            if initiator { builder.build_initiator() } else { builder.build_responder() }
         };
-        build()
-            .map(Self)
-            .map_err(|_: snow::Error| NoiseError::Setup)
+        build().map(Self).map_err(|_: snow::Error| NoiseError::Setup)
     }
 
     /// The next message of ours, with `payload` inside.
@@ -114,11 +104,7 @@ impl NoiseHandshake {
     /// prologue, keys and payloads: this is what identities sign.
     pub fn hash(&self) -> [u8; 32] {
         // SHA-256 has 32 bytes; zeros would verify under no signature.
-        self.0
-            .get_handshake_hash()
-            .first_chunk()
-            .copied()
-            .unwrap_or_default()
+        self.0.get_handshake_hash().first_chunk().copied().unwrap_or_default()
     }
 
     /// The two directions of the channel, and the handshake hash.
@@ -135,9 +121,7 @@ impl NoiseHandshake {
 
 impl fmt::Debug for NoiseHandshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NoiseHandshake")
-            .field("finished", &self.is_finished())
-            .finish_non_exhaustive()
+        f.debug_struct("NoiseHandshake").field("finished", &self.is_finished()).finish_non_exhaustive()
     }
 }
 

@@ -25,8 +25,7 @@ impl VerifyingKey {
     ///
     /// See [`KeyError`]. There is nothing to repair: refuse whatever named the key.
     pub fn parse(bytes: &[u8; 32]) -> Result<Self, KeyError> {
-        let key =
-            ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
         if key.is_weak() {
             return Err(KeyError::Weak);
         }
@@ -53,12 +52,7 @@ impl VerifyingKey {
     /// # Errors
     ///
     /// [`SignatureError`]: do not use what was signed.
-    pub fn verify(
-        &self,
-        purpose: &'static str,
-        message: &[u8],
-        signature: &Signature,
-    ) -> Result<(), SignatureError> {
+    pub fn verify(&self, purpose: &'static str, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         self.verify_raw(&keys::labelled(purpose, message), signature)
     }
 
@@ -69,9 +63,7 @@ impl VerifyingKey {
     /// [`SignatureError`]: the signature is not one under the strict rule.
     pub fn verify_raw(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
-        self.0
-            .verify_strict(message, &signature)
-            .map_err(|_| SignatureError)
+        self.0.verify_strict(message, &signature).map_err(|_| SignatureError)
     }
 }
 

@@ -11,18 +11,12 @@ use support::hex32;
 fn the_hash_is_blake3_in_key_derivation_mode() {
     // From the test vectors of BLAKE3, for empty input.
     let expected = hex32("2cc39783c223154fea8dfb7c1b1660f2ac2dcbd1c1de8277b0b0dd39b7e50d7d");
-    assert_eq!(
-        hash("BLAKE3 2019-12-27 16:29:52 test vectors context", &[]),
-        Hash::from_bytes(expected)
-    );
+    assert_eq!(hash("BLAKE3 2019-12-27 16:29:52 test vectors context", &[]), Hash::from_bytes(expected));
 }
 
 #[test]
 fn one_input_under_two_domains_has_two_hashes() {
-    assert_ne!(
-        hash("test domain a", &[b"x"]),
-        hash("test domain b", &[b"x"])
-    );
+    assert_ne!(hash("test domain a", &[b"x"]), hash("test domain b", &[b"x"]));
 }
 
 #[test]
@@ -35,10 +29,7 @@ fn cutting_the_input_into_pieces_changes_nothing() {
 
 #[test]
 fn a_hash_prints_as_hexadecimal() {
-    assert_eq!(
-        format!("{:?}", Hash::from_bytes([0xa0; 32])),
-        "a0".repeat(32)
-    );
+    assert_eq!(format!("{:?}", Hash::from_bytes([0xa0; 32])), "a0".repeat(32));
     assert_eq!(Hash::ZERO, Hash::default());
 }
 
@@ -67,18 +58,12 @@ fn derived_keys_differ_by_secret_by_domain_and_by_where_parts_end() {
         derive(&Secret::from_bytes([8; 32]), "test", &[b"abc"]),
     ];
     for (index, key) in keys.iter().enumerate() {
-        assert!(
-            keys.iter().skip(index + 1).all(|other| other != key),
-            "key {index} came twice"
-        );
+        assert!(keys.iter().skip(index + 1).all(|other| other != key), "key {index} came twice");
     }
 }
 
 #[test]
 fn hkdf_refuses_more_than_it_can_give() {
     assert_eq!(hkdf_sha256(b"ikm", b"", b"", &mut vec![0; 8160]), Ok(()));
-    assert_eq!(
-        hkdf_sha256(b"ikm", b"", b"", &mut vec![0; 8161]),
-        Err(KdfError::TooLong)
-    );
+    assert_eq!(hkdf_sha256(b"ikm", b"", b"", &mut vec![0; 8161]), Err(KdfError::TooLong));
 }

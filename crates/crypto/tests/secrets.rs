@@ -5,8 +5,7 @@
 mod support;
 
 use partita_crypto::{
-    AeadKey, BoxSecretKey, EpochId, EpochKeys, EpochSecret, Mnemonic, MnemonicError,
-    NoiseHandshake, Secret, SigningKey,
+    AeadKey, BoxSecretKey, EpochId, EpochKeys, EpochSecret, Mnemonic, MnemonicError, NoiseHandshake, Secret, SigningKey,
 };
 use support::{hex32, rng};
 
@@ -16,45 +15,25 @@ fn debug_shows_no_secret_byte() {
     let key = SigningKey::from_seed(&secret);
     let mut ring = EpochKeys::new();
     ring.insert(EpochId::default(), EpochSecret(secret.clone()));
-    ring.payload_key(&EpochId::default(), &[0; 32], &[0; 32])
-        .unwrap();
+    ring.payload_key(&EpochId::default(), &[0; 32], &[0; 32]).unwrap();
     let mnemonic = Mnemonic::from_entropy(&secret);
 
     assert_eq!(format!("{secret:?}"), "Secret(..)");
     assert_eq!(format!("{mnemonic:?}"), "Mnemonic(..)");
-    assert_eq!(
-        format!("{key:?}"),
-        format!("SigningKey(.., {:?})", key.verifying_key())
-    );
-    assert_eq!(
-        format!("{:?}", BoxSecretKey::from_secret(&secret)),
-        "BoxSecretKey(..)"
-    );
-    assert_eq!(
-        format!("{:?}", AeadKey::from_secret(&secret)),
-        "AeadKey(..)"
-    );
-    for shown in [
-        format!("{ring:?}"),
-        format!("{ring:#?}"),
-        format!("{:?}", EpochSecret(secret.clone())),
-    ] {
+    assert_eq!(format!("{key:?}"), format!("SigningKey(.., {:?})", key.verifying_key()));
+    assert_eq!(format!("{:?}", BoxSecretKey::from_secret(&secret)), "BoxSecretKey(..)");
+    assert_eq!(format!("{:?}", AeadKey::from_secret(&secret)), "AeadKey(..)");
+    for shown in [format!("{ring:?}"), format!("{ring:#?}"), format!("{:?}", EpochSecret(secret.clone()))] {
         assert!(shown.contains("Secret(..)"), "{shown}");
         assert!(!shown.contains("abab") && !shown.contains("171"), "{shown}");
     }
     let handshake = NoiseHandshake::initiator(b"", &mut rng(1)).unwrap();
-    assert_eq!(
-        format!("{handshake:?}"),
-        "NoiseHandshake { finished: false, .. }"
-    );
+    assert_eq!(format!("{handshake:?}"), "NoiseHandshake { finished: false, .. }");
 }
 
 #[test]
 fn secrets_compare_by_their_bytes() {
-    let (a, b) = (
-        Secret::<32>::random(&mut rng(1)),
-        Secret::<32>::random(&mut rng(2)),
-    );
+    let (a, b) = (Secret::<32>::random(&mut rng(1)), Secret::<32>::random(&mut rng(2)));
     assert_eq!(a, Secret::from_bytes(*a.expose()));
     assert_ne!(a, b);
 }
@@ -91,13 +70,7 @@ fn random_words_come_back_however_they_are_typed() {
         let mnemonic = Mnemonic::from_entropy(&Secret::random(&mut rng(seed)));
         let phrase = mnemonic.phrase();
         assert_eq!(Mnemonic::parse(&phrase), Ok(mnemonic.clone()));
-        assert_eq!(
-            Mnemonic::parse(&format!(
-                "  {}\n",
-                phrase.to_uppercase().replace(' ', "\n\t")
-            )),
-            Ok(mnemonic)
-        );
+        assert_eq!(Mnemonic::parse(&format!("  {}\n", phrase.to_uppercase().replace(' ', "\n\t"))), Ok(mnemonic));
     }
 }
 
@@ -114,25 +87,13 @@ fn a_typing_error_is_named_by_its_place_and_never_repeated() {
     assert!(error.to_string().contains("word 7 "), "{error}");
     assert!(!format!("{error} {error:?}").contains("secretword"));
 
-    assert_eq!(
-        Mnemonic::parse(&words[1..].join(" ")),
-        Err(MnemonicError::WordCount { found: 23 })
-    );
-    assert_eq!(
-        Mnemonic::parse(&format!("{} zoo", *phrase)),
-        Err(MnemonicError::WordCount { found: 25 })
-    );
-    assert_eq!(
-        Mnemonic::parse(""),
-        Err(MnemonicError::WordCount { found: 0 })
-    );
+    assert_eq!(Mnemonic::parse(&words[1..].join(" ")), Err(MnemonicError::WordCount { found: 23 }));
+    assert_eq!(Mnemonic::parse(&format!("{} zoo", *phrase)), Err(MnemonicError::WordCount { found: 25 }));
+    assert_eq!(Mnemonic::parse(""), Err(MnemonicError::WordCount { found: 0 }));
 
     // 12 words with a right checksum are a mnemonic elsewhere, but not ours.
     let twelve = format!("{}about", "abandon ".repeat(11));
-    assert_eq!(
-        Mnemonic::parse(&twelve),
-        Err(MnemonicError::WordCount { found: 12 })
-    );
+    assert_eq!(Mnemonic::parse(&twelve), Err(MnemonicError::WordCount { found: 12 }));
 
     let one_other = format!("{}art", "abandon ".repeat(22) + "zoo ");
     assert_eq!(Mnemonic::parse(&one_other), Err(MnemonicError::Checksum));

@@ -24,11 +24,7 @@ const LOW_ORDER: [&str; 8] = [
 #[test]
 fn the_eight_low_order_keys_are_refused_as_weak() {
     for key in LOW_ORDER {
-        assert_eq!(
-            VerifyingKey::parse(&hex32(key)),
-            Err(KeyError::Weak),
-            "{key}"
-        );
+        assert_eq!(VerifyingKey::parse(&hex32(key)), Err(KeyError::Weak), "{key}");
     }
 }
 
@@ -66,26 +62,17 @@ fn every_non_canonical_key_is_refused_also_those_that_the_library_takes() {
             }
         }
     }
-    println!(
-        "non-canonical keys: 40, decoded by the library: {taken_by_library}, of these not weak: {not_even_weak}"
-    );
+    println!("non-canonical keys: 40, decoded by the library: {taken_by_library}, of these not weak: {not_even_weak}");
     // If these change, the library has: look again at what our own check must do.
     assert_eq!((taken_by_library, not_even_weak), (26, 20));
 }
 
 #[test]
 fn bytes_that_are_no_point_are_refused() {
-    assert_eq!(
-        VerifyingKey::parse(&[2; 32]).is_err(),
-        ed25519_dalek::VerifyingKey::from_bytes(&[2; 32]).is_err()
-    );
-    let no_point = (0..=255)
-        .map(|byte| [byte; 32])
-        .find(|bytes| ed25519_dalek::VerifyingKey::from_bytes(bytes).is_err());
-    assert_eq!(
-        VerifyingKey::parse(&no_point.unwrap()),
-        Err(KeyError::NotAPoint)
-    );
+    assert_eq!(VerifyingKey::parse(&[2; 32]).is_err(), ed25519_dalek::VerifyingKey::from_bytes(&[2; 32]).is_err());
+    let no_point =
+        (0..=255).map(|byte| [byte; 32]).find(|bytes| ed25519_dalek::VerifyingKey::from_bytes(bytes).is_err());
+    assert_eq!(VerifyingKey::parse(&no_point.unwrap()), Err(KeyError::NotAPoint));
 }
 
 #[test]
@@ -99,67 +86,31 @@ fn our_own_keys_parse_and_keep_their_bytes() {
 #[test]
 fn a_key_survives_its_seed() {
     let key = SigningKey::generate(&mut rng(1));
-    assert_eq!(
-        SigningKey::from_seed(&key.seed()).verifying_key(),
-        key.verifying_key()
-    );
+    assert_eq!(SigningKey::from_seed(&key.seed()).verifying_key(), key.verifying_key());
 }
 
 #[test]
 fn rfc_8032_test_1_verifies() {
-    let key = VerifyingKey::parse(&hex32(
-        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-    ))
-    .unwrap();
+    let key = VerifyingKey::parse(&hex32("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")).unwrap();
     let signature = support::hex(
         "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
     );
-    assert_eq!(
-        key.verify_raw(b"", &Signature::from_bytes(signature.try_into().unwrap())),
-        Ok(())
-    );
+    assert_eq!(key.verify_raw(b"", &Signature::from_bytes(signature.try_into().unwrap())), Ok(()));
 }
 
 #[test]
 fn a_signature_counts_for_its_key_purpose_and_message_only() {
-    let (key, other) = (
-        SigningKey::generate(&mut rng(1)),
-        SigningKey::generate(&mut rng(2)),
-    );
+    let (key, other) = (SigningKey::generate(&mut rng(1)), SigningKey::generate(&mut rng(2)));
     let signature = key.sign("test purpose", b"message");
     let public = key.verifying_key();
-    assert_eq!(
-        public.verify("test purpose", b"message", &signature),
-        Ok(())
-    );
-    assert!(
-        public
-            .verify("test purposes", b"message", &signature)
-            .is_err()
-    );
-    assert!(
-        public
-            .verify("test purpose", b"messages", &signature)
-            .is_err()
-    );
+    assert_eq!(public.verify("test purpose", b"message", &signature), Ok(()));
+    assert!(public.verify("test purposes", b"message", &signature).is_err());
+    assert!(public.verify("test purpose", b"messages", &signature).is_err());
     // Moving the border between purpose and message does not help.
-    assert!(
-        public
-            .verify("test purposem", b"essage", &signature)
-            .is_err()
-    );
+    assert!(public.verify("test purposem", b"essage", &signature).is_err());
     assert!(public.verify_raw(b"message", &signature).is_err());
-    assert!(
-        public
-            .verify_raw(b"test purposemessage", &signature)
-            .is_err()
-    );
-    assert!(
-        other
-            .verifying_key()
-            .verify("test purpose", b"message", &signature)
-            .is_err()
-    );
+    assert!(public.verify_raw(b"test purposemessage", &signature).is_err());
+    assert!(other.verifying_key().verify("test purpose", b"message", &signature).is_err());
 }
 
 #[test]
@@ -169,12 +120,7 @@ fn every_flipped_bit_breaks_a_signature() {
     for bit in 0..512 {
         let mut bytes = *signature.as_bytes();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            key.verifying_key()
-                .verify("test", b"message", &Signature::from_bytes(bytes))
-                .is_err(),
-            "bit {bit}"
-        );
+        assert!(key.verifying_key().verify("test", b"message", &Signature::from_bytes(bytes)).is_err(), "bit {bit}");
     }
 }
 
@@ -191,11 +137,7 @@ fn a_signature_with_s_of_l_or_more_is_refused() {
         carry = sum >> 8;
     }
     assert_eq!(carry, 0, "S + L fits into 32 bytes");
-    assert!(
-        key.verifying_key()
-            .verify("test", b"message", &Signature::from_bytes(bytes))
-            .is_err()
-    );
+    assert!(key.verifying_key().verify("test", b"message", &Signature::from_bytes(bytes)).is_err());
 }
 
 #[test]
@@ -206,28 +148,13 @@ fn strict_verification_refuses_every_edge_case_of_cctv_that_it_must() {
     let tolerated = BTreeSet::from(["low_order_component_A", "low_order_component_R"]);
     let (mut refused, mut accepted) = (0, 0);
     for case in cases.as_array().unwrap() {
-        let flags: BTreeSet<&str> = case["flags"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|flag| flag.as_str().unwrap())
-            .collect();
-        let signature: [u8; 64] = support::hex(case["sig"].as_str().unwrap())
-            .try_into()
-            .unwrap();
+        let flags: BTreeSet<&str> =
+            case["flags"].as_array().into_iter().flatten().map(|flag| flag.as_str().unwrap()).collect();
+        let signature: [u8; 64] = support::hex(case["sig"].as_str().unwrap()).try_into().unwrap();
         let verdict = VerifyingKey::parse(&hex32(case["key"].as_str().unwrap())).is_ok_and(|key| {
-            key.verify_raw(
-                case["msg"].as_str().unwrap().as_bytes(),
-                &Signature::from_bytes(signature),
-            )
-            .is_ok()
+            key.verify_raw(case["msg"].as_str().unwrap().as_bytes(), &Signature::from_bytes(signature)).is_ok()
         });
-        assert_eq!(
-            verdict,
-            flags.is_subset(&tolerated),
-            "case {} with {flags:?}",
-            case["number"]
-        );
+        assert_eq!(verdict, flags.is_subset(&tolerated), "case {} with {flags:?}", case["number"]);
         if verdict { accepted += 1 } else { refused += 1 }
     }
     println!("cctv ed25519: {refused} refused, {accepted} accepted");

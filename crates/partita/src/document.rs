@@ -100,7 +100,8 @@ impl<T: DocumentType> Document<T> {
             Ok(Err(Transact::Closure(error))) => Err(ChangeError::Closure(error)),
             Ok(Err(Transact::Reload(error))) => {
                 self.reload(held);
-                Err(error.map_or_else(|| ChangeError::Unusable("the transaction was undone".into()), ChangeError::Closure))
+                Err(error
+                    .map_or_else(|| ChangeError::Unusable("the transaction was undone".into()), ChangeError::Closure))
             }
             Err(panic) => {
                 self.reload(held);

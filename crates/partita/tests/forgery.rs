@@ -13,9 +13,7 @@ use common::{Home, has, patiently, put, string};
 use partita::{
     Context, Reason,
     automerge::Automerge,
-    core::{
-        ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, Digest, DocumentType, Limits, Transact,
-    },
+    core::{ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, Digest, DocumentType, Limits, Transact},
     yrs::Yrs,
 };
 
@@ -201,8 +199,10 @@ async fn changes_under_anothers_actor_are_set_aside_and_the_victims_own_are_appl
     .await
     .unwrap();
     has(&plan_b, "honest").await;
-    common::shows(&text_b, "the honest text", |tx| tx.get_text("text").is_some_and(|text| text.get_string(tx) == "honest"))
-        .await;
+    common::shows(&text_b, "the honest text", |tx| {
+        tx.get_text("text").is_some_and(|text| text.get_string(tx) == "honest")
+    })
+    .await;
     victim.until("the forgeries on the victim", || async { foreign_actors(&victim.notes).await == forged }).await;
 
     // A third replica gets everything in one go, in whatever order the logs come.
@@ -211,8 +211,10 @@ async fn changes_under_anothers_actor_are_set_aside_and_the_victims_own_are_appl
     let plan_c = late.get::<Automerge>(plan.id()).await;
     let text_c = late.get::<Yrs>(text.id()).await;
     has(&plan_c, "honest").await;
-    common::shows(&text_c, "the honest text", |tx| tx.get_text("text").is_some_and(|text| text.get_string(tx) == "honest"))
-        .await;
+    common::shows(&text_c, "the honest text", |tx| {
+        tx.get_text("text").is_some_and(|text| text.get_string(tx) == "honest")
+    })
+    .await;
     late.until("the forgeries on the newcomer", || async { foreign_actors(&late.notes).await == forged }).await;
     for document in [&plan, &plan_b, &plan_c] {
         document.read(|doc| assert_eq!(string(doc, "forged"), None));

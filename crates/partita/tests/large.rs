@@ -59,21 +59,25 @@ async fn a_document_of_100_000_entries_syncs() {
     home.enrol("b");
     let a = home.open("a", &[]).await;
     let plan = a.notes.create::<Automerge>().await.unwrap();
-    for number in 0..100_000 {
-        drop(put(&plan, &format!("key {number}"), "x"));
-        // The engine would put a burst into few entries: two questions to it, and the change is in one of its own.
-        a.engine.status().await.unwrap();
-        a.engine.status().await.unwrap();
+    let entries = |status: partita::Status| status.contexts.iter().map(|context| context.durable).sum::<u64>();
+    let mut number = 0;
+    while entries(a.engine.status().await.unwrap()) < 100_000 {
+        // The engine puts a burst into few entries: a question to it, and a change is in one of its own.
+        for _ in 0..100 {
+            drop(put(&plan, &format!("key {number}"), "x"));
+            number += 1;
+            a.engine.status().await.unwrap();
+        }
     }
+    a.engine.clone().close().await.unwrap();
+    let last = format!("key {}", number - 1);
     let relay = home.relay("relay").await;
     let url = relay.url().to_string();
-    a.engine.close().await.unwrap();
     let a = home.open("a", &[&url]).await;
     let b = home.open("b", &[&url]).await;
-    let entries = |status: partita::Status| status.contexts.iter().map(|context| context.durable).sum::<u64>();
-    b.until("all entries", || async { entries(b.engine.status().await.unwrap()) > 100_000 }).await;
+    b.until("all entries", || async { entries(b.engine.status().await.unwrap()) >= 100_000 }).await;
     let plan_b = b.get::<Automerge>(plan.id()).await;
-    has(&plan_b, "key 99999").await;
+    has(&plan_b, &last).await;
     a.engine.close().await.unwrap();
     b.engine.close().await.unwrap();
     relay.close().await;

@@ -91,8 +91,7 @@ async fn what_a_remaining_device_had_built_on_is_vouched_for() {
     let relay_url = relay.url().to_string();
     let a = home.open("a", &[&relay_url]).await;
     let thief = home.open("thief", &[&relay_url]).await;
-    let (plan, other) =
-        (a.notes.create::<Automerge>().await.unwrap(), a.notes.create::<Automerge>().await.unwrap());
+    let (plan, other) = (a.notes.create::<Automerge>().await.unwrap(), a.notes.create::<Automerge>().await.unwrap());
     put(&plan, "from a", "x").durable().await.unwrap();
     put(&other, "from a", "x").durable().await.unwrap();
     let thief_id = thief.replica();

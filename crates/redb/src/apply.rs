@@ -8,10 +8,7 @@ use crate::{
     error::Fault,
     names::{Name, Names},
     row,
-    tables::{
-        COUNTERS_NAME, DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name,
-        pair, place,
-    },
+    tables::{COUNTERS_NAME, DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name, pair, place},
 };
 
 /// Document number of entries that belong to none.
@@ -31,11 +28,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Goes on after these counters.
     pub(crate) fn new(names: u32, bodies: u64) -> Self {
-        Self {
-            names: Names::new(names),
-            bodies,
-            row: Vec::new(),
-        }
+        Self { names: Names::new(names), bodies, row: Vec::new() }
     }
 
     /// The counters, as `meta` keeps them.
@@ -67,9 +60,7 @@ pub(crate) fn apply(
         }
         drop(tables);
         if before != (writer.names.last, writer.bodies) {
-            transaction
-                .open_table(META)?
-                .insert(COUNTERS_NAME, writer.counters().as_slice())?;
+            transaction.open_table(META)?.insert(COUNTERS_NAME, writer.counters().as_slice())?;
         }
     }
     transaction.commit()?;
@@ -115,22 +106,11 @@ impl<'t> Tables<'t> {
     }
 
     fn append(&mut self, StoredEntry { arrival, entry }: &StoredEntry) -> Result<(), Fault> {
-        let Entry {
-            header, payload, ..
-        } = &**entry;
-        let context = self
-            .writer
-            .names
-            .number(Name::Context(header.context), &mut self.names)?;
-        let log = self
-            .writer
-            .names
-            .number(Name::Log(context, header.log), &mut self.names)?;
+        let Entry { header, payload, .. } = &**entry;
+        let context = self.writer.names.number(Name::Context(header.context), &mut self.names)?;
+        let log = self.writer.names.number(Name::Log(context, header.log), &mut self.names)?;
         let document = match header.kind.document() {
-            Some(document) => self
-                .writer
-                .names
-                .number(Name::Document(context, document), &mut self.names)?,
+            Some(document) => self.writer.names.number(Name::Document(context, document), &mut self.names)?,
             None => NO_DOCUMENT,
         };
 
@@ -147,14 +127,9 @@ impl<'t> Tables<'t> {
         row::finish(row, &key, &mut self.pieces, &mut self.writer.bodies)?;
 
         let known = self.entries.insert(&key, row.as_slice())?.is_some()
-            | self
-                .logs
-                .insert(&pair(log, header.seq), &arrival.to_be_bytes())?
-                .is_some();
+            | self.logs.insert(&pair(log, header.seq), &arrival.to_be_bytes())?.is_some();
         if known {
-            return Err(Fault::damaged(
-                "an entry has a place that another one already has",
-            ));
+            return Err(Fault::damaged("an entry has a place that another one already has"));
         }
         if document != NO_DOCUMENT {
             self.documents.insert(&pair(document, *arrival), ())?;
@@ -162,16 +137,9 @@ impl<'t> Tables<'t> {
         self.forget_fragments(&header.context, &header.log, header.seq)
     }
 
-    fn forget_fragments(
-        &mut self,
-        context: &ContextId,
-        log: &LogId,
-        seq: u64,
-    ) -> Result<(), Fault> {
+    fn forget_fragments(&mut self, context: &ContextId, log: &LogId, seq: u64) -> Result<(), Fault> {
         if self.fragments.is_none() {
-            let all = Key::Fragment(ContextId::default(), LogId::default(), 0, 0)
-                .to_bytes()
-                .slice(..1);
+            let all = Key::Fragment(ContextId::default(), LogId::default(), 0, 0).to_bytes().slice(..1);
             let first = self.records.range(&all[..]..)?.next().transpose()?;
             self.fragments = Some(first.is_some_and(|(key, _)| key.value().starts_with(&all)));
         }
@@ -216,11 +184,7 @@ impl<'t> Tables<'t> {
 
     /// The last entry of a log, if its number is `from` or more.
     fn last_of(&self, log: u32, from: u64) -> Result<Option<(u64, u64)>, Fault> {
-        let range = self
-            .logs
-            .range::<&[u8; 12]>(&pair(log, from)..=&pair(log, u64::MAX))?
-            .next_back()
-            .transpose()?;
+        let range = self.logs.range::<&[u8; 12]>(&pair(log, from)..=&pair(log, u64::MAX))?.next_back().transpose()?;
         Ok(range.map(|(key, arrival)| (place(key.value()), u64::from_be_bytes(*arrival.value()))))
     }
 

@@ -28,9 +28,7 @@ impl From<StoreError> for Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         Self(match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                StoreError::OutOfSpace
-            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::OutOfSpace,
             // redb knows from its header how long the file is: an end before that means that some of it is gone.
             ErrorKind::UnexpectedEof => StoreError::Damaged("the file ends too early".into()),
             _ => StoreError::Io(error.to_string()),
@@ -42,9 +40,9 @@ impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Self {
         match error {
             redb::Error::Io(error) => error.into(),
-            error @ (redb::Error::PreviousIo
-            | redb::Error::DatabaseClosed
-            | redb::Error::ValueTooLarge(_)) => Self(StoreError::Io(error.to_string())),
+            error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::ValueTooLarge(_)) => {
+                Self(StoreError::Io(error.to_string()))
+            }
             error => Self::damaged(error.to_string()),
         }
     }
@@ -82,15 +80,6 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, S
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or(panic.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "redb panicked: {}",
-        text.unwrap_or("no text")
-            .chars()
-            .take(200)
-            .collect::<String>()
-    )
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    format!("redb panicked: {}", text.unwrap_or("no text").chars().take(200).collect::<String>())
 }

@@ -57,10 +57,7 @@ impl Names {
 
     /// Begins with numbers after `last`.
     pub(crate) fn new(last: u32) -> Self {
-        Self {
-            last,
-            known: HashMap::new(),
-        }
+        Self { last, known: HashMap::new() }
     }
 
     /// The number of `name`: the one it has, or a new one.
@@ -75,10 +72,7 @@ impl Names {
         let number = match name.number(names)? {
             Some(number) => number,
             None => {
-                self.last = self
-                    .last
-                    .checked_add(1)
-                    .ok_or_else(|| Fault::damaged("all numbers of names are used"))?;
+                self.last = self.last.checked_add(1).ok_or_else(|| Fault::damaged("all numbers of names are used"))?;
                 let key = name.to_bytes();
                 let mut value = [0; 8];
                 value.copy_from_slice(&row::seal(&key, self.last.to_be_bytes()));

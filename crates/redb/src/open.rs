@@ -4,8 +4,8 @@ use std::{fs::OpenOptions, io, ops::Bound, path::Path, sync::Arc};
 
 use partita_core::StoreError;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, TableHandle,
-    WriteTransaction, backends::FileBackend,
+    Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, TableHandle, WriteTransaction,
+    backends::FileBackend,
 };
 
 use crate::{
@@ -14,9 +14,7 @@ use crate::{
     backend::Shared,
     error::Fault,
     row,
-    tables::{
-        COUNTERS_NAME, DOCUMENTS, ENTRIES, FORMAT, FORMAT_NAME, LOGS, META, NAMES, PIECES, RECORDS,
-    },
+    tables::{COUNTERS_NAME, DOCUMENTS, ENTRIES, FORMAT, FORMAT_NAME, LOGS, META, NAMES, PIECES, RECORDS},
 };
 
 /// What a redb file begins with.
@@ -29,12 +27,7 @@ const LONGEST_UNBORN: u64 = 4 << 20;
 /// The file at `path`, created if it is missing.
 pub(crate) fn file(path: &Path, name: &str) -> Result<Arc<dyn StorageBackend>, StoreError> {
     let new = !path.exists();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = file.map_err(|error| StoreError::Io(format!("{name}: {error}")))?;
     if new {
         sync_directory(path).map_err(|error| Fault::from(error).0)?;
@@ -46,10 +39,7 @@ pub(crate) fn file(path: &Path, name: &str) -> Result<Arc<dyn StorageBackend>, S
 /// Makes the file's name durable: after a power cut, what was synced into a nameless file would be lost.
 fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::File::open(parent)?.sync_all()?;
     }
     Ok(())
@@ -104,9 +94,7 @@ fn restart_creation(backend: &dyn StorageBackend, name: &str) -> Result<(), Faul
     };
     let result = empty_if_unborn(backend, name);
     if locked {
-        backend
-            .unlock_range(all.0, all.1)
-            .map_err(io::Error::from)?;
+        backend.unlock_range(all.0, all.1).map_err(io::Error::from)?;
     }
     result
 }
@@ -115,10 +103,8 @@ fn empty_if_unborn(backend: &dyn StorageBackend, name: &str) -> Result<(), Fault
     let len = backend.len()?;
     let mut content = vec![0; usize::try_from(len.min(LONGEST_UNBORN)).unwrap_or(0)];
     backend.read(0, &mut content)?;
-    let blank =
-        |bytes: Option<&[u8]>| bytes.is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0));
-    if len >= LONGEST_UNBORN || !blank(content.get(..MAGIC.len())) || !blank(content.get(HEADER..))
-    {
+    let blank = |bytes: Option<&[u8]>| bytes.is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0));
+    if len >= LONGEST_UNBORN || !blank(content.get(..MAGIC.len())) || !blank(content.get(HEADER..)) {
         return Err(StoreError::NotAStore(name.into()).into());
     }
     Ok(backend.set_len(0)?)
@@ -127,10 +113,7 @@ fn empty_if_unborn(backend: &dyn StorageBackend, name: &str) -> Result<(), Fault
 /// Checks that the database is a store of a format that this version knows, or makes a new one into a store.
 pub(crate) fn store(database: &Database, name: &str) -> Result<Writer, Fault> {
     let read = database.begin_read()?;
-    let tables: Vec<String> = read
-        .list_tables()?
-        .map(|table| table.name().into())
-        .collect();
+    let tables: Vec<String> = read.list_tables()?.map(|table| table.name().into()).collect();
     if tables.is_empty() && read.list_multimap_tables()?.next().is_none() {
         return create(database);
     }
@@ -138,29 +121,17 @@ pub(crate) fn store(database: &Database, name: &str) -> Result<Writer, Fault> {
         return Err(StoreError::NotAStore(name.into()).into());
     }
     let meta = read.open_table(META)?;
-    let format = meta
-        .get(FORMAT_NAME)?
-        .ok_or_else(|| StoreError::NotAStore(name.into()))?;
-    let format = format
-        .value()
-        .try_into()
-        .map_err(|_| Fault::damaged("the format has no form"))?;
+    let format = meta.get(FORMAT_NAME)?.ok_or_else(|| StoreError::NotAStore(name.into()))?;
+    let format = format.value().try_into().map_err(|_| Fault::damaged("the format has no form"))?;
     match u64::from_be_bytes(format) {
         FORMAT => {}
         found if found > FORMAT => {
-            return Err(StoreError::NewerFormat {
-                found,
-                supported: FORMAT,
-            }
-            .into());
+            return Err(StoreError::NewerFormat { found, supported: FORMAT }.into());
         }
         _ => return Err(Fault::damaged("the format has no form")),
     }
-    let counters = meta
-        .get(COUNTERS_NAME)?
-        .ok_or_else(|| Fault::damaged("the counters are missing"))?;
-    let [n0, n1, n2, n3, bodies @ ..] =
-        row::unseal::<12>(COUNTERS_NAME.as_bytes(), counters.value())?;
+    let counters = meta.get(COUNTERS_NAME)?.ok_or_else(|| Fault::damaged("the counters are missing"))?;
+    let [n0, n1, n2, n3, bodies @ ..] = row::unseal::<12>(COUNTERS_NAME.as_bytes(), counters.value())?;
     // Readers rely on every table being there.
     read.open_table(NAMES)?;
     read.open_table(ENTRIES)?;
@@ -168,10 +139,7 @@ pub(crate) fn store(database: &Database, name: &str) -> Result<Writer, Fault> {
     read.open_table(DOCUMENTS)?;
     read.open_table(RECORDS)?;
     read.open_table(PIECES)?;
-    Ok(Writer::new(
-        u32::from_be_bytes([n0, n1, n2, n3]),
-        u64::from_be_bytes(bodies),
-    ))
+    Ok(Writer::new(u32::from_be_bytes([n0, n1, n2, n3]), u64::from_be_bytes(bodies)))
 }
 
 fn create(database: &Database) -> Result<Writer, Fault> {

@@ -16,10 +16,7 @@ pub struct RedbOptions {
 
 impl Default for RedbOptions {
     fn default() -> Self {
-        Self {
-            cache_bytes: 64 << 20,
-            check: false,
-        }
+        Self { cache_bytes: 64 << 20, check: false }
     }
 }
 
@@ -47,11 +44,7 @@ impl RedbOptions {
     ///
     /// # Errors
     /// [`StoreError`]; a file that is not a store stays as it is.
-    pub fn open(
-        &self,
-        path: impl AsRef<Path>,
-        incarnation: Incarnation,
-    ) -> Result<RedbStore, StoreError> {
+    pub fn open(&self, path: impl AsRef<Path>, incarnation: Incarnation) -> Result<RedbStore, StoreError> {
         let path = path.as_ref();
         let name = path.display().to_string();
         let backend = open::file(path, &name)?;

@@ -3,9 +3,7 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
-use partita_core::{
-    ContextId, DocumentId, EntryRef, Key, LogId, StoreError, StoreRead, VisitEntry,
-};
+use partita_core::{ContextId, DocumentId, EntryRef, Key, LogId, StoreError, StoreRead, VisitEntry};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata};
 
 use crate::{
@@ -13,9 +11,7 @@ use crate::{
     names::Name,
     row::{self, Body},
     store::Handle,
-    tables::{
-        DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name, pair, place,
-    },
+    tables::{DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name, pair, place},
 };
 
 /// The front of an entry's row.
@@ -32,33 +28,8 @@ impl EntryRow {
 
     /// Reads the front of a row's body.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Fault> {
-        let front = body
-            .split_first_chunk::<{ Self::LEN }>()
-            .map(|(front, _)| front);
-        let Some(
-            [
-                l0,
-                l1,
-                l2,
-                l3,
-                s0,
-                s1,
-                s2,
-                s3,
-                s4,
-                s5,
-                s6,
-                s7,
-                d0,
-                d1,
-                d2,
-                d3,
-                h0,
-                h1,
-                h2,
-                h3,
-            ],
-        ) = front.copied()
+        let front = body.split_first_chunk::<{ Self::LEN }>().map(|(front, _)| front);
+        let Some([l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, d0, d1, d2, d3, h0, h1, h2, h3]) = front.copied()
         else {
             return Err(Fault::damaged("an entry's row is too short"));
         };
@@ -127,26 +98,15 @@ impl View {
             Expect::Anything => true,
         };
         if !confirmed {
-            return Err(StoreError::Damaged(
-                "an index points at another entry".into(),
-            ));
+            return Err(StoreError::Damaged("an index points at another entry".into()));
         }
         let payload = body.tail(EntryRow::LEN + entry.head);
         let head = &body.as_slice()[EntryRow::LEN..EntryRow::LEN + entry.head];
-        Ok(visit(EntryRef {
-            arrival: place(key),
-            head,
-            payload,
-        }))
+        Ok(visit(EntryRef { arrival: place(key), head, payload }))
     }
 
     /// Finds the entry that an index names, and shows it.
-    fn show_at(
-        &self,
-        key: &[u8; 12],
-        expect: Expect,
-        visit: VisitEntry<'_>,
-    ) -> Result<ControlFlow<()>, StoreError> {
+    fn show_at(&self, key: &[u8; 12], expect: Expect, visit: VisitEntry<'_>) -> Result<ControlFlow<()>, StoreError> {
         let row = guarded(|| Ok(self.entries.get(key)?))?;
         let row = row.ok_or_else(|| StoreError::Damaged("an index points at no entry".into()))?;
         let row = guarded(|| Ok(row.value()))?;
@@ -164,13 +124,7 @@ fn rising(last: &mut u64, next: u64) -> Result<(), Fault> {
 }
 
 impl StoreRead for View {
-    fn log(
-        &self,
-        context: &ContextId,
-        log: &LogId,
-        from: u64,
-        visit: VisitEntry<'_>,
-    ) -> Result<(), StoreError> {
+    fn log(&self, context: &ContextId, log: &LogId, from: u64, visit: VisitEntry<'_>) -> Result<(), StoreError> {
         let found = guarded(|| {
             let Some(context) = self.context(context)? else {
                 return Ok(None);
@@ -201,21 +155,13 @@ impl StoreRead for View {
                 return Ok(());
             };
             last = Some(seq);
-            if self
-                .show_at(&pair(context, arrival), Expect::Log(log, seq), visit)?
-                .is_break()
-            {
+            if self.show_at(&pair(context, arrival), Expect::Log(log, seq), visit)?.is_break() {
                 return Ok(());
             }
         }
     }
 
-    fn arrivals(
-        &self,
-        context: &ContextId,
-        after: u64,
-        visit: VisitEntry<'_>,
-    ) -> Result<(), StoreError> {
+    fn arrivals(&self, context: &ContextId, after: u64, visit: VisitEntry<'_>) -> Result<(), StoreError> {
         let Some(first) = after.checked_add(1) else {
             return Ok(());
         };
@@ -223,9 +169,7 @@ impl StoreRead for View {
             let Some(context) = self.context(context)? else {
                 return Ok(None);
             };
-            Ok(Some(self.entries.range::<&[u8; 12]>(
-                &pair(context, first)..=&pair(context, u64::MAX),
-            )?))
+            Ok(Some(self.entries.range::<&[u8; 12]>(&pair(context, first)..=&pair(context, u64::MAX))?))
         })?;
         let Some(mut rows) = found else { return Ok(()) };
         let mut last = after;
@@ -266,8 +210,7 @@ impl StoreRead for View {
                 return Ok(None);
             };
             let documents = self.transaction.open_table(DOCUMENTS)?;
-            let rows =
-                documents.range::<&[u8; 12]>(&pair(document, first)..=&pair(document, u64::MAX))?;
+            let rows = documents.range::<&[u8; 12]>(&pair(document, first)..=&pair(document, u64::MAX))?;
             Ok(Some((context, document, rows)))
         })?;
         let Some((context, document, mut rows)) = found else {
@@ -284,10 +227,7 @@ impl StoreRead for View {
                 Ok(Some(arrival))
             })?;
             let Some(arrival) = next else { return Ok(()) };
-            if self
-                .show_at(&pair(context, arrival), Expect::Document(document), visit)?
-                .is_break()
-            {
+            if self.show_at(&pair(context, arrival), Expect::Document(document), visit)?.is_break() {
                 return Ok(());
             }
         }
@@ -323,11 +263,7 @@ impl StoreRead for View {
         })
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), StoreError> {
         let mut rows = guarded(|| Ok(self.transaction.open_table(RECORDS)?.range(prefix..)?))?;
         loop {
             let next = guarded(|| Ok(rows.next().transpose()?))?;
@@ -360,12 +296,7 @@ impl StoreRead for View {
                 self.transaction.open_table(RECORDS)?.stats()?,
                 self.pieces.stats()?,
             ];
-            Ok(stats
-                .iter()
-                .map(|table| {
-                    table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes()
-                })
-                .sum())
+            Ok(stats.iter().map(|table| table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes()).sum())
         })
     }
 }

@@ -54,17 +54,10 @@ pub(crate) fn finish(
 }
 
 /// Stores pieces until the rest fits a row. Returns how many, and the length of the rest.
-fn cut(
-    mut body: &[u8],
-    number: u64,
-    pieces: &mut Table<'_, Pair, &'static [u8]>,
-) -> Result<(u32, usize), Fault> {
+fn cut(mut body: &[u8], number: u64, pieces: &mut Table<'_, Pair, &'static [u8]>) -> Result<(u32, usize), Fault> {
     let mut count = 0;
     while body.len() > INLINE {
-        let fits = PAGES
-            .iter()
-            .map(|page| page - PAGE_OVERHEAD)
-            .find(|piece| *piece <= body.len());
+        let fits = PAGES.iter().map(|page| page - PAGE_OVERHEAD).find(|piece| *piece <= body.len());
         // Too long for the row, and less than the smallest piece: one piece that does not quite fill its page.
         let (head, rest) = body.split_at(fits.unwrap_or(body.len()));
         pieces.insert(&piece(number, count), head)?;
@@ -117,11 +110,7 @@ fn parts(row: &[u8]) -> Option<(u32, Option<(u64, u32)>, &[u8])> {
         1 => {
             let (number, rest) = rest.split_first_chunk::<8>()?;
             let (count, rest) = rest.split_first_chunk::<4>()?;
-            Some((
-                checksum,
-                Some((u64::from_be_bytes(*number), u32::from_be_bytes(*count))),
-                rest,
-            ))
+            Some((checksum, Some((u64::from_be_bytes(*number), u32::from_be_bytes(*count))), rest))
         }
         _ => None,
     }
@@ -139,9 +128,7 @@ pub(crate) fn open<'r>(
         Some((number, count)) => {
             // Nothing is allocated for what the row claims, only for what is there.
             let mut body = Vec::new();
-            for (index, found) in
-                (0..count).zip(pieces.range::<&[u8; 12]>(&piece(number, 0)..&piece(number, count))?)
-            {
+            for (index, found) in (0..count).zip(pieces.range::<&[u8; 12]>(&piece(number, 0)..&piece(number, count))?) {
                 let (key, value) = found?;
                 if *key.value() != piece(number, index) {
                     return Err(Fault::damaged("a piece of a large value is missing"));
@@ -175,10 +162,6 @@ pub(crate) fn seal<const N: usize>(key: &[u8], content: [u8; N]) -> Vec<u8> {
 
 /// Reads what [`seal`] made.
 pub(crate) fn unseal<const N: usize>(key: &[u8], row: &[u8]) -> Result<[u8; N], Fault> {
-    let found = row
-        .split_first_chunk::<N>()
-        .filter(|(content, rest)| **rest == checksum(key, *content).to_be_bytes());
-    found
-        .map(|(content, _)| *content)
-        .ok_or_else(|| Fault::damaged("a row of the index does not match its checksum"))
+    let found = row.split_first_chunk::<N>().filter(|(content, rest)| **rest == checksum(key, *content).to_be_bytes());
+    found.map(|(content, _)| *content).ok_or_else(|| Fault::damaged("a row of the index does not match its checksum"))
 }

@@ -68,10 +68,7 @@ impl RedbStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn with_backend(
-        backend: impl StorageBackend,
-        incarnation: Incarnation,
-    ) -> Result<Self, StoreError> {
+    pub fn with_backend(backend: impl StorageBackend, incarnation: Incarnation) -> Result<Self, StoreError> {
         RedbOptions::new().open_backend(backend, incarnation)
     }
 
@@ -86,10 +83,7 @@ impl RedbStore {
         let writer = guarded(|| open::store(&handle.0, name))?;
         drop(handle);
         let store = Self {
-            writing: Mutex::new(Writing {
-                writer,
-                failed: None,
-            }),
+            writing: Mutex::new(Writing { writer, failed: None }),
             database: Mutex::new(closing),
             backend,
             incarnation,
@@ -110,11 +104,7 @@ impl RedbStore {
     pub fn maintain(&self) -> Result<Maintained, StoreError> {
         let bytes_before = self.file_bytes()?;
         let done = self.alone(|database| Ok(database.compact()?))?.is_some();
-        Ok(Maintained {
-            done,
-            bytes_before,
-            bytes_after: self.file_bytes()?,
-        })
+        Ok(Maintained { done, bytes_before, bytes_after: self.file_bytes()? })
     }
 
     /// Reads the whole file and checks every checksum in it. Waits, and makes wait, as [`maintain`](Self::maintain).
@@ -125,9 +115,7 @@ impl RedbStore {
     pub fn check(&self) -> Result<bool, StoreError> {
         match self.alone(|database| Ok(database.check_integrity()?))? {
             Some(true) => Ok(true),
-            Some(false) => Err(StoreError::Damaged(
-                "it was repaired, but something may be missing".into(),
-            )),
+            Some(false) => Err(StoreError::Damaged("it was repaired, but something may be missing".into())),
             None => Ok(false),
         }
     }
@@ -141,10 +129,7 @@ impl RedbStore {
     }
 
     /// Runs `work` when nobody else uses the database; nothing if that does not come about.
-    fn alone<T>(
-        &self,
-        work: impl FnOnce(&mut Database) -> Result<T, Fault>,
-    ) -> Result<Option<T>, StoreError> {
+    fn alone<T>(&self, work: impl FnOnce(&mut Database) -> Result<T, Fault>) -> Result<Option<T>, StoreError> {
         let (attempts, pause) = PATIENCE;
         for _ in 0..attempts {
             let mut database = lock(&self.database);
@@ -155,9 +140,7 @@ impl RedbStore {
                 // A commit takes the locks in the other order.
                 drop(database);
                 if let Err(error) = &result {
-                    lock(&self.writing)
-                        .failed
-                        .get_or_insert_with(|| error.clone());
+                    lock(&self.writing).failed.get_or_insert_with(|| error.clone());
                 }
                 return result.map(Some);
             }
@@ -168,10 +151,7 @@ impl RedbStore {
     }
 
     fn database(&self) -> Result<Arc<Handle>, StoreError> {
-        lock(&self.database)
-            .0
-            .clone()
-            .ok_or_else(|| StoreError::Io("it was closed".into()))
+        lock(&self.database).0.clone().ok_or_else(|| StoreError::Io("it was closed".into()))
     }
 }
 
@@ -206,8 +186,6 @@ impl Store for RedbStore {
 
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbStore")
-            .field("incarnation", &self.incarnation)
-            .finish_non_exhaustive()
+        f.debug_struct("RedbStore").field("incarnation", &self.incarnation).finish_non_exhaustive()
     }
 }

@@ -31,9 +31,7 @@ struct Outcomes {
 
 /// Opens and reads, with and without a check, and goes on writing. `verified` panics at wrong data.
 fn examine(bytes: Vec<u8>, entries: &[Arc<Entry>], outcomes: &mut Outcomes) {
-    let checked = RedbOptions::new()
-        .check_on_open(true)
-        .open_backend(Disk::of(bytes.clone()), incarnation(2));
+    let checked = RedbOptions::new().check_on_open(true).open_backend(Disk::of(bytes.clone()), incarnation(2));
     if let Ok(store) = checked {
         assert_eq!(
             verified(&store, entries).unwrap(),
@@ -70,10 +68,7 @@ fn flipped_bits_are_never_read_as_data() {
         examine(bytes, &entries, &mut outcomes);
     }
     println!("{outcomes:?}");
-    assert!(
-        outcomes.refused_to_open + outcomes.refused_to_read > 20,
-        "{outcomes:?}"
-    );
+    assert!(outcomes.refused_to_open + outcomes.refused_to_read > 20, "{outcomes:?}");
 }
 
 #[test]
@@ -100,20 +95,7 @@ fn a_file_that_was_cut_off_is_refused() {
     let entries = entries(401);
     let bytes = written(&entries);
     let mut outcomes = Outcomes::default();
-    for length in [
-        1,
-        8,
-        9,
-        64,
-        319,
-        320,
-        4095,
-        4096,
-        4097,
-        100_000,
-        bytes.len() - 4096,
-        bytes.len() - 1,
-    ] {
+    for length in [1, 8, 9, 64, 319, 320, 4095, 4096, 4097, 100_000, bytes.len() - 4096, bytes.len() - 1] {
         examine(bytes[..length].to_vec(), &entries, &mut outcomes);
     }
     println!("{outcomes:?}");

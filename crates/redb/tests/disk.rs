@@ -23,11 +23,7 @@ fn a_full_disk_is_called_by_its_name_and_what_was_durable_is_there() {
     };
     assert_eq!(error, StoreError::OutOfSpace);
     assert!(durable >= 1000, "{durable}");
-    assert_eq!(
-        append(&store, durable + 1..durable + 2, &entries),
-        Err(StoreError::OutOfSpace),
-        "it stays refused"
-    );
+    assert_eq!(append(&store, durable + 1..durable + 2, &entries), Err(StoreError::OutOfSpace), "it stays refused");
     // Meanwhile it answers, or says that it must be opened again: redb then serves only what it has cached.
     match verified(&store, &entries) {
         Ok(counts) => assert_eq!(counts, [durable as usize; 3]),
@@ -42,10 +38,7 @@ fn a_full_disk_is_called_by_its_name_and_what_was_durable_is_there() {
     disk.content().room = None;
     let store = RedbStore::with_backend(disk, incarnation(3)).unwrap();
     append(&store, durable + 1..durable + 51, &entries).unwrap();
-    assert_eq!(
-        verified(&store, &entries).unwrap(),
-        [durable as usize + 50; 3]
-    );
+    assert_eq!(verified(&store, &entries).unwrap(), [durable as usize + 50; 3]);
 }
 
 /// Power cuts after every commit and in the middle of them, with what was not synced lost, kept, or kept in part.
@@ -70,10 +63,7 @@ fn a_power_cut_keeps_every_durable_commit() {
             let [log, arrivals, document] = verified(&store, &entries).unwrap();
             assert!(log == arrivals && log == document, "a part of a batch");
             // The batch that failed may have arrived as a whole.
-            assert!(
-                [durable as usize, durable as usize + 5].contains(&log),
-                "{log} of {durable}, {syncs} syncs"
-            );
+            assert!([durable as usize, durable as usize + 5].contains(&log), "{log} of {durable}, {syncs} syncs");
             assert!(store.check().unwrap());
         }
         // The disk comes back: closing must not spoil what is there either.
@@ -88,25 +78,15 @@ fn a_power_cut_keeps_every_durable_commit() {
 fn what_is_eventual_survives_with_the_next_durable_commit() {
     let disk = Disk::default();
     let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
-    let put = |value: &'static str| Batch {
-        ops: vec![Op::Put(Key::Meta("x"), value.into())],
-    };
+    let put = |value: &'static str| Batch { ops: vec![Op::Put(Key::Meta("x"), value.into())] };
     let after_cut = || {
-        let store =
-            RedbStore::with_backend(disk.after_power_cut(|_| false), incarnation(2)).unwrap();
+        let store = RedbStore::with_backend(disk.after_power_cut(|_| false), incarnation(2)).unwrap();
         store.read().unwrap().get(&Key::Meta("x")).unwrap()
     };
     store.commit(&put("durable"), Durability::Durable).unwrap();
-    store
-        .commit(&put("eventual"), Durability::Eventual)
-        .unwrap();
-    assert_eq!(
-        store.read().unwrap().get(&Key::Meta("x")).unwrap().unwrap(),
-        "eventual"
-    );
+    store.commit(&put("eventual"), Durability::Eventual).unwrap();
+    assert_eq!(store.read().unwrap().get(&Key::Meta("x")).unwrap().unwrap(), "eventual");
     assert_eq!(after_cut().unwrap(), "durable");
-    store
-        .commit(&Batch::default(), Durability::Durable)
-        .unwrap();
+    store.commit(&Batch::default(), Durability::Durable).unwrap();
     assert_eq!(after_cut().unwrap(), "eventual");
 }

@@ -20,28 +20,10 @@ fn the_file_shrinks_after_mass_deletion_and_keeps_the_rest() {
         let entry = doomed.control(noise(arrival, 3000));
         Op::Append(partita_core::StoredEntry { arrival, entry })
     });
-    store
-        .commit(
-            &Batch {
-                ops: batch.collect(),
-            },
-            Durability::Durable,
-        )
-        .unwrap();
+    store.commit(&Batch { ops: batch.collect() }, Durability::Durable).unwrap();
     append(&store, 1..101, &kept).unwrap();
-    let truncate = Op::Truncate {
-        context: context(2),
-        log: doomed.id(),
-        from: 1,
-    };
-    store
-        .commit(
-            &Batch {
-                ops: vec![truncate],
-            },
-            Durability::Durable,
-        )
-        .unwrap();
+    let truncate = Op::Truncate { context: context(2), log: doomed.id(), from: 1 };
+    store.commit(&Batch { ops: vec![truncate] }, Durability::Durable).unwrap();
 
     let maintained = store.maintain().unwrap();
     assert!(maintained.done);
@@ -50,10 +32,7 @@ fn the_file_shrinks_after_mass_deletion_and_keeps_the_rest() {
     assert_eq!(verified(&store, &kept).unwrap(), [100; 3]);
     assert!(store.check().unwrap());
     drop(store);
-    let store = RedbOptions::new()
-        .check_on_open(true)
-        .open(&path, incarnation(2))
-        .unwrap();
+    let store = RedbOptions::new().check_on_open(true).open(&path, incarnation(2)).unwrap();
     assert_eq!(verified(&store, &kept).unwrap(), [100; 3]);
 }
 
@@ -68,10 +47,7 @@ fn maintenance_gives_up_while_a_view_is_open_and_blocks_nobody_meanwhile() {
         let maintenance = scope.spawn(|| store.maintain().unwrap());
         for number in 101..301 {
             append(&store, number..number + 1, &entries).unwrap();
-            assert_eq!(
-                store.read().unwrap().last_arrival(&context(1)).unwrap(),
-                number
-            );
+            assert_eq!(store.read().unwrap().last_arrival(&context(1)).unwrap(), number);
         }
         assert!(!maintenance.join().unwrap().done);
     });
@@ -85,24 +61,12 @@ fn maintenance_gives_up_while_a_view_is_open_and_blocks_nobody_meanwhile() {
 fn values_of_any_size_waste_little() {
     let store = RedbStore::with_backend(common::Disk::default(), incarnation(1)).unwrap();
     let used = || store.read().unwrap().used_bytes().unwrap();
-    for size in [
-        5_000usize, 8_200, 16_400, 33_000, 65_536, 66_560, 131_073, 1_000_000,
-    ] {
+    for size in [5_000usize, 8_200, 16_400, 33_000, 65_536, 66_560, 131_073, 1_000_000] {
         let before = used();
         let ops = vec![Op::Put(Key::Meta("value"), noise(1, size))];
         store.commit(&Batch { ops }, Durability::Durable).unwrap();
         let taken = used() - before;
-        assert!(
-            taken as usize <= size + size / 50 + 2 * 4096,
-            "{size} bytes take {taken}"
-        );
-        store
-            .commit(
-                &Batch {
-                    ops: vec![Op::Delete(Key::Meta("value"))],
-                },
-                Durability::Durable,
-            )
-            .unwrap();
+        assert!(taken as usize <= size + size / 50 + 2 * 4096, "{size} bytes take {taken}");
+        store.commit(&Batch { ops: vec![Op::Delete(Key::Meta("value"))] }, Durability::Durable).unwrap();
     }
 }

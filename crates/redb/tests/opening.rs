@@ -36,9 +36,7 @@ fn another_process_is_refused() {
     let store = open(&path).unwrap();
     let child = |path: &Path| {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child
-            .args(["--exact", "in_another_process", "--ignored", "--nocapture"])
-            .env(CHILD_PATH, path);
+        child.args(["--exact", "in_another_process", "--ignored", "--nocapture"]).env(CHILD_PATH, path);
         String::from_utf8_lossy(&child.output().unwrap().stdout).into_owned()
     };
     assert!(child(&path).contains("refused: in use"));
@@ -68,25 +66,13 @@ fn a_later_format_is_refused_and_stays_as_it_is() {
     {
         let database = Database::open(&path).unwrap();
         let transaction = database.begin_write().unwrap();
-        transaction
-            .open_table(META)
-            .unwrap()
-            .insert("format", &7u64.to_be_bytes()[..])
-            .unwrap();
+        transaction.open_table(META).unwrap().insert("format", &7u64.to_be_bytes()[..]).unwrap();
         // A later version may have other tables in other forms.
-        transaction
-            .delete_table(TableDefinition::<&[u8], &[u8]>::new("records"))
-            .unwrap();
+        transaction.delete_table(TableDefinition::<&[u8], &[u8]>::new("records")).unwrap();
         transaction.commit().unwrap();
     }
     for _ in 0..2 {
-        assert_eq!(
-            open(&path).unwrap_err(),
-            StoreError::NewerFormat {
-                found: 7,
-                supported: 1
-            }
-        );
+        assert_eq!(open(&path).unwrap_err(), StoreError::NewerFormat { found: 7, supported: 1 });
     }
 }
 
@@ -99,27 +85,13 @@ fn what_is_not_a_store_is_refused_and_stays_as_it_is() {
         bytes[70_000] = 1;
         bytes
     };
-    for content in [
-        b"x".to_vec(),
-        b"a letter to somebody".to_vec(),
-        vec![7; 2_000_000],
-        zeros_with_something,
-    ] {
+    for content in [b"x".to_vec(), b"a letter to somebody".to_vec(), vec![7; 2_000_000], zeros_with_something] {
         fs::write(&path, &content).unwrap();
         assert!(matches!(open(&path), Err(StoreError::NotAStore(_))));
         assert!(fs::read(&path).unwrap() == content);
     }
-    assert!(
-        matches!(open(dir.path()), Err(StoreError::Io(_))),
-        "a directory"
-    );
-    assert!(
-        matches!(
-            open(&dir.path().join("missing/store")),
-            Err(StoreError::Io(_))
-        ),
-        "no such directory"
-    );
+    assert!(matches!(open(dir.path()), Err(StoreError::Io(_))), "a directory");
+    assert!(matches!(open(&dir.path().join("missing/store")), Err(StoreError::Io(_))), "no such directory");
 }
 
 #[test]
@@ -129,11 +101,7 @@ fn a_database_of_somebody_else_is_refused() {
     let path = dir.path().join("file");
     {
         let transaction = Database::create(&path).unwrap().begin_write().unwrap();
-        transaction
-            .open_table(FOREIGN)
-            .unwrap()
-            .insert(1, 2)
-            .unwrap();
+        transaction.open_table(FOREIGN).unwrap().insert(1, 2).unwrap();
         transaction.commit().unwrap();
     }
     assert!(matches!(open(&path), Err(StoreError::NotAStore(_))));
@@ -154,19 +122,11 @@ fn a_creation_that_was_cut_short_is_begun_again() {
     let disk = common::Disk::default();
     // The first sync stores the header without the magic number; the second one fails.
     disk.content().syncs = Some(1);
-    assert!(matches!(
-        RedbStore::with_backend(disk.clone(), incarnation(1)),
-        Err(StoreError::Io(_))
-    ));
+    assert!(matches!(RedbStore::with_backend(disk.clone(), incarnation(1)), Err(StoreError::Io(_))));
     let disk = disk.after_power_cut(|_| false);
     assert!(disk.content().bytes.len() > 1_000_000);
     let entries = entries(20);
-    append(
-        &RedbStore::with_backend(disk.clone(), incarnation(2)).unwrap(),
-        1..21,
-        &entries,
-    )
-    .unwrap();
+    append(&RedbStore::with_backend(disk.clone(), incarnation(2)).unwrap(), 1..21, &entries).unwrap();
     let store = RedbStore::with_backend(disk, incarnation(3)).unwrap();
     assert_eq!(verified(&store, &entries).unwrap(), [20; 3]);
 }

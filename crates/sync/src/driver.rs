@@ -117,8 +117,16 @@ impl<H: Host> Driver<H> {
         let (store, store_thread) = store_thread::start(parts.store, sender.clone())?;
         let identity = parts.node.identity.clone();
         let node = Node::new(now(), parts.node);
-        let driver =
-            Self { node, host: parts.host, receiver, store, store_thread, writers: BTreeMap::new(), tap: parts.tap, jobs: Vec::new() };
+        let driver = Self {
+            node,
+            host: parts.host,
+            receiver,
+            store,
+            store_thread,
+            writers: BTreeMap::new(),
+            tap: parts.tap,
+            jobs: Vec::new(),
+        };
         thread::Builder::new()
             .name("partita-node".into())
             .spawn(move || driver.run())

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use partita_core::{
-    Batch, ContextId, DocumentId, Durability, Entry, EntryRef, Incarnation, Key, LogId, Op, Store,
-    StoreError, StoreRead, StoredEntry, VisitEntry,
+    Batch, ContextId, DocumentId, Durability, Entry, EntryRef, Incarnation, Key, LogId, Op, Store, StoreError,
+    StoreRead, StoredEntry, VisitEntry,
 };
 
 /// A store in memory.
@@ -52,10 +52,7 @@ struct Context {
 impl MemoryStore {
     /// An empty store.
     pub fn new(incarnation: Incarnation) -> Self {
-        Self {
-            disk: Arc::default(),
-            incarnation,
-        }
+        Self { disk: Arc::default(), incarnation }
     }
 
     /// The same store as after a clean close: everything committed is there.
@@ -66,10 +63,7 @@ impl MemoryStore {
         let mut disk = self.disk();
         disk.durable = None;
         disk.fail = None;
-        Self {
-            disk: self.disk.clone(),
-            incarnation,
-        }
+        Self { disk: self.disk.clone(), incarnation }
     }
 
     /// The same store as after a power cut: what was not durable is gone.
@@ -80,23 +74,14 @@ impl MemoryStore {
             disk.now = durable;
         }
         disk.fail = None;
-        Self {
-            disk: self.disk.clone(),
-            incarnation,
-        }
+        Self { disk: self.disk.clone(), incarnation }
     }
 
     /// A store of its own with what this one holds: a backup that was restored, or a copied file.
     #[must_use]
     pub fn copy(&self, incarnation: Incarnation) -> Self {
         let now = self.disk().now.clone();
-        Self {
-            disk: Arc::new(Mutex::new(Disk {
-                now,
-                ..Disk::default()
-            })),
-            incarnation,
-        }
+        Self { disk: Arc::new(Mutex::new(Disk { now, ..Disk::default() })), incarnation }
     }
 
     /// Makes the next commit fail with this error. Nothing of its batch is applied.
@@ -141,24 +126,16 @@ impl State {
                 let header = &entry.header;
                 let context = self.contexts.entry(header.context).or_default();
                 let taken = context.arrivals.insert(*arrival, entry.clone()).is_some()
-                    | context
-                        .logs
-                        .insert((header.log, header.seq), *arrival)
-                        .is_some();
+                    | context.logs.insert((header.log, header.seq), *arrival).is_some();
                 if taken {
-                    return Err(StoreError::Damaged(
-                        "an entry has a place that another one already has".into(),
-                    ));
+                    return Err(StoreError::Damaged("an entry has a place that another one already has".into()));
                 }
                 if let Some(document) = header.kind.document() {
                     context.documents.insert((document, *arrival), ());
                 }
                 context.last = context.last.max(*arrival);
                 let fragments = Key::fragments(&header.context, &header.log, header.seq);
-                let names: Vec<Bytes> = self
-                    .records(&fragments)
-                    .map(|(name, _)| name.clone())
-                    .collect();
+                let names: Vec<Bytes> = self.records(&fragments).map(|(name, _)| name.clone()).collect();
                 for name in names {
                     self.records.remove(&name);
                 }
@@ -167,11 +144,7 @@ impl State {
                 let Some(context) = self.contexts.get_mut(context) else {
                     return Ok(());
                 };
-                let cut: Vec<_> = context
-                    .logs
-                    .range((*log, *from)..=(*log, u64::MAX))
-                    .map(|(k, v)| (*k, *v))
-                    .collect();
+                let cut: Vec<_> = context.logs.range((*log, *from)..=(*log, u64::MAX)).map(|(k, v)| (*k, *v)).collect();
                 for (place, arrival) in cut {
                     context.logs.remove(&place);
                     let entry = context.arrivals.remove(&arrival);
@@ -192,28 +165,17 @@ impl State {
 
     fn records<'s>(&'s self, prefix: &'s [u8]) -> impl Iterator<Item = (&'s Bytes, &'s Bytes)> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
-        self.records
-            .range::<[u8], _>(from)
-            .take_while(move |(name, _)| name.starts_with(prefix))
+        self.records.range::<[u8], _>(from).take_while(move |(name, _)| name.starts_with(prefix))
     }
 }
 
 impl Context {
     /// Shows the entries with these arrivals.
-    fn show(
-        &self,
-        arrivals: impl Iterator<Item = u64>,
-        visit: VisitEntry<'_>,
-    ) -> Result<(), StoreError> {
+    fn show(&self, arrivals: impl Iterator<Item = u64>, visit: VisitEntry<'_>) -> Result<(), StoreError> {
         for arrival in arrivals {
             let entry = self.arrivals.get(&arrival);
-            let entry = entry
-                .ok_or_else(|| StoreError::Damaged("two entries were given one place".into()))?;
-            let shown = EntryRef {
-                arrival,
-                head: &entry.head_bytes(),
-                payload: entry.payload.clone(),
-            };
+            let entry = entry.ok_or_else(|| StoreError::Damaged("two entries were given one place".into()))?;
+            let shown = EntryRef { arrival, head: &entry.head_bytes(), payload: entry.payload.clone() };
             if visit(shown).is_break() {
                 break;
             }
@@ -225,39 +187,19 @@ impl Context {
 struct View(Arc<State>);
 
 impl StoreRead for View {
-    fn log(
-        &self,
-        context: &ContextId,
-        log: &LogId,
-        from: u64,
-        visit: VisitEntry<'_>,
-    ) -> Result<(), StoreError> {
+    fn log(&self, context: &ContextId, log: &LogId, from: u64, visit: VisitEntry<'_>) -> Result<(), StoreError> {
         let Some(context) = self.0.contexts.get(context) else {
             return Ok(());
         };
-        context.show(
-            context
-                .logs
-                .range((*log, from)..=(*log, u64::MAX))
-                .map(|(_, arrival)| *arrival),
-            visit,
-        )
+        context.show(context.logs.range((*log, from)..=(*log, u64::MAX)).map(|(_, arrival)| *arrival), visit)
     }
 
-    fn arrivals(
-        &self,
-        context: &ContextId,
-        after: u64,
-        visit: VisitEntry<'_>,
-    ) -> Result<(), StoreError> {
+    fn arrivals(&self, context: &ContextId, after: u64, visit: VisitEntry<'_>) -> Result<(), StoreError> {
         let Some(context) = self.0.contexts.get(context) else {
             return Ok(());
         };
         let range = (Bound::Excluded(after), Bound::Unbounded);
-        context.show(
-            context.arrivals.range(range).map(|(arrival, _)| *arrival),
-            visit,
-        )
+        context.show(context.arrivals.range(range).map(|(arrival, _)| *arrival), visit)
     }
 
     fn document(
@@ -274,32 +216,18 @@ impl StoreRead for View {
             return Ok(());
         };
         let range = (*document, first)..=(*document, u64::MAX);
-        context.show(
-            context
-                .documents
-                .range(range)
-                .map(|((_, arrival), ())| *arrival),
-            visit,
-        )
+        context.show(context.documents.range(range).map(|((_, arrival), ())| *arrival), visit)
     }
 
     fn last_arrival(&self, context: &ContextId) -> Result<u64, StoreError> {
-        Ok(self
-            .0
-            .contexts
-            .get(context)
-            .map_or(0, |context| context.last))
+        Ok(self.0.contexts.get(context).map_or(0, |context| context.last))
     }
 
     fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
         Ok(self.0.records.get(&key.to_bytes()).cloned())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), StoreError> {
         for (name, value) in self.0.records(prefix) {
             if visit(name, value).is_break() {
                 break;
@@ -309,18 +237,9 @@ impl StoreRead for View {
     }
 
     fn used_bytes(&self) -> Result<u64, StoreError> {
-        let entries = self
-            .0
-            .contexts
-            .values()
-            .flat_map(|context| context.arrivals.values());
+        let entries = self.0.contexts.values().flat_map(|context| context.arrivals.values());
         let entries: usize = entries.map(|entry| entry.size()).sum();
-        let records: usize = self
-            .0
-            .records
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let records: usize = self.0.records.iter().map(|(name, value)| name.len() + value.len()).sum();
         Ok((entries + records) as u64)
     }
 }

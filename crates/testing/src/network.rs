@@ -95,20 +95,13 @@ impl MemoryNetwork {
     /// How many connections are up.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.lock()
-            .links
-            .iter()
-            .filter(|(_, link)| link.upgrade().is_some_and(|link| link.is_up()))
-            .count()
+        self.lock().links.iter().filter(|(_, link)| link.upgrade().is_some_and(|link| link.is_up())).count()
     }
 
     fn cut_where(&self, wanted: impl Fn(&str) -> bool) -> usize {
         let state = self.lock();
         let links = state.links.iter().filter(|(address, _)| wanted(address));
-        links
-            .filter_map(|(_, link)| link.upgrade())
-            .filter(|link| link.end(Life::Cut))
-            .count()
+        links.filter_map(|(_, link)| link.upgrade()).filter(|link| link.end(Life::Cut)).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,10 +112,7 @@ impl MemoryNetwork {
 impl fmt::Debug for MemoryNetwork {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<String> = self.lock().listeners.keys().cloned().collect();
-        formatter
-            .debug_struct("MemoryNetwork")
-            .field("listeners", &addresses)
-            .finish_non_exhaustive()
+        formatter.debug_struct("MemoryNetwork").field("listeners", &addresses).finish_non_exhaustive()
     }
 }
 
@@ -134,10 +124,7 @@ impl Transport for MemoryNetwork {
 
     async fn dial(&self, url: &str) -> Result<Box<dyn Connection>, TransportError> {
         check(url)?;
-        let unreachable = |reason: &str| TransportError::Unreachable {
-            url: url.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let unreachable = |reason: &str| TransportError::Unreachable { url: url.to_owned(), reason: reason.to_owned() };
         let (listener, link) = {
             let mut state = self.lock();
             if state.refused.contains(url) {
@@ -152,10 +139,7 @@ impl Transport for MemoryNetwork {
             (listener, link)
         };
         let (here, there) = MemoryConnection::pair(link);
-        listener
-            .send(there)
-            .await
-            .map_err(|_gone| unreachable("nothing listens there any more"))?;
+        listener.send(there).await.map_err(|_gone| unreachable("nothing listens there any more"))?;
         Ok(Box::new(here))
     }
 
@@ -170,31 +154,19 @@ impl Transport for MemoryNetwork {
             None => url.to_owned(),
         };
         if state.listeners.contains_key(&address) {
-            let reason =
-                "somebody listens there already; choose another name, or port 0 for a free one"
-                    .to_owned();
-            return Err(TransportError::CannotListen {
-                url: address,
-                reason,
-            });
+            let reason = "somebody listens there already; choose another name, or port 0 for a free one".to_owned();
+            return Err(TransportError::CannotListen { url: address, reason });
         }
         let (sender, incoming) = mpsc::channel(BACKLOG);
         state.listeners.insert(address.clone(), sender);
-        Ok(Box::new(MemoryListener {
-            network: self.clone(),
-            address,
-            incoming,
-        }))
+        Ok(Box::new(MemoryListener { network: self.clone(), address, incoming }))
     }
 }
 
 fn check(url: &str) -> Result<(), TransportError> {
     match url.strip_prefix("mem://") {
         Some(name) if !name.is_empty() && !name.contains('#') => Ok(()),
-        _ => Err(TransportError::BadUrl {
-            url: url.to_owned(),
-            reason: "one looks like mem://name".to_owned(),
-        }),
+        _ => Err(TransportError::BadUrl { url: url.to_owned(), reason: "one looks like mem://name".to_owned() }),
     }
 }
 
@@ -213,10 +185,7 @@ impl Listener for MemoryListener {
     async fn accept(&mut self) -> Result<Box<dyn Connection>, TransportError> {
         match self.incoming.recv().await {
             Some(connection) => Ok(Box::new(connection)),
-            None => Err(TransportError::Broken(format!(
-                "{} no longer listens",
-                self.address
-            ))),
+            None => Err(TransportError::Broken(format!("{} no longer listens", self.address))),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, Incarnation, LogId, LogStart,
-    ReplicaId, Stamp, Tip, timestamp_at,
+    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, Incarnation, LogId, LogStart, ReplicaId, Stamp, Tip,
+    timestamp_at,
 };
 use partita_crypto::{Secret, SigningKey};
 
@@ -92,11 +92,7 @@ impl SampleLog {
             backlink: self.head,
             time: timestamp_at(Duration::from_secs(1_800_000_000 + self.seq)),
             kind,
-            start: first.then(|| LogStart {
-                replica: self.replica(),
-                nonce: self.nonce,
-                tips: self.tips.clone(),
-            }),
+            start: first.then(|| LogStart { replica: self.replica(), nonce: self.nonce, tips: self.tips.clone() }),
             stamp: self.stamp.take().or_else(|| first.then(Stamp::default)),
             payload_len: payload.len() as u64,
             payload_hash: EntryHeader::hash_payload(&payload),
@@ -134,11 +130,7 @@ impl SampleLog {
 
     /// The last entry, if there is one.
     pub fn tip(&self) -> Option<Tip> {
-        (self.seq > 0).then_some(Tip {
-            log: self.log,
-            seq: self.seq,
-            head: self.head,
-        })
+        (self.seq > 0).then_some(Tip { log: self.log, seq: self.seq, head: self.head })
     }
 }
 

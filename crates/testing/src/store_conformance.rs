@@ -8,8 +8,7 @@ use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    Batch, Durability, Entry, EntryRef, Incarnation, LogId, Op, Store, StoreError, StoreRead,
-    StoredEntry, VisitEntry,
+    Batch, Durability, Entry, EntryRef, Incarnation, LogId, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry,
 };
 
 use crate::samples::{SampleLog, context};
@@ -50,83 +49,26 @@ type Check = fn(&dyn StoreHarness) -> Result<(), Failure>;
 /// Every promise and its check, so that a store's tests can also run them one by one.
 pub const PROMISES: &[(&str, Check)] = &[
     ("a new store is empty", whole::a_new_store_is_empty),
-    (
-        "the store has the incarnation of its open",
-        whole::the_incarnation_is_that_of_the_open,
-    ),
-    (
-        "a batch is seen as a whole",
-        whole::a_batch_is_seen_as_a_whole,
-    ),
+    ("the store has the incarnation of its open", whole::the_incarnation_is_that_of_the_open),
+    ("a batch is seen as a whole", whole::a_batch_is_seen_as_a_whole),
     ("a view does not change", whole::a_view_does_not_change),
-    (
-        "commits go on while a view is read",
-        whole::commits_go_on_while_a_view_is_read,
-    ),
-    (
-        "what was committed is there after a clean close",
-        whole::everything_survives_a_clean_close,
-    ),
-    (
-        "used bytes follow what is stored",
-        whole::used_bytes_follow_what_is_stored,
-    ),
-    (
-        "a log is read in order, from any number",
-        orders::a_log_is_read_in_order,
-    ),
-    (
-        "a context is read by arrival, after any arrival",
-        orders::a_context_is_read_by_arrival,
-    ),
-    (
-        "a document is read by arrival, and nothing else with it",
-        orders::a_document_is_read_alone,
-    ),
-    (
-        "a visit ends when it says so",
-        orders::a_visit_ends_when_it_says_so,
-    ),
-    (
-        "contexts do not see each other",
-        orders::contexts_do_not_see_each_other,
-    ),
-    (
-        "a truncated log is gone from every order and can grow again",
-        orders::a_truncated_log_can_grow_again,
-    ),
-    (
-        "the last arrival never goes back",
-        orders::the_last_arrival_never_goes_back,
-    ),
-    (
-        "entries come back byte for byte",
-        orders::entries_come_back_byte_for_byte,
-    ),
-    (
-        "payloads of every size come back",
-        orders::payloads_of_every_size_come_back,
-    ),
-    (
-        "records are set, replaced and deleted",
-        records::records_are_set_replaced_and_deleted,
-    ),
-    (
-        "operations of a batch happen in order",
-        records::operations_happen_in_order,
-    ),
-    (
-        "records are scanned by prefix, sorted",
-        records::records_are_scanned_by_prefix,
-    ),
-    (
-        "records of every size come back",
-        records::records_of_every_size_come_back,
-    ),
-    (
-        "fragments go when their entry comes, and no others",
-        records::fragments_go_with_their_entry,
-    ),
+    ("commits go on while a view is read", whole::commits_go_on_while_a_view_is_read),
+    ("what was committed is there after a clean close", whole::everything_survives_a_clean_close),
+    ("used bytes follow what is stored", whole::used_bytes_follow_what_is_stored),
+    ("a log is read in order, from any number", orders::a_log_is_read_in_order),
+    ("a context is read by arrival, after any arrival", orders::a_context_is_read_by_arrival),
+    ("a document is read by arrival, and nothing else with it", orders::a_document_is_read_alone),
+    ("a visit ends when it says so", orders::a_visit_ends_when_it_says_so),
+    ("contexts do not see each other", orders::contexts_do_not_see_each_other),
+    ("a truncated log is gone from every order and can grow again", orders::a_truncated_log_can_grow_again),
+    ("the last arrival never goes back", orders::the_last_arrival_never_goes_back),
+    ("entries come back byte for byte", orders::entries_come_back_byte_for_byte),
+    ("payloads of every size come back", orders::payloads_of_every_size_come_back),
+    ("records are set, replaced and deleted", records::records_are_set_replaced_and_deleted),
+    ("operations of a batch happen in order", records::operations_happen_in_order),
+    ("records are scanned by prefix, sorted", records::records_are_scanned_by_prefix),
+    ("records of every size come back", records::records_of_every_size_come_back),
+    ("fragments go when their entry comes, and no others", records::fragments_go_with_their_entry),
 ];
 
 /// Runs every check, each on data of its own.
@@ -145,18 +87,11 @@ fn equal<T: PartialEq + fmt::Debug>(what: &str, found: T, expected: T) -> Result
         return Ok(());
     }
     let short = |value: T| format!("{value:?}").chars().take(400).collect::<String>();
-    Err(Failure::Wrong(format!(
-        "{what}: found {}, expected {}",
-        short(found),
-        short(expected)
-    )))
+    Err(Failure::Wrong(format!("{what}: found {}, expected {}", short(found), short(expected))))
 }
 
 fn append(arrival: u64, entry: &Arc<Entry>) -> Op {
-    Op::Append(StoredEntry {
-        arrival,
-        entry: entry.clone(),
-    })
+    Op::Append(StoredEntry { arrival, entry: entry.clone() })
 }
 
 fn commit(store: &dyn Store, ops: Vec<Op>) -> Result<(), StoreError> {
@@ -164,16 +99,10 @@ fn commit(store: &dyn Store, ops: Vec<Op>) -> Result<(), StoreError> {
 }
 
 /// Entries as `(arrival, entry)`, collected by one of the reading methods.
-fn collect(
-    read: impl FnOnce(VisitEntry<'_>) -> Result<(), StoreError>,
-) -> Result<Vec<(u64, Entry)>, Failure> {
+fn collect(read: impl FnOnce(VisitEntry<'_>) -> Result<(), StoreError>) -> Result<Vec<(u64, Entry)>, Failure> {
     let mut found = Vec::new();
     let mut unreadable = None;
-    read(&mut |EntryRef {
-                   arrival,
-                   head,
-                   payload,
-               }| match Entry::from_stored(head, payload) {
+    read(&mut |EntryRef { arrival, head, payload }| match Entry::from_stored(head, payload) {
         Ok(entry) => {
             found.push((arrival, entry));
             ControlFlow::Continue(())
@@ -200,10 +129,7 @@ fn scanned(view: &dyn StoreRead, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, S
 
 /// Collected entries, as they should be.
 fn expected<'e>(entries: impl IntoIterator<Item = (u64, &'e Arc<Entry>)>) -> Vec<(u64, Entry)> {
-    entries
-        .into_iter()
-        .map(|(arrival, entry)| (arrival, Entry::clone(entry)))
-        .collect()
+    entries.into_iter().map(|(arrival, entry)| (arrival, Entry::clone(entry))).collect()
 }
 
 /// A log in context 1 of the replica with this number.

@@ -21,19 +21,13 @@ pub(crate) struct WebSocketConnection(Arc<Shared>);
 
 impl WebSocketConnection {
     pub(crate) fn new(stream: Arc<TcpStream>, socket: Ws) -> Self {
-        Self(Arc::new(Shared {
-            stream,
-            socket: Mutex::new(socket),
-        }))
+        Self(Arc::new(Shared { stream, socket: Mutex::new(socket) }))
     }
 }
 
 impl Connection for WebSocketConnection {
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
-        (
-            Box::new(Sink::new(self.0.clone())),
-            Box::new(Source::new(self.0)),
-        )
+        (Box::new(Sink::new(self.0.clone())), Box::new(Source::new(self.0)))
     }
 }
 
@@ -88,12 +82,10 @@ impl Source {
                 let _ = socket.flush();
                 Turn::End(Ok(()))
             }
-            Ok(Message::Text(_) | Message::Frame(_)) => Turn::End(Err(TransportError::Protocol(
-                "it sent text where only binary messages are used".into(),
-            ))),
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                Turn::Wait(socket.get_ref().interest())
+            Ok(Message::Text(_) | Message::Frame(_)) => {
+                Turn::End(Err(TransportError::Protocol("it sent text where only binary messages are used".into())))
             }
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Turn::Wait(socket.get_ref().interest()),
             // After our own goodbye, a remote that simply hangs up is good enough.
             Err(_) if closing => Turn::End(Ok(())),
             Err(failure) => Turn::End(Err(error::on_connection(failure))),

@@ -14,9 +14,7 @@ pub(crate) fn on_connection(error: Error) -> TransportError {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             TransportError::Broken("the remote went away without closing it".into())
         }
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::SendAfterClosing) => closed(),
+        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(ProtocolError::SendAfterClosing) => closed(),
         Error::Io(error) => TransportError::Broken(error.to_string()),
         error => TransportError::Protocol(error.to_string()),
     }
@@ -31,8 +29,7 @@ pub(crate) fn closed() -> TransportError {
 pub(crate) fn connect_reason(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::ConnectionRefused => {
-            "connection refused: nothing listens there; check the port and that the relay runs"
-                .into()
+            "connection refused: nothing listens there; check the port and that the relay runs".into()
         }
         ErrorKind::TimedOut => "no answer; check the address, the network and firewalls".into(),
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {

@@ -21,35 +21,23 @@ pub(crate) async fn tls(stream: &TcpStream, socket: &mut Socket) -> io::Result<(
     loop {
         socket.begin_turn();
         match socket.tls_handshake() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                stream.ready(socket.interest()).await?
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.ready(socket.interest()).await?,
             done => return done,
         };
     }
 }
 
 /// Asks the server for a WebSocket.
-pub(crate) async fn client(
-    stream: &TcpStream,
-    socket: Socket,
-    uri: &Uri,
-) -> tungstenite::Result<Ws> {
+pub(crate) async fn client(stream: &TcpStream, socket: Socket, uri: &Uri) -> tungstenite::Result<Ws> {
     let request = uri.into_client_request()?;
     let handshake = ClientHandshake::start(socket, request, Some(first_config()))?;
-    drive(stream, handshake.handshake())
-        .await
-        .map(|(socket, _response)| socket)
+    drive(stream, handshake.handshake()).await.map(|(socket, _response)| socket)
 }
 
 /// Answers a client that asks for one, whatever path it names.
 pub(crate) async fn server(stream: Arc<TcpStream>) -> tungstenite::Result<Ws> {
     let socket = Socket::plain(stream.clone());
-    drive(
-        &stream,
-        tungstenite::accept_with_config(socket, Some(first_config())),
-    )
-    .await
+    drive(&stream, tungstenite::accept_with_config(socket, Some(first_config()))).await
 }
 
 /// Small limits, because nobody knows yet who the remote is.
@@ -77,11 +65,7 @@ where
         let socket = unfinished.get_mut().get_mut();
         socket.begin_turn();
         // A handshake does one thing at a time: what it could not write it has to write before it reads.
-        let interest = if socket.write_blocked() {
-            Interest::WRITABLE
-        } else {
-            Interest::READABLE
-        };
+        let interest = if socket.write_blocked() { Interest::WRITABLE } else { Interest::READABLE };
         stream.ready(interest).await?;
         state = unfinished.handshake();
     }

@@ -63,9 +63,7 @@ impl WebSocket {
     /// own, or client certificates.
     #[must_use]
     pub fn with_tls(config: Arc<rustls::ClientConfig>) -> Self {
-        Self {
-            tls: OnceLock::from(Ok(config)),
-        }
+        Self { tls: OnceLock::from(Ok(config)) }
     }
 }
 
@@ -77,9 +75,7 @@ impl Transport for WebSocket {
 
     async fn dial(&self, url: &str) -> Result<Box<dyn Connection>, TransportError> {
         let address = address::Address::parse(url)?;
-        let tls = address
-            .secure
-            .then(|| self.tls.get_or_init(tls::public_roots).clone());
+        let tls = address.secure.then(|| self.tls.get_or_init(tls::public_roots).clone());
         Ok(Box::new(dial::dial(&address, tls).await?))
     }
 

@@ -10,9 +10,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{
-    HANDSHAKE_DEADLINE, address::Address, connection::WebSocketConnection, error, handshake,
-};
+use crate::{HANDSHAKE_DEADLINE, address::Address, connection::WebSocketConnection, error, handshake};
 
 /// Handshakes at a time. When there are more, the oldest gives way: a client that means it needs milliseconds.
 const MAX_HANDSHAKES: usize = 256;
@@ -38,10 +36,7 @@ struct Pause {
 
 impl WebSocketListener {
     pub(crate) async fn bind(address: &Address) -> Result<Self, TransportError> {
-        let cannot = |reason| TransportError::CannotListen {
-            url: address.url.clone(),
-            reason,
-        };
+        let cannot = |reason| TransportError::CannotListen { url: address.url.clone(), reason };
         if address.secure {
             return Err(cannot(
                 "wss:// is not served directly; listen on ws:// and put a TLS terminator before it (a reverse proxy)"
@@ -53,9 +48,7 @@ impl WebSocketListener {
             let local = tcp.local_addr()?;
             io::Result::Ok((tcp, local))
         };
-        let (tcp, local) = listening
-            .await
-            .map_err(|error| cannot(error::listen_reason(&error, address.port)))?;
+        let (tcp, local) = listening.await.map_err(|error| cannot(error::listen_reason(&error, address.port)))?;
         Ok(Self {
             tcp,
             address: format!("ws://{local}"),
@@ -74,12 +67,7 @@ impl WebSocketListener {
         {
             oldest.abort();
         }
-        let handshake = async move {
-            timeout(HANDSHAKE_DEADLINE, open(stream))
-                .await
-                .ok()
-                .flatten()
-        };
+        let handshake = async move { timeout(HANDSHAKE_DEADLINE, open(stream)).await.ok().flatten() };
         self.running.push_back(self.handshakes.spawn(handshake));
     }
 
@@ -89,18 +77,12 @@ impl WebSocketListener {
         match error.kind() {
             ConnectionAborted | ConnectionReset | Interrupted => {}
             InvalidInput => {
-                return Err(TransportError::Broken(format!(
-                    "{} no longer listens: {error}",
-                    self.address
-                )));
+                return Err(TransportError::Broken(format!("{} no longer listens: {error}", self.address)));
             }
             _ => {
                 let wait = self.pause.as_ref().map_or(PAUSE, |pause| pause.next);
                 tracing::warn!(address = self.address, %error, ?wait, "cannot accept connections for now");
-                self.pause = Some(Pause {
-                    until: Instant::now() + wait,
-                    next: (wait * 2).min(MAX_PAUSE),
-                });
+                self.pause = Some(Pause { until: Instant::now() + wait, next: (wait * 2).min(MAX_PAUSE) });
             }
         }
         Ok(())
@@ -172,14 +154,9 @@ mod tests {
             listener.failed_to_accept(&too_many_open_files).unwrap();
             waits.push(listener.pause.as_ref().unwrap().until - begin);
         }
-        assert_eq!(
-            (waits[0], waits[1], waits[7]),
-            (PAUSE, PAUSE * 2, MAX_PAUSE)
-        );
+        assert_eq!((waits[0], waits[1], waits[7]), (PAUSE, PAUSE * 2, MAX_PAUSE));
 
-        let client = TcpStream::connect(listener.tcp.local_addr().unwrap())
-            .await
-            .unwrap();
+        let client = TcpStream::connect(listener.tcp.local_addr().unwrap()).await.unwrap();
         let until = listener.pause.as_ref().map(|pause| pause.until);
         accept_after(until, &listener.tcp).await.unwrap();
         assert!(Instant::now() - begin >= MAX_PAUSE);

@@ -38,12 +38,7 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            queue: VecDeque::new(),
-            sent: 0,
-            closed: false,
-        }
+        Self { shared, queue: VecDeque::new(), sent: 0, closed: false }
     }
 
     /// Hands over everything and waits until the system has taken it.
@@ -73,9 +68,7 @@ impl Sink {
         let result = self.shared.lock().close(None);
         match result {
             Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => Ok(()),
-            Err(Error::Io(failure)) if failure.kind() == ErrorKind::WouldBlock => {
-                self.drain().await
-            }
+            Err(Error::Io(failure)) if failure.kind() == ErrorKind::WouldBlock => self.drain().await,
             Err(failure) => Err(error::on_connection(failure)),
         }
     }
@@ -90,11 +83,7 @@ impl Sink {
             return socket.flush().map(|()| true);
         };
         let end = message.len().min(self.sent + PIECE);
-        let kind = if self.sent == 0 {
-            Data::Binary
-        } else {
-            Data::Continue
-        };
+        let kind = if self.sent == 0 { Data::Binary } else { Data::Continue };
         let last = end == message.len();
         let piece = Frame::message(message.slice(self.sent..end), OpCode::Data(kind), last);
         let result = socket.write(Message::Frame(piece));
@@ -123,12 +112,8 @@ impl FrameSink for Sink {
         if self.closed {
             return Ok(());
         }
-        let late = |_elapsed| {
-            TransportError::Broken("the remote does not read, so the end was not orderly".into())
-        };
-        timeout(CLOSE_DEADLINE, self.say_goodbye())
-            .await
-            .map_err(late)??;
+        let late = |_elapsed| TransportError::Broken("the remote does not read, so the end was not orderly".into());
+        timeout(CLOSE_DEADLINE, self.say_goodbye()).await.map_err(late)??;
         if Arc::strong_count(&self.shared) == 1 {
             // Nobody else reads. A socket dropped with unread bytes is reset, and the remote might lose our last words.
             let mut rest = Source::new(self.shared.clone());

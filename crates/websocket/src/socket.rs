@@ -19,21 +19,11 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn plain(stream: Arc<TcpStream>) -> Self {
-        Self {
-            tcp: Tcp {
-                stream,
-                reads_left: READS_PER_TURN,
-                write_blocked: false,
-            },
-            tls: None,
-        }
+        Self { tcp: Tcp { stream, reads_left: READS_PER_TURN, write_blocked: false }, tls: None }
     }
 
     pub(crate) fn over_tls(stream: Arc<TcpStream>, tls: ClientConnection) -> Self {
-        Self {
-            tls: Some(Box::new(tls)),
-            ..Self::plain(stream)
-        }
+        Self { tls: Some(Box::new(tls)), ..Self::plain(stream) }
     }
 
     /// Starts a turn: a caller that may read, and that lets go of its lock afterwards.
@@ -48,11 +38,7 @@ impl Socket {
 
     /// What a reader has to wait for. It also drives what it could not write itself, such as the answer to a ping.
     pub(crate) fn interest(&self) -> Interest {
-        if self.write_blocked() {
-            Interest::READABLE | Interest::WRITABLE
-        } else {
-            Interest::READABLE
-        }
+        if self.write_blocked() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
     }
 
     /// Goes on with the TLS handshake; `WouldBlock` until it is done.
@@ -101,9 +87,7 @@ impl Write for Socket {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.tls
-            .as_mut()
-            .map_or(Ok(()), |tls| drain(tls, &mut self.tcp))
+        self.tls.as_mut().map_or(Ok(()), |tls| drain(tls, &mut self.tcp))
     }
 }
 

@@ -14,18 +14,12 @@ async fn an_orderly_close_is_no_error_on_either_side() {
     client_sink.send(&[frame(1, 10)]).await.unwrap();
     client_sink.close().await.unwrap();
     client_sink.close().await.unwrap();
-    assert!(matches!(
-        client_sink.send(&[frame(2, 1)]).await,
-        Err(TransportError::Broken(_))
-    ));
+    assert!(matches!(client_sink.send(&[frame(2, 1)]).await, Err(TransportError::Broken(_))));
 
     assert_eq!(server_source.receive().await.unwrap(), Some(frame(1, 10)));
     assert_eq!(server_source.receive().await.unwrap(), None);
     assert_eq!(server_source.receive().await.unwrap(), None);
-    assert!(matches!(
-        server_sink.send(&[frame(3, 1)]).await,
-        Err(TransportError::Broken(_))
-    ));
+    assert!(matches!(server_sink.send(&[frame(3, 1)]).await, Err(TransportError::Broken(_))));
     server_sink.close().await.unwrap();
     drop((server_sink, server_source));
 
@@ -59,32 +53,21 @@ async fn last_words_arrive_even_when_nobody_reads_the_answer() {
 async fn a_connection_that_breaks_is_an_error() {
     let ((client_sink, client_source), (_keep, mut server_source)) = pair().await;
     drop((client_sink, client_source));
-    assert!(matches!(
-        server_source.receive().await,
-        Err(TransportError::Broken(_))
-    ));
+    assert!(matches!(server_source.receive().await, Err(TransportError::Broken(_))));
 
     let mut listener = common::listener().await;
     let (mut tcp, (_keep, mut source)) = raw_websocket(&mut *listener).await;
     tcp.write_all(&[0x82, 0x84, 0, 0]).await.unwrap();
     drop(tcp);
-    assert!(matches!(
-        source.receive().await,
-        Err(TransportError::Broken(_))
-    ));
+    assert!(matches!(source.receive().await, Err(TransportError::Broken(_))));
 }
 
 #[tokio::test]
 async fn text_breaks_the_protocol() {
     let mut listener = common::listener().await;
     let (mut tcp, (_keep, mut source)) = raw_websocket(&mut *listener).await;
-    tcp.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
-        .await
-        .unwrap();
-    assert!(matches!(
-        source.receive().await,
-        Err(TransportError::Protocol(_))
-    ));
+    tcp.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i']).await.unwrap();
+    assert!(matches!(source.receive().await, Err(TransportError::Protocol(_))));
 }
 
 #[tokio::test(start_paused = true)]

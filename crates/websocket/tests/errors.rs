@@ -14,10 +14,7 @@ use tokio::{
 
 fn assert_says(error: &TransportError, words: &[&str]) {
     for word in words {
-        assert!(
-            error.to_string().contains(word),
-            "{word:?} is missing in: {error}"
-        );
+        assert!(error.to_string().contains(word), "{word:?} is missing in: {error}");
     }
 }
 
@@ -26,14 +23,7 @@ async fn port_in_use() {
     let listener = listener().await;
     let error = failure(WebSocket::default().listen(&listener.address()).await);
     assert!(matches!(error, TransportError::CannotListen { .. }));
-    assert_says(
-        &error,
-        &[
-            &listener.address(),
-            "in use by another program",
-            "choose another port",
-        ],
-    );
+    assert_says(&error, &[&listener.address(), "in use by another program", "choose another port"]);
 }
 
 #[tokio::test]
@@ -53,30 +43,16 @@ async fn nobody_there() {
 
 #[tokio::test]
 async fn no_such_name() {
-    let error = failure(
-        WebSocket::default()
-            .dial("ws://no-such-name.invalid:9000")
-            .await,
-    );
+    let error = failure(WebSocket::default().dial("ws://no-such-name.invalid:9000").await);
     assert!(matches!(error, TransportError::Unreachable { .. }));
-    assert_says(
-        &error,
-        &[
-            "ws://no-such-name.invalid:9000",
-            "was not found",
-            "spelling",
-        ],
-    );
+    assert_says(&error, &["ws://no-such-name.invalid:9000", "was not found", "spelling"]);
 }
 
 #[tokio::test]
 async fn an_address_of_another_kind() {
     let error = failure(WebSocket::default().dial("http://localhost").await);
     assert!(matches!(error, TransportError::BadUrl { .. }));
-    assert_says(
-        &error,
-        &["http://localhost", "must begin with ws:// or wss://"],
-    );
+    assert_says(&error, &["http://localhost", "must begin with ws:// or wss://"]);
 }
 
 /// A server that reads a request and answers with these bytes.
@@ -94,11 +70,7 @@ async fn server_that_answers(answer: &'static [u8]) -> String {
 #[tokio::test]
 async fn a_web_server_that_is_no_relay() {
     let address = server_that_answers(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
-    let error = failure(
-        WebSocket::default()
-            .dial(&format!("ws://{address}/x"))
-            .await,
-    );
+    let error = failure(WebSocket::default().dial(&format!("ws://{address}/x")).await);
     assert_says(&error, &[&address, "HTTP 404", "check the path"]);
 }
 

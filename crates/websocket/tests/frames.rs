@@ -16,14 +16,8 @@ async fn frames_arrive_in_order_both_ways() {
     client_sink.send(&frames).await.unwrap();
     server_sink.send(&frames).await.unwrap();
     for expected in &frames {
-        assert_eq!(
-            server_source.receive().await.unwrap().as_ref(),
-            Some(expected)
-        );
-        assert_eq!(
-            client_source.receive().await.unwrap().as_ref(),
-            Some(expected)
-        );
+        assert_eq!(server_source.receive().await.unwrap().as_ref(), Some(expected));
+        assert_eq!(client_source.receive().await.unwrap().as_ref(), Some(expected));
     }
 }
 
@@ -40,16 +34,9 @@ async fn sending_nothing_and_sending_an_empty_frame_are_different() {
 async fn a_large_frame_is_refused_until_the_limit_is_raised() {
     for size in [FIRST_MAX_FRAME + 1, 10 * FIRST_MAX_FRAME] {
         let ((mut sink, _keep), (_keep_too, mut source)) = pair().await;
-        sink.send(&[frame(1, FIRST_MAX_FRAME), frame(2, size)])
-            .await
-            .unwrap();
-        assert_eq!(
-            source.receive().await.unwrap(),
-            Some(frame(1, FIRST_MAX_FRAME))
-        );
-        let refused = Err(TransportError::FrameTooLarge {
-            limit: FIRST_MAX_FRAME,
-        });
+        sink.send(&[frame(1, FIRST_MAX_FRAME), frame(2, size)]).await.unwrap();
+        assert_eq!(source.receive().await.unwrap(), Some(frame(1, FIRST_MAX_FRAME)));
+        let refused = Err(TransportError::FrameTooLarge { limit: FIRST_MAX_FRAME });
         assert_eq!(source.receive().await, refused);
         assert_eq!(source.receive().await, refused, "an error is final");
 
@@ -59,10 +46,7 @@ async fn a_large_frame_is_refused_until_the_limit_is_raised() {
         assert_eq!(source.receive().await.unwrap(), Some(frame(2, size)));
         source.set_max_frame(100);
         sink.send(&[frame(3, 101)]).await.unwrap();
-        assert_eq!(
-            source.receive().await,
-            Err(TransportError::FrameTooLarge { limit: 100 })
-        );
+        assert_eq!(source.receive().await, Err(TransportError::FrameTooLarge { limit: 100 }));
     }
 }
 
@@ -77,21 +61,12 @@ async fn both_sides_can_send_more_than_the_network_holds() {
     async fn receive(mut source: Box<dyn FrameSource>) {
         source.set_max_frame(1 << 20);
         for number in 0..32 {
-            assert_eq!(
-                source.receive().await.unwrap(),
-                Some(frame(number, 1 << 20))
-            );
+            assert_eq!(source.receive().await.unwrap(), Some(frame(number, 1 << 20)));
         }
     }
     let ((client_sink, client_source), (server_sink, server_source)) = pair().await;
-    let senders = [
-        tokio::spawn(send(client_sink)),
-        tokio::spawn(send(server_sink)),
-    ];
-    let receivers = [
-        tokio::spawn(receive(client_source)),
-        tokio::spawn(receive(server_source)),
-    ];
+    let senders = [tokio::spawn(send(client_sink)), tokio::spawn(send(server_sink))];
+    let receivers = [tokio::spawn(receive(client_source)), tokio::spawn(receive(server_source))];
     for receiver in receivers {
         receiver.await.unwrap();
     }
@@ -110,10 +85,7 @@ async fn a_receive_that_is_given_up_loses_nothing() {
         give_up_on(source.receive()).await;
     }
     tcp.write_all(b"d").await.unwrap();
-    assert_eq!(
-        source.receive().await.unwrap().as_deref(),
-        Some(&b"abcd"[..])
-    );
+    assert_eq!(source.receive().await.unwrap().as_deref(), Some(&b"abcd"[..]));
 }
 
 #[tokio::test]
@@ -124,12 +96,8 @@ async fn a_send_that_is_given_up_still_arrives_whole() {
     let large = [frame(1, SIZE)];
     give_up_on(sink.send(&large)).await;
     let small = [frame(2, 10)];
-    let (sent, received) = tokio::join!(sink.send(&small), async {
-        [
-            source.receive().await.unwrap(),
-            source.receive().await.unwrap(),
-        ]
-    });
+    let (sent, received) =
+        tokio::join!(sink.send(&small), async { [source.receive().await.unwrap(), source.receive().await.unwrap(),] });
     sent.unwrap();
     assert!(received == [Some(frame(1, SIZE)), Some(frame(2, 10))]);
 }
@@ -139,11 +107,7 @@ async fn pings_are_answered() {
     use tokio::io::AsyncReadExt;
     let mut listener = common::listener().await;
     let (mut tcp, (_keep, mut source)) = raw_websocket(&mut *listener).await;
-    tcp.write_all(&[
-        0x89, 0x82, 0, 0, 0, 0, b'h', b'i', 0x82, 0x81, 0, 0, 0, 0, b'!',
-    ])
-    .await
-    .unwrap();
+    tcp.write_all(&[0x89, 0x82, 0, 0, 0, 0, b'h', b'i', 0x82, 0x81, 0, 0, 0, 0, b'!']).await.unwrap();
     assert_eq!(source.receive().await.unwrap().as_deref(), Some(&b"!"[..]));
     let mut pong = [0; 4];
     tcp.read_exact(&mut pong).await.unwrap();

@@ -26,10 +26,7 @@ async fn garbage_silence_and_hanging_up() {
     let mut garbage = raw(&*listener).await;
     garbage.write_all(&[0xff; 1000]).await.unwrap();
     let mut other_protocol = raw(&*listener).await;
-    other_protocol
-        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    other_protocol.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut half = raw(&*listener).await;
     half.write_all(b"GET / HT").await.unwrap();
     drop(raw(&*listener).await);

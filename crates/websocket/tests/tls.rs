@@ -69,18 +69,10 @@ async fn frames_travel_over_tls() {
                 sink.send(&[frame(1, size)]).await?;
                 sink.send(&[frame(2, 10)]).await
             },
-            async {
-                [
-                    source.receive().await.unwrap(),
-                    source.receive().await.unwrap(),
-                ]
-            }
+            async { [source.receive().await.unwrap(), source.receive().await.unwrap(),] }
         );
         sent.unwrap();
-        assert!(
-            received == [Some(frame(1, size)), Some(frame(2, 10))],
-            "{size}"
-        );
+        assert!(received == [Some(frame(1, size)), Some(frame(2, 10))], "{size}");
     }
     sink.close().await.unwrap();
     assert_eq!(source.receive().await.unwrap(), None);
@@ -91,8 +83,5 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let (address, _) = echo_server();
     let error = failure(WebSocket::default().dial(&address).await);
     assert!(matches!(error, TransportError::Unreachable { .. }));
-    assert!(
-        error.to_string().contains("TLS failed") && error.to_string().contains("certificate"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("TLS failed") && error.to_string().contains("certificate"), "{error}");
 }

@@ -73,13 +73,7 @@ impl Certificate {
     }
 
     fn message(&self) -> Vec<u8> {
-        [
-            *self.owner.as_bytes(),
-            *self.recovery.as_bytes(),
-            *self.device.as_bytes(),
-            *self.boxes.as_bytes(),
-        ]
-        .concat()
+        [*self.owner.as_bytes(), *self.recovery.as_bytes(), *self.device.as_bytes(), *self.boxes.as_bytes()].concat()
     }
 
     pub(crate) fn encode(&self, out: &mut Writer) {
@@ -102,10 +96,8 @@ impl Certificate {
 
     /// Reads one and checks its signature.
     pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let signer =
-            |bytes| VerifyingKey::parse(&bytes).map_err(|_| DecodeError::Invalid("Ed25519 key"));
-        let boxes =
-            |bytes| BoxPublicKey::parse(&bytes).map_err(|_| DecodeError::Invalid("X25519 key"));
+        let signer = |bytes| VerifyingKey::parse(&bytes).map_err(|_| DecodeError::Invalid("Ed25519 key"));
+        let boxes = |bytes| BoxPublicKey::parse(&bytes).map_err(|_| DecodeError::Invalid("X25519 key"));
         let certificate = Self {
             owner: signer(input.array()?)?,
             recovery: boxes(input.array()?)?,
@@ -113,10 +105,7 @@ impl Certificate {
             boxes: boxes(input.array()?)?,
             signature: Signature::from_bytes(input.array()?),
         };
-        let holds =
-            certificate
-                .owner
-                .verify(PURPOSE, &certificate.message(), &certificate.signature);
+        let holds = certificate.owner.verify(PURPOSE, &certificate.message(), &certificate.signature);
         holds.map_err(|_| DecodeError::Invalid("owner's signature"))?;
         Ok(certificate)
     }

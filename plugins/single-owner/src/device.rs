@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use partita_core::{
-    ContextId, ContextInfo, ContextKind, CryptoRng, DeviceKeys, Keystore, KeystoreError, ReplicaId,
-};
+use partita_core::{ContextId, ContextInfo, ContextKind, CryptoRng, DeviceKeys, Keystore, KeystoreError, ReplicaId};
 use partita_crypto::{Mnemonic, Secret, VerifyingKey};
 
 use crate::{
@@ -51,10 +49,7 @@ impl SingleOwner {
     ///
     /// # Errors
     /// [`OwnerError::Exists`] when the keystore belongs to an owner already.
-    pub fn create(
-        keystore: &dyn Keystore,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(Self, Mnemonic), OwnerError> {
+    pub fn create(keystore: &dyn Keystore, rng: &mut dyn CryptoRng) -> Result<(Self, Mnemonic), OwnerError> {
         if keystore.get(CERTIFICATE)?.is_some() {
             return Err(OwnerError::Exists);
         }
@@ -68,10 +63,7 @@ impl SingleOwner {
     ///
     /// # Errors
     /// [`OwnerError::Keystore`].
-    pub fn request(
-        keystore: &dyn Keystore,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Request, OwnerError> {
+    pub fn request(keystore: &dyn Keystore, rng: &mut dyn CryptoRng) -> Result<Request, OwnerError> {
         let keys = match DeviceKeys::load(keystore) {
             Err(KeystoreError::Missing(_)) => DeviceKeys::create(keystore, rng)?,
             keys => keys?,
@@ -161,10 +153,7 @@ impl SingleOwner {
                 *standing = device.standing.max(*standing);
             }
         }
-        devices
-            .into_iter()
-            .map(|(replica, standing)| DeviceInfo { replica, standing })
-            .collect()
+        devices.into_iter().map(|(replica, standing)| DeviceInfo { replica, standing }).collect()
     }
 
     pub(crate) fn own(&self, context: &ContextId) -> Option<&Own> {
@@ -173,10 +162,7 @@ impl SingleOwner {
 
     /// How a device was lost in any of the owner's contexts: it gets nothing from here in the others either.
     pub(crate) fn loss_of(&self, device: &ReplicaId) -> Option<DeviceStanding> {
-        self.own
-            .iter()
-            .filter_map(|own| own.state.resolved().loss_of(device))
-            .max()
+        self.own.iter().filter_map(|own| own.state.resolved().loss_of(device)).max()
     }
 }
 

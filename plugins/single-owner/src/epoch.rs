@@ -2,8 +2,7 @@
 
 use partita_core::{ContextId, CryptoRng, EpochId, ReplicaId, codec::Writer};
 use partita_crypto::{
-    BoxBinding, BoxPublicKey, BoxSecretKey, EpochError, EpochSecret, VerifyingKey, hash,
-    open_epoch, seal_epoch,
+    BoxBinding, BoxPublicKey, BoxSecretKey, EpochError, EpochSecret, VerifyingKey, hash, open_epoch, seal_epoch,
 };
 
 use crate::op::{Epoch, EpochBox, Op, Share};
@@ -21,12 +20,7 @@ pub(crate) struct Place {
 impl Place {
     fn binding(&self, recipient: [u8; 32], recipient_key: BoxPublicKey) -> BoxBinding {
         let (context, sender) = (*self.context.as_bytes(), *self.author.as_bytes());
-        BoxBinding {
-            context,
-            sender,
-            recipient,
-            recipient_key,
-        }
+        BoxBinding { context, sender, recipient, recipient_key }
     }
 
     fn seal(
@@ -54,16 +48,8 @@ impl Epoch {
     ) -> Result<Self, EpochError> {
         let secret = EpochSecret::random(rng);
         let empty: EpochBox = [0; _];
-        let boxes = recipients
-            .iter()
-            .map(|(device, _)| (*device, empty))
-            .collect();
-        let mut epoch = Self {
-            covers,
-            commitment: secret.commitment(),
-            boxes,
-            recovery: empty,
-        };
+        let boxes = recipients.iter().map(|(device, _)| (*device, empty)).collect();
+        let mut epoch = Self { covers, commitment: secret.commitment(), boxes, recovery: empty };
         let aad = epoch.without_boxes();
         for ((device, sealed), (_, key)) in epoch.boxes.iter_mut().zip(recipients) {
             *sealed = place.seal(rng, &secret, *device.as_bytes(), key, &aad)?;
@@ -76,55 +62,21 @@ impl Epoch {
     pub(crate) fn id(&self, place: Place) -> EpochId {
         let mut op = Writer::new();
         Op::Epoch(self.clone()).encode(&mut op);
-        EpochId(hash(
-            ID_DOMAIN,
-            &[
-                place.context.as_bytes(),
-                place.author.as_bytes(),
-                op.as_slice(),
-            ],
-        ))
+        EpochId(hash(ID_DOMAIN, &[place.context.as_bytes(), place.author.as_bytes(), op.as_slice()]))
     }
 
     /// Opens the box to this device, if there is one that holds what the op committed to.
-    pub(crate) fn open(
-        &self,
-        place: Place,
-        me: ReplicaId,
-        key: &BoxSecretKey,
-    ) -> Option<EpochSecret> {
-        let at = self
-            .boxes
-            .binary_search_by_key(&me, |(device, _)| *device)
-            .ok()?;
+    pub(crate) fn open(&self, place: Place, me: ReplicaId, key: &BoxSecretKey) -> Option<EpochSecret> {
+        let at = self.boxes.binary_search_by_key(&me, |(device, _)| *device).ok()?;
         let (_, sealed) = self.boxes.get(at)?;
         let binding = place.binding(*me.as_bytes(), key.public());
-        open_epoch(
-            key,
-            &binding,
-            &self.without_boxes(),
-            &self.commitment,
-            sealed,
-        )
-        .ok()
+        open_epoch(key, &binding, &self.without_boxes(), &self.commitment, sealed).ok()
     }
 
     /// Opens the box to the holder of the mnemonic.
-    pub(crate) fn recover(
-        &self,
-        place: Place,
-        owner: &VerifyingKey,
-        key: &BoxSecretKey,
-    ) -> Option<EpochSecret> {
+    pub(crate) fn recover(&self, place: Place, owner: &VerifyingKey, key: &BoxSecretKey) -> Option<EpochSecret> {
         let binding = place.binding(*owner.as_bytes(), key.public());
-        open_epoch(
-            key,
-            &binding,
-            &self.without_boxes(),
-            &self.commitment,
-            &self.recovery,
-        )
-        .ok()
+        open_epoch(key, &binding, &self.without_boxes(), &self.commitment, &self.recovery).ok()
     }
 }
 
@@ -137,40 +89,17 @@ impl Share {
         secret: &EpochSecret,
         (recipient, key): (ReplicaId, BoxPublicKey),
     ) -> Result<Self, EpochError> {
-        let mut share = Self {
-            epoch,
-            recipient,
-            sealed: [0; _],
-        };
-        share.sealed = place.seal(
-            rng,
-            secret,
-            *recipient.as_bytes(),
-            &key,
-            &share.without_box(),
-        )?;
+        let mut share = Self { epoch, recipient, sealed: [0; _] };
+        share.sealed = place.seal(rng, secret, *recipient.as_bytes(), &key, &share.without_box())?;
         Ok(share)
     }
 
     /// Opens it, if it is for this device and holds what the epoch committed to.
-    pub(crate) fn open(
-        &self,
-        place: Place,
-        of: &Epoch,
-        me: ReplicaId,
-        key: &BoxSecretKey,
-    ) -> Option<EpochSecret> {
+    pub(crate) fn open(&self, place: Place, of: &Epoch, me: ReplicaId, key: &BoxSecretKey) -> Option<EpochSecret> {
         if self.recipient != me {
             return None;
         }
         let binding = place.binding(*me.as_bytes(), key.public());
-        open_epoch(
-            key,
-            &binding,
-            &self.without_box(),
-            &of.commitment,
-            &self.sealed,
-        )
-        .ok()
+        open_epoch(key, &binding, &self.without_box(), &of.commitment, &self.sealed).ok()
     }
 }

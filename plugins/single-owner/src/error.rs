@@ -19,9 +19,7 @@ pub enum OwnerError {
     #[error("this device belongs to an owner already: open it instead, or use another keystore")]
     Exists,
     /// The certificate names another device or other keys.
-    #[error(
-        "the certificate is for device {0}, not for this one: have this device's own request certified"
-    )]
+    #[error("the certificate is for device {0}, not for this one: have this device's own request certified")]
     OtherDevice(ReplicaId),
     /// What the keystore holds under the name of a certificate is none.
     #[error("the certificate in the keystore is damaged: accept the device's certificate again")]
@@ -30,9 +28,7 @@ pub enum OwnerError {
     #[error("these 24 words are not those of this owner: look for the right ones")]
     WrongMnemonic,
     /// No certificate of the device is known here.
-    #[error(
-        "device {0} is not one of this owner's as far as is known here: sync first, or look at the id again"
-    )]
+    #[error("device {0} is not one of this owner's as far as is known here: sync first, or look at the id again")]
     UnknownDevice(ReplicaId),
     /// Revoking cannot be repeated, and cannot be undone either: a device that comes back makes a new key.
     #[error("device {0} is revoked already")]

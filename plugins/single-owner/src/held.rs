@@ -78,9 +78,7 @@ impl Seen {
         for op in ops {
             match op {
                 Op::Certify(certificate) if !all.certified.contains(&certificate.device()) => {
-                    Arc::make_mut(&mut all)
-                        .certified
-                        .insert(certificate.device());
+                    Arc::make_mut(&mut all).certified.insert(certificate.device());
                 }
                 Op::Revoke(revocation) if !all.lost.contains(&revocation.device) => {
                     Arc::make_mut(&mut all).lost.insert(revocation.device);
@@ -105,23 +103,9 @@ impl Held {
         parents: Vec<EntryId>,
         ops: Vec<Op>,
     ) -> Self {
-        let before = Seen::union(
-            parents
-                .iter()
-                .filter_map(|parent| held.get(parent))
-                .map(|parent| &parent.seen),
-        );
+        let before = Seen::union(parents.iter().filter_map(|parent| held.get(parent)).map(|parent| &parent.seen));
         let seen = before.with(place.author, &ops);
-        let mut entry = Self {
-            author: place.author,
-            log,
-            seq,
-            parents,
-            ops,
-            epoch_ids: Vec::new(),
-            before,
-            seen,
-        };
+        let mut entry = Self { author: place.author, log, seq, parents, ops, epoch_ids: Vec::new(), before, seen };
         entry.epoch_ids = entry.epoch_ops().map(|epoch| epoch.id(place)).collect();
         entry
     }
@@ -132,13 +116,7 @@ impl Held {
     }
 
     fn epoch_ops(&self) -> impl Iterator<Item = &Epoch> {
-        self.ops.iter().filter_map(|op| {
-            if let Op::Epoch(epoch) = op {
-                Some(epoch)
-            } else {
-                None
-            }
-        })
+        self.ops.iter().filter_map(|op| if let Op::Epoch(epoch) = op { Some(epoch) } else { None })
     }
 }
 

@@ -24,26 +24,15 @@ pub(crate) struct Keyring {
 
 impl Keyring {
     /// Opens what a control entry boxes to this device. Says whether a secret is new.
-    pub(crate) fn take(
-        &mut self,
-        context: ContextId,
-        entry: &Held,
-        me: ReplicaId,
-        device: &DeviceKeys,
-    ) -> bool {
-        let place = Place {
-            context,
-            author: entry.author,
-        };
+    pub(crate) fn take(&mut self, context: ContextId, entry: &Held, me: ReplicaId, device: &DeviceKeys) -> bool {
+        let place = Place { context, author: entry.author };
         let before = self.keys.len();
         for (id, epoch) in entry.epochs() {
             self.insert(id, epoch.open(place, me, &device.boxes));
             for (place, share) in self.early.remove(&id).unwrap_or_default() {
                 self.insert(id, share.open(place, epoch, me, &device.boxes));
             }
-            self.epochs
-                .entry(id)
-                .or_insert_with(|| (place, epoch.clone()));
+            self.epochs.entry(id).or_insert_with(|| (place, epoch.clone()));
         }
         for op in &entry.ops {
             let Op::Share(share) = op else { continue };
@@ -51,14 +40,8 @@ impl Keyring {
                 continue;
             }
             match self.epochs.get(&share.epoch) {
-                Some((_, epoch)) => {
-                    self.insert(share.epoch, share.open(place, epoch, me, &device.boxes))
-                }
-                None => self
-                    .early
-                    .entry(share.epoch)
-                    .or_default()
-                    .push((place, share.clone())),
+                Some((_, epoch)) => self.insert(share.epoch, share.open(place, epoch, me, &device.boxes)),
+                None => self.early.entry(share.epoch).or_default().push((place, share.clone())),
             }
         }
         self.keys.len() > before
@@ -71,14 +54,8 @@ impl Keyring {
     }
 
     /// What the holder of the mnemonic can open and this device cannot.
-    pub(crate) fn recoverable(
-        &self,
-        owner: &VerifyingKey,
-        key: &BoxSecretKey,
-    ) -> Vec<(EpochId, EpochSecret)> {
+    pub(crate) fn recoverable(&self, owner: &VerifyingKey, key: &BoxSecretKey) -> Vec<(EpochId, EpochSecret)> {
         let lacking = self.epochs.iter().filter(|(id, _)| !self.keys.contains(id));
-        lacking
-            .filter_map(|(id, (place, epoch))| Some((*id, epoch.recover(*place, owner, key)?)))
-            .collect()
+        lacking.filter_map(|(id, (place, epoch))| Some((*id, epoch.recover(*place, owner, key)?))).collect()
     }
 }

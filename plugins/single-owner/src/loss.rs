@@ -24,28 +24,15 @@ impl SingleOwner {
     /// # Errors
     /// [`OwnerError::WrongMnemonic`], [`OwnerError::UnknownDevice`], [`OwnerError::AlreadyRevoked`],
     /// [`OwnerError::OwnDevice`], [`OwnerError::TooManyLogs`].
-    pub fn revoke(
-        &mut self,
-        turn: &mut Turn<'_>,
-        mnemonic: &Mnemonic,
-        device: ReplicaId,
-    ) -> Result<(), OwnerError> {
+    pub fn revoke(&mut self, turn: &mut Turn<'_>, mnemonic: &Mnemonic, device: ReplicaId) -> Result<(), OwnerError> {
         let owner = self.owner_keys(mnemonic)?;
         if device == self.device() {
             return Err(OwnerError::OwnDevice);
         }
-        if !self
-            .own
-            .iter()
-            .any(|own| own.state.resolved().devices.contains_key(&device))
-        {
+        if !self.own.iter().any(|own| own.state.resolved().devices.contains_key(&device)) {
             return Err(OwnerError::UnknownDevice(device));
         }
-        let concerned: Vec<&Own> = self
-            .own
-            .iter()
-            .filter(|own| !is_revoked(own, &device))
-            .collect();
+        let concerned: Vec<&Own> = self.own.iter().filter(|own| !is_revoked(own, &device)).collect();
         if concerned.is_empty() {
             return Err(OwnerError::AlreadyRevoked(device));
         }
@@ -64,9 +51,7 @@ impl SingleOwner {
             }
             payloads.push((context, ops));
         }
-        payloads
-            .into_iter()
-            .for_each(|(context, ops)| append(turn, context, &ops));
+        payloads.into_iter().for_each(|(context, ops)| append(turn, context, &ops));
         Ok(())
     }
 
@@ -79,11 +64,7 @@ impl SingleOwner {
     /// [`OwnerError::Lost`] when it was revoked or retired already, [`OwnerError::TooManyLogs`].
     pub fn retire(&mut self, turn: &mut Turn<'_>) -> Result<(), OwnerError> {
         let me = self.device();
-        let remaining: Vec<&Own> = self
-            .own
-            .iter()
-            .filter(|own| !own.state.resolved().has_lost(&me))
-            .collect();
+        let remaining: Vec<&Own> = self.own.iter().filter(|own| !own.state.resolved().has_lost(&me)).collect();
         if remaining.is_empty() {
             return Err(OwnerError::Lost);
         }
@@ -93,9 +74,7 @@ impl SingleOwner {
             ops.push(Op::Retire(caps(turn, &own.info.id, &me)?));
             payloads.push((own.info.id, ops));
         }
-        payloads
-            .into_iter()
-            .for_each(|(context, ops)| append(turn, context, &ops));
+        payloads.into_iter().for_each(|(context, ops)| append(turn, context, &ops));
         Ok(())
     }
 
@@ -106,11 +85,7 @@ impl SingleOwner {
     ///
     /// # Errors
     /// [`OwnerError::WrongMnemonic`], [`OwnerError::Lost`].
-    pub fn recover(
-        &mut self,
-        turn: &mut Turn<'_>,
-        mnemonic: &Mnemonic,
-    ) -> Result<usize, OwnerError> {
+    pub fn recover(&mut self, turn: &mut Turn<'_>, mnemonic: &Mnemonic) -> Result<usize, OwnerError> {
         let owner = self.owner_keys(mnemonic)?;
         let me = (self.device(), self.me.certificate.box_key());
         let mut recovered = 0;
@@ -125,13 +100,7 @@ impl SingleOwner {
             recovered += found.len();
             let mut ops = own.introduction(&self.me);
             for (epoch, secret) in &found {
-                ops.push(Op::Share(Share::create(
-                    turn.rng,
-                    own.place(&self.me),
-                    *epoch,
-                    secret,
-                    me,
-                )?));
+                ops.push(Op::Share(Share::create(turn.rng, own.place(&self.me), *epoch, secret, me)?));
             }
             append(turn, own.info.id, &ops);
         }
@@ -140,11 +109,7 @@ impl SingleOwner {
 
     fn owner_keys(&self, mnemonic: &Mnemonic) -> Result<OwnerKeys, OwnerError> {
         let keys = OwnerKeys::of(mnemonic);
-        if keys.owner() == self.owner() {
-            Ok(keys)
-        } else {
-            Err(OwnerError::WrongMnemonic)
-        }
+        if keys.owner() == self.owner() { Ok(keys) } else { Err(OwnerError::WrongMnemonic) }
     }
 }
 
@@ -159,17 +124,10 @@ fn caps(turn: &Turn<'_>, context: &ContextId, device: &ReplicaId) -> Result<Vec<
     let mut tips = turn.view.logs_of(context, device);
     tips.sort_unstable();
     tips.dedup_by_key(|tip| tip.log);
-    if tips.len() > MAX_TIPS {
-        Err(OwnerError::TooManyLogs(tips.len()))
-    } else {
-        Ok(tips)
-    }
+    if tips.len() > MAX_TIPS { Err(OwnerError::TooManyLogs(tips.len())) } else { Ok(tips) }
 }
 
 /// Appends ops, as many to an entry as fit.
 pub(crate) fn append(turn: &mut Turn<'_>, context: ContextId, ops: &[Op]) {
-    turn.append.extend(
-        ops.chunks(MAX_OPS)
-            .map(|ops| (context, Payload::encode(ops))),
-    );
+    turn.append.extend(ops.chunks(MAX_OPS).map(|ops| (context, Payload::encode(ops))));
 }

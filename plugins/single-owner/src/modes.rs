@@ -33,24 +33,17 @@ impl Mode {
 
     /// The mode of contexts of this kind.
     pub(crate) fn named(kind: &ContextKind) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.name() == kind.as_str())
+        Self::ALL.into_iter().find(|mode| mode.name() == kind.as_str())
     }
 
     /// The owner's context of this mode.
     pub(crate) fn context(self, owner: &VerifyingKey) -> Result<ContextInfo, IdError> {
         let kind = self.kind()?;
-        Ok(ContextInfo {
-            id: ContextId::derive(&kind, owner.as_bytes()),
-            kind,
-        })
+        Ok(ContextInfo { id: ContextId::derive(&kind, owner.as_bytes()), kind })
     }
 
     /// Which of the owner's contexts this is; `None` when the owner does not govern it.
     pub(crate) fn of(context: &ContextId, owner: &VerifyingKey) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.context(owner).is_ok_and(|info| info.id == *context))
+        Self::ALL.into_iter().find(|mode| mode.context(owner).is_ok_and(|info| info.id == *context))
     }
 }

@@ -135,11 +135,7 @@ impl Epoch {
         out.u8(Op::EPOCH);
         encode_devices(self.covers.iter(), self.covers.len(), &mut out);
         out.raw(self.commitment.as_bytes());
-        encode_devices(
-            self.boxes.iter().map(|(device, _)| device),
-            self.boxes.len(),
-            &mut out,
-        );
+        encode_devices(self.boxes.iter().map(|(device, _)| device), self.boxes.len(), &mut out);
         out.finish()
     }
 
@@ -147,16 +143,9 @@ impl Epoch {
         let covers = decode_devices(input)?;
         let commitment = Hash::from_bytes(input.array()?);
         let recipients = decode_devices(input)?;
-        let boxes = recipients
-            .into_iter()
-            .map(|device| Ok((device, input.array()?)));
+        let boxes = recipients.into_iter().map(|device| Ok((device, input.array()?)));
         let boxes = boxes.collect::<Result<_, DecodeError>>()?;
-        Ok(Self {
-            covers,
-            commitment,
-            boxes,
-            recovery: input.array()?,
-        })
+        Ok(Self { covers, commitment, boxes, recovery: input.array()? })
     }
 }
 
@@ -203,10 +192,7 @@ impl Payload {
         if count == 0 {
             return Err(DecodeError::Invalid("empty list of ops"));
         }
-        let mut found = Self {
-            ops: Vec::with_capacity(count),
-            mode: None,
-        };
+        let mut found = Self { ops: Vec::with_capacity(count), mode: None };
         for _ in 0..count {
             let op = Op::decode(context, input.bytes("an op", MAX_OP)?)?;
             let owner = match &op {
@@ -216,10 +202,7 @@ impl Payload {
             };
             if let Some(owner) = owner {
                 // Another owner's word, however well signed, says nothing here.
-                found.mode = Some(
-                    Mode::of(context, &owner)
-                        .ok_or(DecodeError::Invalid("owner for this context"))?,
-                );
+                found.mode = Some(Mode::of(context, &owner).ok_or(DecodeError::Invalid("owner for this context"))?);
             }
             found.ops.push(op);
         }
@@ -228,11 +211,7 @@ impl Payload {
     }
 }
 
-fn encode_devices<'a>(
-    devices: impl Iterator<Item = &'a ReplicaId>,
-    count: usize,
-    out: &mut Writer,
-) {
+fn encode_devices<'a>(devices: impl Iterator<Item = &'a ReplicaId>, count: usize, out: &mut Writer) {
     out.varint(count as u64);
     devices.for_each(|device| out.raw(device.as_bytes()));
 }

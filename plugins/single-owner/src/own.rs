@@ -1,8 +1,8 @@
 //! One of the owner's contexts on one of the owner's devices.
 
 use partita_core::{
-    ContextInfo, ControlEntry, CryptoRng, DeviceKeys, EpochId, HeaderPrefix, Opened, ReplicaId,
-    StrategyEffect, StrategyError, WaitReason,
+    ContextInfo, ControlEntry, CryptoRng, DeviceKeys, EpochId, HeaderPrefix, Opened, ReplicaId, StrategyEffect,
+    StrategyError, WaitReason,
 };
 use partita_crypto::{BoxPublicKey, EpochError, EpochFacts, choose_epoch};
 
@@ -40,28 +40,15 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) fn new(info: ContextInfo, mode: Mode) -> Self {
-        Self {
-            state: ContextState::new(info.id, Some(mode)),
-            ring: Keyring::default(),
-            info,
-            mode,
-        }
+        Self { state: ContextState::new(info.id, Some(mode)), ring: Keyring::default(), info, mode }
     }
 
-    pub(crate) fn control(
-        &mut self,
-        me: &Me,
-        entry: &ControlEntry<'_>,
-    ) -> Result<Vec<StrategyEffect>, StrategyError> {
+    pub(crate) fn control(&mut self, me: &Me, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
         let arrived = match self.state.insert(entry)? {
             Some(held) => self.ring.take(self.info.id, held, me.replica(), &me.keys),
             None => false,
         };
-        Ok(if arrived {
-            vec![StrategyEffect::KeysArrived]
-        } else {
-            Vec::new()
-        })
+        Ok(if arrived { vec![StrategyEffect::KeysArrived] } else { Vec::new() })
     }
 
     /// The epoch to write under.
@@ -81,9 +68,7 @@ impl Own {
             Mode::Plain => Ok(None),
             Mode::Sealed => match self.writable() {
                 Some(epoch) => Ok(Some(epoch)),
-                None => Err(StrategyError(
-                    "no key epoch may be written under: a new one is appended first".into(),
-                )),
+                None => Err(StrategyError("no key epoch may be written under: a new one is appended first".into())),
             },
         }
     }
@@ -91,19 +76,14 @@ impl Own {
     fn writable(&self) -> Option<EpochId> {
         let resolved = self.state.resolved();
         let epochs = resolved.epochs.iter();
-        let facts =
-            epochs.map(|(id, epoch)| resolved.facts(*id, epoch, self.ring.keys.contains(id)));
+        let facts = epochs.map(|(id, epoch)| resolved.facts(*id, epoch, self.ring.keys.contains(id)));
         choose_epoch(&facts.collect::<Vec<EpochFacts>>())
     }
 
     /// The ops that this device's own op must follow: its certificate, if the context lacks it.
     pub(crate) fn introduction(&self, me: &Me) -> Vec<Op> {
         let known = self.state.resolved().devices.contains_key(&me.replica());
-        if known {
-            Vec::new()
-        } else {
-            vec![Op::Certify(me.certificate.clone())]
-        }
+        if known { Vec::new() } else { vec![Op::Certify(me.certificate.clone())] }
     }
 
     /// A new epoch for whoever remains when `lost` is gone too.
@@ -120,24 +100,12 @@ impl Own {
         let mut readers = self.readers(me);
         readers.retain(|(device, _)| Some(*device) != lost);
         let (owner, recovery) = (me.certificate.owner(), me.certificate.recovery_key());
-        Ok(Op::Epoch(Epoch::create(
-            rng,
-            self.place(me),
-            covers,
-            &readers,
-            &owner,
-            &recovery,
-        )?))
+        Ok(Op::Epoch(Epoch::create(rng, self.place(me), covers, &readers, &owner, &recovery)?))
     }
 
     /// What this device should write by itself; a new epoch only when a local write waits for one. Empty when everything
     /// is as it should be.
-    pub(crate) fn duties(
-        &self,
-        me: &Me,
-        writing: bool,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Vec<Op>, EpochError> {
+    pub(crate) fn duties(&self, me: &Me, writing: bool, rng: &mut dyn CryptoRng) -> Result<Vec<Op>, EpochError> {
         let resolved = self.state.resolved();
         let mut ops = Vec::new();
         if resolved.has_lost(&me.replica()) {
@@ -155,17 +123,8 @@ impl Own {
             let Some(secret) = self.ring.keys.get(id) else {
                 continue;
             };
-            for reader in readers
-                .iter()
-                .filter(|(device, _)| !epoch.boxed.contains(device))
-            {
-                ops.push(Op::Share(Share::create(
-                    rng,
-                    self.place(me),
-                    *id,
-                    secret,
-                    *reader,
-                )?));
+            for reader in readers.iter().filter(|(device, _)| !epoch.boxed.contains(device)) {
+                ops.push(Op::Share(Share::create(rng, self.place(me), *id, secret, *reader)?));
             }
         }
         Ok(ops)
@@ -182,10 +141,7 @@ impl Own {
     }
 
     pub(crate) fn place(&self, me: &Me) -> Place {
-        Place {
-            context: self.info.id,
-            author: me.replica(),
-        }
+        Place { context: self.info.id, author: me.replica() }
     }
 
     /// The payload as it travels: sealed, or as it is in a plain context.
@@ -205,16 +161,9 @@ impl Own {
                 return Err(StrategyError("a sealed context needs a key epoch".into()));
             }
         };
-        let key = self.ring.keys.payload_key(
-            &epoch,
-            prefix.header.context.as_bytes(),
-            prefix.author.as_bytes(),
-        );
-        let key =
-            key.ok_or_else(|| StrategyError("the secret of this key epoch is not here".into()))?;
-        let sealed = key
-            .seal(rng, &prefix.to_bytes(), plain)
-            .map_err(|error| StrategyError(error.to_string()))?;
+        let key = self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes());
+        let key = key.ok_or_else(|| StrategyError("the secret of this key epoch is not here".into()))?;
+        let sealed = key.seal(rng, &prefix.to_bytes(), plain).map_err(|error| StrategyError(error.to_string()))?;
         Ok(sealed.into())
     }
 
@@ -225,14 +174,8 @@ impl Own {
             (Mode::Sealed, Some(epoch)) => epoch,
             _ => return Opened::Bad,
         };
-        match self.ring.keys.payload_key(
-            &epoch,
-            prefix.header.context.as_bytes(),
-            prefix.author.as_bytes(),
-        ) {
-            Some(key) => key
-                .open(&prefix.to_bytes(), sealed)
-                .map_or(Opened::Bad, |plain| Opened::Plain(plain.into())),
+        match self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes()) {
+            Some(key) => key.open(&prefix.to_bytes(), sealed).map_or(Opened::Bad, |plain| Opened::Plain(plain.into())),
             None => Opened::Wait(WaitReason::Key(Some(epoch))),
         }
     }

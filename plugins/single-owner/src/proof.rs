@@ -43,16 +43,8 @@ pub(crate) fn verify(
     // owner and the kind, so another owner's certificate is of none either.
     let holds = certificate.device_key() == remote
         && Mode::of(&context.id, &certificate.owner()) == Some(mode)
-        && remote
-            .verify(PURPOSE, &message(transcript, context), &signature)
-            .is_ok();
-    if holds {
-        Ok(Grant {
-            access: Access::Both,
-        })
-    } else {
-        Err(Refusal::BadProof)
-    }
+        && remote.verify(PURPOSE, &message(transcript, context), &signature).is_ok();
+    if holds { Ok(Grant { access: Access::Both }) } else { Err(Refusal::BadProof) }
 }
 
 /// Who dialled is under the signature: a proof sent back to its maker does not hold.

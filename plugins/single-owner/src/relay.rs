@@ -4,9 +4,9 @@ use std::{any::Any, collections::BTreeMap};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng,
-    Grant, HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext,
-    ReplicaId, SessionId, Standing, StrategyEffect, StrategyError, Transcript, Verdict, WaitReason,
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, Grant, HeaderPrefix,
+    Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing, StrategyEffect,
+    StrategyError, Transcript, Verdict, WaitReason,
 };
 use partita_crypto::VerifyingKey;
 
@@ -37,17 +37,13 @@ impl SingleOwnerRelay {
     /// For both kinds of contexts.
     pub fn new() -> Self {
         let kinds = Mode::ALL.into_iter().filter_map(|mode| mode.kind().ok());
-        Self {
-            kinds: kinds.collect(),
-            contexts: BTreeMap::new(),
-        }
+        Self { kinds: kinds.collect(), contexts: BTreeMap::new() }
     }
 
     /// For sealed contexts alone: whoever runs the relay is never able to read anything.
     #[must_use]
     pub fn without_plain(mut self) -> Self {
-        self.kinds
-            .retain(|kind| Mode::named(kind) == Some(Mode::Sealed));
+        self.kinds.retain(|kind| Mode::named(kind) == Some(Mode::Sealed));
         self
     }
 
@@ -72,19 +68,11 @@ impl PartitionStrategy for SingleOwnerRelay {
         if local.id != remote.id || local.kind != remote.kind {
             return Access::Refused(Refusal::Denied);
         }
-        access(
-            self.loss_of(&local.id, &remote.peer.replica),
-            remote.grant.map(|grant| grant.access),
-        )
+        access(self.loss_of(&local.id, &remote.peer.replica), remote.grant.map(|grant| grant.access))
     }
 
     fn filter_targets(&self, context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
-        out.extend(
-            peers
-                .iter()
-                .filter(|peer| self.loss_of(context, &peer.replica).is_none())
-                .map(|peer| peer.session),
-        );
+        out.extend(peers.iter().filter(|peer| self.loss_of(context, &peer.replica).is_none()).map(|peer| peer.session));
     }
 
     fn authorize(&self, claim: &Claim<'_>) -> Verdict {
@@ -95,18 +83,10 @@ impl PartitionStrategy for SingleOwnerRelay {
     }
 
     fn standing(&self, context: &ContextId) -> Standing {
-        self.contexts
-            .get(context)
-            .map(ContextState::standing)
-            .unwrap_or_default()
+        self.contexts.get(context).map(ContextState::standing).unwrap_or_default()
     }
 
-    fn seal(
-        &self,
-        _: &HeaderPrefix<'_>,
-        _: &[u8],
-        _: &mut dyn CryptoRng,
-    ) -> Result<Bytes, StrategyError> {
+    fn seal(&self, _: &HeaderPrefix<'_>, _: &[u8], _: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
         Err(StrategyError("a relay writes nothing".into()))
     }
 
@@ -114,11 +94,7 @@ impl PartitionStrategy for SingleOwnerRelay {
         Opened::Wait(WaitReason::Key(prefix.epoch))
     }
 
-    fn control(
-        &mut self,
-        _now: Now,
-        entry: &ControlEntry<'_>,
-    ) -> Result<Vec<StrategyEffect>, StrategyError> {
+    fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
         let context = entry.header.context;
         match self.contexts.get_mut(&context) {
             Some(state) => state.insert(entry)?,

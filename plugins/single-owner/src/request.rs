@@ -28,11 +28,7 @@ pub struct Request {
 impl Request {
     pub(crate) fn new(keys: &DeviceKeys) -> Self {
         let (device, boxes) = (keys.signing.verifying_key(), keys.boxes.public());
-        Self {
-            device,
-            boxes,
-            signature: keys.signing.sign(PURPOSE, &message(&device, &boxes)),
-        }
+        Self { device, boxes, signature: keys.signing.sign(PURPOSE, &message(&device, &boxes)) }
     }
 
     /// The device that asks.
@@ -76,13 +72,7 @@ impl FromStr for Request {
         let device = VerifyingKey::parse(&key()?).map_err(|_| TextError::Signature)?;
         let boxes = BoxPublicKey::parse(&key()?).map_err(|_| TextError::Signature)?;
         let signature = Signature::from_bytes(input.array().map_err(|_| TextError::Typo)?);
-        device
-            .verify(PURPOSE, &message(&device, &boxes), &signature)
-            .map_err(|_| TextError::Signature)?;
-        Ok(Self {
-            device,
-            boxes,
-            signature,
-        })
+        device.verify(PURPOSE, &message(&device, &boxes), &signature).map_err(|_| TextError::Signature)?;
+        Ok(Self { device, boxes, signature })
     }
 }

@@ -60,17 +60,12 @@ pub(crate) struct EpochState {
 impl Resolved {
     /// The devices that may read and write, with what is boxed to them.
     pub(crate) fn current(&self) -> impl Iterator<Item = (ReplicaId, BoxPublicKey)> {
-        let active = self
-            .devices
-            .iter()
-            .filter(|(_, device)| device.standing == DeviceStanding::Active);
+        let active = self.devices.iter().filter(|(_, device)| device.standing == DeviceStanding::Active);
         active.map(|(replica, device)| (*replica, device.key))
     }
 
     pub(crate) fn is_current(&self, replica: &ReplicaId) -> bool {
-        self.devices
-            .get(replica)
-            .is_some_and(|device| device.standing == DeviceStanding::Active)
+        self.devices.get(replica).is_some_and(|device| device.standing == DeviceStanding::Active)
     }
 
     pub(crate) fn has_lost(&self, replica: &ReplicaId) -> bool {
@@ -80,8 +75,7 @@ impl Resolved {
     /// How a device lost its right, if it did. One that was never certified can only have been revoked.
     pub(crate) fn loss_of(&self, replica: &ReplicaId) -> Option<DeviceStanding> {
         let certified = self.devices.get(replica).map(|device| device.standing);
-        self.has_lost(replica)
-            .then_some(certified.unwrap_or(DeviceStanding::Revoked))
+        self.has_lost(replica).then_some(certified.unwrap_or(DeviceStanding::Revoked))
     }
 
     /// The devices that lost their right, certified or not.
@@ -97,11 +91,7 @@ impl Resolved {
             depth: epoch.depth,
             held,
             rightful: epoch.rightful,
-            recipients_current: epoch
-                .boxed
-                .iter()
-                .chain([&epoch.author])
-                .all(|device| self.is_current(device)),
+            recipients_current: epoch.boxed.iter().chain([&epoch.author]).all(|device| self.is_current(device)),
             covers_all_losses: self.lost().all(|device| epoch.covers.contains(&device)),
         }
     }
@@ -117,16 +107,11 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
             Op::Certify(certificate) => {
                 // An owner who certifies a device twice with two box keys means one of them: any rule will do that
                 // everybody follows.
-                let key = certified
-                    .entry(certificate.device())
-                    .or_insert(certificate.box_key());
+                let key = certified.entry(certificate.device()).or_insert(certificate.box_key());
                 *key = certificate.box_key().min(*key);
             }
             Op::Revoke(revocation) => {
-                losses
-                    .entry(revocation.device)
-                    .or_default()
-                    .insert(revocation.caps.clone());
+                losses.entry(revocation.device).or_default().insert(revocation.caps.clone());
             }
             _ => {}
         }
@@ -138,10 +123,7 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
         if let Op::Retire(caps) = op
             && counts(&certified, &by_owner, entry)
         {
-            losses
-                .entry(entry.author)
-                .or_default()
-                .insert(final_tips(id, entry, caps));
+            losses.entry(entry.author).or_default().insert(final_tips(id, entry, caps));
         }
     }
     let mut standing = standing_of(&losses);
@@ -152,13 +134,7 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
             (false, true) => DeviceStanding::Retired,
             (false, false) => DeviceStanding::Active,
         };
-        (
-            *replica,
-            Device {
-                key: *key,
-                standing,
-            },
-        )
+        (*replica, Device { key: *key, standing })
     });
     let devices = devices.collect();
 
@@ -166,52 +142,27 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
     let vouched = vouches(held, &standing, &counting);
     let epochs = epochs(held, &counting, vouched.by);
     standing.vouches = vouched.tips.into_iter().collect();
-    Resolved {
-        devices,
-        standing,
-        epochs,
-    }
+    Resolved { devices, standing, epochs }
 }
 
 fn ops(held: &AllHeld) -> impl Iterator<Item = (EntryId, &Held, &Op)> {
-    held.iter()
-        .flat_map(|(id, entry)| entry.ops.iter().map(move |op| (*id, entry, op)))
+    held.iter().flat_map(|(id, entry)| entry.ops.iter().map(move |op| (*id, entry, op)))
 }
 
 fn standing_of(losses: &BTreeMap<ReplicaId, BTreeSet<Vec<Tip>>>) -> Standing {
-    let losses = losses
-        .iter()
-        .map(|(replica, lists)| (*replica, lists.iter().cloned().collect()));
-    Standing {
-        losses: losses.collect(),
-        vouches: Vec::new(),
-    }
+    let losses = losses.iter().map(|(replica, lists)| (*replica, lists.iter().cloned().collect()));
+    Standing { losses: losses.collect(), vouches: Vec::new() }
 }
 
 /// Whether what a device says in this entry by its own right counts.
-fn counts(
-    certified: &BTreeMap<ReplicaId, BoxPublicKey>,
-    standing: &Standing,
-    entry: &Held,
-) -> bool {
-    certified.contains_key(&entry.author)
-        && standing
-            .cap(&entry.author, &entry.log)
-            .is_none_or(|cap| entry.seq <= cap)
+fn counts(certified: &BTreeMap<ReplicaId, BoxPublicKey>, standing: &Standing, entry: &Held) -> bool {
+    certified.contains_key(&entry.author) && standing.cap(&entry.author, &entry.log).is_none_or(|cap| entry.seq <= cap)
 }
 
 /// A retirement cannot name itself, so its own log counts up to it by rule.
 fn final_tips(id: EntryId, entry: &Held, caps: &[Tip]) -> Vec<Tip> {
-    let mut tips: Vec<Tip> = caps
-        .iter()
-        .filter(|tip| tip.log != entry.log)
-        .copied()
-        .collect();
-    tips.push(Tip {
-        log: entry.log,
-        seq: entry.seq,
-        head: id,
-    });
+    let mut tips: Vec<Tip> = caps.iter().filter(|tip| tip.log != entry.log).copied().collect();
+    tips.push(Tip { log: entry.log, seq: entry.seq, head: id });
     tips.sort_unstable();
     tips
 }
@@ -225,10 +176,7 @@ struct Vouched {
 /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be revoked. And
 /// nobody vouches for itself: what a loss of the voucher lists is the voucher's own.
 fn vouches(held: &AllHeld, standing: &Standing, counting: &impl Fn(&Held) -> bool) -> Vouched {
-    let mut vouched = Vouched {
-        tips: BTreeSet::new(),
-        by: Vec::new(),
-    };
+    let mut vouched = Vouched { tips: BTreeSet::new(), by: Vec::new() };
     let own = |entry: &Held, tip: &Tip| {
         let losses = standing.losses.get(&entry.author);
         losses.is_some_and(|lists| lists.iter().flatten().any(|cap| cap.log == tip.log))
@@ -238,20 +186,14 @@ fn vouches(held: &AllHeld, standing: &Standing, counting: &impl Fn(&Held) -> boo
             && !entry.before.lost.is_empty()
             && counting(entry)
         {
-            vouched
-                .tips
-                .extend(tips.iter().filter(|tip| !own(entry, tip)));
+            vouched.tips.extend(tips.iter().filter(|tip| !own(entry, tip)));
             vouched.by.push(id);
         }
     }
     vouched
 }
 
-fn epochs(
-    held: &AllHeld,
-    counting: &impl Fn(&Held) -> bool,
-    vouchers: Vec<EntryId>,
-) -> BTreeMap<EpochId, EpochState> {
+fn epochs(held: &AllHeld, counting: &impl Fn(&Held) -> bool, vouchers: Vec<EntryId>) -> BTreeMap<EpochId, EpochState> {
     // An honest entry that was vouched for may be sealed under an epoch that its author made beyond the cap. Whoever
     // vouched had that epoch among its ancestors: newcomers get its secret too, to read what counts.
     let under_vouches = ancestors(held, vouchers);
@@ -262,9 +204,7 @@ fn epochs(
             continue;
         }
         for (epoch_id, epoch) in entry.epochs() {
-            let state = epochs
-                .entry(epoch_id)
-                .or_insert_with(|| state_of(entry, epoch, rightful));
+            let state = epochs.entry(epoch_id).or_insert_with(|| state_of(entry, epoch, rightful));
             // Its author may repeat the op: it is where it was first.
             state.depth = state.depth.min(entry.before.epoch_depth + 1);
             state.rightful |= rightful;

@@ -22,21 +22,9 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    pub(crate) fn sign(
-        owner: &OwnerKeys,
-        context: &ContextId,
-        device: ReplicaId,
-        caps: Vec<Tip>,
-    ) -> Self {
-        let signature = owner
-            .signing
-            .sign(PURPOSE, &message(context, &device, &caps));
-        Self {
-            owner: owner.owner(),
-            device,
-            caps,
-            signature,
-        }
+    pub(crate) fn sign(owner: &OwnerKeys, context: &ContextId, device: ReplicaId, caps: Vec<Tip>) -> Self {
+        let signature = owner.signing.sign(PURPOSE, &message(context, &device, &caps));
+        Self { owner: owner.owner(), device, caps, signature }
     }
 
     pub(crate) fn encode(&self, out: &mut Writer) {
@@ -48,19 +36,13 @@ impl Revocation {
 
     /// Reads one and checks its signature for this context.
     pub(crate) fn decode(context: &ContextId, input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let owner = VerifyingKey::parse(&input.array()?)
-            .map_err(|_| DecodeError::Invalid("Ed25519 key"))?;
+        let owner = VerifyingKey::parse(&input.array()?).map_err(|_| DecodeError::Invalid("Ed25519 key"))?;
         let device = ReplicaId::from_bytes(input.array()?);
         let caps = Tip::decode_all(input, MAX_TIPS)?;
         let signature = Signature::from_bytes(input.array()?);
         let holds = owner.verify(PURPOSE, &message(context, &device, &caps), &signature);
         holds.map_err(|_| DecodeError::Invalid("owner's signature"))?;
-        Ok(Self {
-            owner,
-            device,
-            caps,
-            signature,
-        })
+        Ok(Self { owner, device, caps, signature })
     }
 }
 

@@ -3,8 +3,7 @@
 use std::sync::OnceLock;
 
 use partita_core::{
-    Access, Claim, ContextId, ControlEntry, EntryId, Refusal, ReplicaId, Standing, StrategyError,
-    Verdict,
+    Access, Claim, ContextId, ControlEntry, EntryId, Refusal, ReplicaId, Standing, StrategyError, Verdict,
 };
 
 use crate::{
@@ -28,12 +27,7 @@ pub(crate) struct ContextState {
 
 impl ContextState {
     pub(crate) fn new(id: ContextId, mode: Option<Mode>) -> Self {
-        Self {
-            id,
-            mode,
-            held: AllHeld::new(),
-            resolved: OnceLock::new(),
-        }
+        Self { id, mode, held: AllHeld::new(), resolved: OnceLock::new() }
     }
 
     pub(crate) fn resolved(&self) -> &Resolved {
@@ -45,41 +39,21 @@ impl ContextState {
     }
 
     /// Takes a control entry; the entry as held, or `None` when it was held before.
-    pub(crate) fn insert(
-        &mut self,
-        entry: &ControlEntry<'_>,
-    ) -> Result<Option<&Held>, StrategyError> {
+    pub(crate) fn insert(&mut self, entry: &ControlEntry<'_>) -> Result<Option<&Held>, StrategyError> {
         if self.held.contains_key(&entry.id) {
             return Ok(None);
         }
-        let payload = Payload::decode(&self.id, entry.payload).map_err(|error| {
-            StrategyError(format!("not a control entry of a single owner: {error}"))
-        })?;
-        let mut parents: Vec<EntryId> = entry
-            .parents
-            .iter()
-            .filter(|id| **id != EntryId::NONE)
-            .copied()
-            .collect();
+        let payload = Payload::decode(&self.id, entry.payload)
+            .map_err(|error| StrategyError(format!("not a control entry of a single owner: {error}")))?;
+        let mut parents: Vec<EntryId> = entry.parents.iter().filter(|id| **id != EntryId::NONE).copied().collect();
         parents.sort_unstable();
         parents.dedup();
         if parents.iter().any(|parent| !self.held.contains_key(parent)) {
-            return Err(StrategyError(
-                "a control entry came before its parents".into(),
-            ));
+            return Err(StrategyError("a control entry came before its parents".into()));
         }
         self.mode = self.mode.or(payload.mode);
-        let place = Place {
-            context: self.id,
-            author: entry.author,
-        };
-        let held = Held::new(
-            &self.held,
-            place,
-            (entry.header.log, entry.header.seq),
-            parents,
-            payload.ops,
-        );
+        let place = Place { context: self.id, author: entry.author };
+        let held = Held::new(&self.held, place, (entry.header.log, entry.header.seq), parents, payload.ops);
         self.resolved = OnceLock::new();
         Ok(Some(self.held.entry(entry.id).or_insert(held)))
     }
@@ -87,20 +61,11 @@ impl ContextState {
     /// The verdict on an entry: it rests on its header, its payload if it is a control entry, and what the ancestors of
     /// its heads say. Nothing that comes later can change it.
     pub(crate) fn authorize(&self, claim: &Claim<'_>) -> Verdict {
-        let missing: Vec<EntryId> = claim
-            .heads
-            .iter()
-            .filter(|head| !self.held.contains_key(head))
-            .copied()
-            .collect();
+        let missing: Vec<EntryId> = claim.heads.iter().filter(|head| !self.held.contains_key(head)).copied().collect();
         if !missing.is_empty() {
             return Verdict::Undecided(missing);
         }
-        let payload = match claim
-            .control
-            .map(|payload| Payload::decode(&self.id, payload))
-            .transpose()
-        {
+        let payload = match claim.control.map(|payload| Payload::decode(&self.id, payload)).transpose() {
             Ok(payload) => payload,
             Err(_) => return Verdict::Excluded(Refusal::Invalid),
         };
@@ -113,12 +78,7 @@ impl ContextState {
         // The log's previous control entry is an ancestor, though its author may leave it out of the heads.
         let previous = payload.as_ref().map(|_| &claim.header.backlink);
         let (mut certified, mut lost) = (certifies(ops, &claim.author), false);
-        for entry in claim
-            .heads
-            .iter()
-            .chain(previous)
-            .filter_map(|id| self.held.get(id))
-        {
+        for entry in claim.heads.iter().chain(previous).filter_map(|id| self.held.get(id)) {
             certified |= entry.seen.certified.contains(&claim.author);
             lost |= entry.seen.lost.contains(&claim.author);
         }
@@ -129,22 +89,14 @@ impl ContextState {
             return Verdict::Excluded(Refusal::Denied);
         }
         // Whoever is certified was certified by this context's owner, so by now its mode is known.
-        let mode = self
-            .mode
-            .or(payload.as_ref().and_then(|payload| payload.mode));
+        let mode = self.mode.or(payload.as_ref().and_then(|payload| payload.mode));
         let fits = match (mode, claim.control) {
             (Some(Mode::Sealed), None) => claim.epoch.is_some(),
             (Some(Mode::Plain), None) => claim.epoch.is_none(),
-            (Some(Mode::Plain), Some(_)) => !ops
-                .iter()
-                .any(|op| matches!(op, Op::Epoch(_) | Op::Share(_))),
+            (Some(Mode::Plain), Some(_)) => !ops.iter().any(|op| matches!(op, Op::Epoch(_) | Op::Share(_))),
             _ => true,
         };
-        if fits {
-            Verdict::Accept
-        } else {
-            Verdict::Excluded(Refusal::Invalid)
-        }
+        if fits { Verdict::Accept } else { Verdict::Excluded(Refusal::Invalid) }
     }
 }
 
@@ -161,6 +113,5 @@ pub(crate) fn access(loss: Option<DeviceStanding>, right: Option<Access>) -> Acc
 }
 
 fn certifies(ops: &[Op], author: &ReplicaId) -> bool {
-    ops.iter()
-        .any(|op| matches!(op, Op::Certify(certificate) if certificate.device() == *author))
+    ops.iter().any(|op| matches!(op, Op::Certify(certificate) if certificate.device() == *author))
 }

@@ -4,9 +4,9 @@ use std::any::Any;
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng,
-    EpochId, Grant, HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext,
-    ReplicaId, SessionId, Standing, StrategyEffect, StrategyError, Tip, Transcript, Turn, Verdict,
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing,
+    StrategyEffect, StrategyError, Tip, Transcript, Turn, Verdict,
 };
 use partita_crypto::VerifyingKey;
 
@@ -40,19 +40,14 @@ impl PartitionStrategy for SingleOwner {
         if !same || !self.own.iter().any(|own| own.info == *local) {
             return Access::Refused(Refusal::Denied);
         }
-        let right = if remote.peer.pinned {
-            Some(Access::Both)
-        } else {
-            remote.grant.map(|grant| grant.access)
-        };
+        let right = if remote.peer.pinned { Some(Access::Both) } else { remote.grant.map(|grant| grant.access) };
         access(self.loss_of(&remote.peer.replica), right)
     }
 
     fn filter_targets(&self, context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
         let Some(own) = self.own(context) else { return };
         let gets = |peer: &&PeerInfo| {
-            self.loss_of(&peer.replica).is_none()
-                && (peer.pinned || own.state.resolved().is_current(&peer.replica))
+            self.loss_of(&peer.replica).is_none() && (peer.pinned || own.state.resolved().is_current(&peer.replica))
         };
         out.extend(peers.iter().filter(gets).map(|peer| peer.session));
     }
@@ -65,41 +60,23 @@ impl PartitionStrategy for SingleOwner {
     }
 
     fn standing(&self, context: &ContextId) -> Standing {
-        self.own(context)
-            .map(|own| own.state.standing())
-            .unwrap_or_default()
+        self.own(context).map(|own| own.state.standing()).unwrap_or_default()
     }
 
     fn epoch(&self, context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
         self.own(context).ok_or_else(not_ours)?.epoch(&self.me)
     }
 
-    fn seal(
-        &self,
-        prefix: &HeaderPrefix<'_>,
-        plain: &[u8],
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Bytes, StrategyError> {
-        self.own(&prefix.header.context)
-            .ok_or_else(not_ours)?
-            .seal(prefix, plain, rng)
+    fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
+        self.own(&prefix.header.context).ok_or_else(not_ours)?.seal(prefix, plain, rng)
     }
 
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
-        self.own(&prefix.header.context)
-            .map_or(Opened::Bad, |own| own.open(prefix, sealed))
+        self.own(&prefix.header.context).map_or(Opened::Bad, |own| own.open(prefix, sealed))
     }
 
-    fn control(
-        &mut self,
-        _now: Now,
-        entry: &ControlEntry<'_>,
-    ) -> Result<Vec<StrategyEffect>, StrategyError> {
-        let own = self
-            .own
-            .iter_mut()
-            .find(|own| own.info.id == entry.header.context)
-            .ok_or_else(not_ours)?;
+    fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
+        let own = self.own.iter_mut().find(|own| own.info.id == entry.header.context).ok_or_else(not_ours)?;
         own.control(&self.me, entry)
     }
 
@@ -107,18 +84,14 @@ impl PartitionStrategy for SingleOwner {
         let Some(own) = self.own(context) else {
             return Ok(());
         };
-        let ops = own
-            .duties(&self.me, turn.writing, turn.rng)
-            .map_err(|error| StrategyError(error.to_string()))?;
+        let ops = own.duties(&self.me, turn.writing, turn.rng).map_err(|error| StrategyError(error.to_string()))?;
         append(turn, *context, &ops);
         Ok(())
     }
 
     fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
         let me: ReplicaId = self.device();
-        let own = self
-            .own(context)
-            .filter(|own| own.state.resolved().is_current(&me))?;
+        let own = self.own(context).filter(|own| own.state.resolved().is_current(&me))?;
         let losses = own.state.resolved().standing.losses.len();
         let mut tips = tips.to_vec();
         // The furthest of each log says the nearer ones as well.
@@ -136,20 +109,11 @@ impl PartitionStrategy for SingleOwner {
 impl AuthProvider for SingleOwner {
     /// The remote needs none if it is a relay that the application pinned; a device and a relay that was not dialled
     /// by its id get the same proof, so that nothing depends on knowing which is which.
-    fn prove(
-        &self,
-        transcript: &Transcript,
-        context: &ContextInfo,
-    ) -> Result<Bytes, StrategyError> {
+    fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Result<Bytes, StrategyError> {
         if !self.own.iter().any(|own| own.info == *context) {
             return Err(not_ours());
         }
-        Ok(proof::prove(
-            &self.me.keys,
-            &self.me.certificate,
-            transcript,
-            context,
-        ))
+        Ok(proof::prove(&self.me.keys, &self.me.certificate, transcript, context))
     }
 
     fn verify(
@@ -165,21 +129,16 @@ impl AuthProvider for SingleOwner {
         if !self.own.iter().any(|own| own.info == *context) {
             return Err(Refusal::Denied);
         }
-        if self.loss_of(&ReplicaId::from_bytes(*remote.as_bytes())) == Some(DeviceStanding::Revoked)
-        {
+        if self.loss_of(&ReplicaId::from_bytes(*remote.as_bytes())) == Some(DeviceStanding::Revoked) {
             return Err(Refusal::Revoked);
         }
         if proof.is_empty() && transcript.remote_pinned {
-            return Ok(Grant {
-                access: Access::Both,
-            });
+            return Ok(Grant { access: Access::Both });
         }
         proof::verify(transcript, remote, context, proof)
     }
 }
 
 fn not_ours() -> StrategyError {
-    StrategyError(
-        "this is not one of the contexts that this owner's strategy was opened for".into(),
-    )
+    StrategyError("this is not one of the contexts that this owner's strategy was opened for".into())
 }

@@ -18,17 +18,13 @@ pub enum TextError {
         expected: &'static str,
     },
     /// A character that such texts do not have.
-    #[error(
-        "character {position} after the colon is none of a-z and 2-7: look for a typing error there"
-    )]
+    #[error("character {position} after the colon is none of a-z and 2-7: look for a typing error there")]
     Character {
         /// Its place after the prefix, counted from 1, white space left out.
         position: usize,
     },
     /// Characters are missing or doubled.
-    #[error(
-        "{found} characters after the colon where there should be {expected}: look whether some were lost"
-    )]
+    #[error("{found} characters after the colon where there should be {expected}: look whether some were lost")]
     Length {
         /// How many there are.
         found: usize,
@@ -39,9 +35,7 @@ pub enum TextError {
     #[error("a character was mistyped: compare the text with the original, or copy it again")]
     Typo,
     /// Nothing was mistyped, and still it is not valid: whoever made it made it wrongly or dishonestly.
-    #[error(
-        "nothing is mistyped, but the signature in it does not hold: do not use it, ask for a new one"
-    )]
+    #[error("nothing is mistyped, but the signature in it does not hold: do not use it, ask for a new one")]
     Signature,
 }
 
@@ -68,24 +62,14 @@ pub(crate) fn write(prefix: &'static str, body: &[u8]) -> String {
 /// The `N` bytes in a text. Upper case and white space (a mail program's line breaks) are fine.
 pub(crate) fn read<const N: usize>(prefix: &'static str, text: &str) -> Result<[u8; N], TextError> {
     let text = text.trim();
-    let matches = text
-        .get(..prefix.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    let digits = text
-        .get(prefix.len()..)
-        .filter(|_| matches)
-        .ok_or(TextError::Prefix { expected: prefix })?;
-    let digits: Vec<char> = digits
-        .chars()
-        .filter(|digit| !digit.is_whitespace())
-        .collect();
+    let matches = text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let digits = text.get(prefix.len()..).filter(|_| matches).ok_or(TextError::Prefix { expected: prefix })?;
+    let digits: Vec<char> = digits.chars().filter(|digit| !digit.is_whitespace()).collect();
 
     let mut bytes = Vec::with_capacity(N + CHECKSUM_LEN);
     let (mut bits, mut count) = (0u32, 0);
     for (at, digit) in digits.iter().enumerate() {
-        let value = ALPHABET
-            .iter()
-            .position(|known| char::from(*known) == digit.to_ascii_lowercase());
+        let value = ALPHABET.iter().position(|known| char::from(*known) == digit.to_ascii_lowercase());
         let value = value.ok_or(TextError::Character { position: at + 1 })?;
         bits = (bits << 5 | value as u32) & 0xfff;
         count += 5;
@@ -96,18 +80,11 @@ pub(crate) fn read<const N: usize>(prefix: &'static str, text: &str) -> Result<[
     }
     let expected = characters(N);
     if digits.len() != expected {
-        return Err(TextError::Length {
-            found: digits.len(),
-            expected,
-        });
+        return Err(TextError::Length { found: digits.len(), expected });
     }
     let spare = bits & ((1 << count) - 1);
     let (body, found) = bytes.split_first_chunk::<N>().ok_or(TextError::Typo)?;
-    if spare != 0 || found != checksum(prefix, body) {
-        Err(TextError::Typo)
-    } else {
-        Ok(*body)
-    }
+    if spare != 0 || found != checksum(prefix, body) { Err(TextError::Typo) } else { Ok(*body) }
 }
 
 fn digit(bits: u32) -> char {

@@ -51,6 +51,8 @@ pub(crate) struct Asked {
     /// Names it in events.
     pub(crate) id: u64,
     name: &'static str,
+    /// What was asked, for errors.
+    what: String,
     answer: oneshot::Receiver<Result<Answer, String>>,
 }
 
@@ -60,7 +62,7 @@ impl Asked {
         match tokio::time::timeout(PATIENCE, self.answer).await {
             Ok(Ok(answer)) => answer.map_err(failed),
             Ok(Err(_)) => Err(failed("its process ended; its last words are above".into())),
-            Err(_) => Err(failed(format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(failed(format!("no answer to {} within {} s", self.what, PATIENCE.as_secs()))),
         }
     }
 }
@@ -112,12 +114,12 @@ impl Process {
             }
             id
         };
-        let mut line =
-            serde_json::to_vec(&Request { id, ask }).map_err(|error| CliError::io("a request")(error.into()))?;
+        let request = Request { id, ask };
+        let mut line = serde_json::to_vec(&request).map_err(|error| CliError::io("a request")(error.into()))?;
         line.push(b'\n');
         // If the process is gone, the answer says so.
         let _ = self.input.lock().await.write_all(&line).await;
-        Ok(Asked { id, name: self.name, answer })
+        Ok(Asked { id, name: self.name, what: request.ask.name(), answer })
     }
 
     /// How many words of a request to type were reported durable.

@@ -47,6 +47,14 @@ pub(crate) enum Ask {
     Close,
 }
 
+impl Ask {
+    /// What it is called in a line.
+    pub(crate) fn name(&self) -> String {
+        let line = serde_json::to_value(self).unwrap_or_default();
+        line.get("do").and_then(|name| name.as_str()).unwrap_or("a request").to_owned()
+    }
+}
+
 /// Something to type, and into which part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Word {

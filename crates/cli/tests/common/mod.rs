@@ -1,6 +1,7 @@
 //! The real program, run as anybody would run it.
 
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
+#![allow(clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 
 pub mod replica;
 

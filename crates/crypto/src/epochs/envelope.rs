@@ -7,9 +7,7 @@
 use rand_core::CryptoRng;
 
 use super::EpochSecret;
-use crate::{
-    BOX_OVERHEAD, BoxError, BoxPublicKey, BoxSecretKey, Hash, Secret, lengths, open_box, seal_box,
-};
+use crate::{BOX_OVERHEAD, BoxError, BoxPublicKey, BoxSecretKey, Hash, Secret, lengths, open_box, seal_box};
 
 /// The length of every epoch box: 80 bytes.
 pub const EPOCH_BOX_LEN: usize = BOX_OVERHEAD + 32;
@@ -81,11 +79,7 @@ pub fn open_epoch(
     let plain = open_box(key, &binding.info(), aad, sealed)?;
     let bytes = plain.first_chunk::<32>().ok_or(EpochError::Length)?;
     let secret = EpochSecret(Secret::from_bytes(*bytes));
-    if secret.check(commitment) {
-        Ok(secret)
-    } else {
-        Err(EpochError::Commitment)
-    }
+    if secret.check(commitment) { Ok(secret) } else { Err(EpochError::Commitment) }
 }
 
 /// Why an epoch's secret could not be boxed or taken from a box.

@@ -64,12 +64,7 @@ impl EpochKeys {
     }
 
     /// The key of one author's payloads in one context and epoch, if the epoch's secret is here: see [`payload_key`].
-    pub fn payload_key(
-        &self,
-        id: &EpochId,
-        context: &[u8; 32],
-        author: &[u8; 32],
-    ) -> Option<AeadKey> {
+    pub fn payload_key(&self, id: &EpochId, context: &[u8; 32], author: &[u8; 32]) -> Option<AeadKey> {
         let secret = self.secrets.get(id)?;
         let wanted = (*id, *context, *author);
         // Poison means that a thread died while it held the lock; a list of keys cannot be half right.

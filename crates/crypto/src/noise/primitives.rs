@@ -21,10 +21,7 @@ pub(super) struct Curve25519 {
 
 impl Default for Curve25519 {
     fn default() -> Self {
-        Self {
-            secret: Secret::from_bytes([0; 32]),
-            public: [0; 32],
-        }
+        Self { secret: Secret::from_bytes([0; 32]), public: [0; 32] }
     }
 }
 
@@ -73,9 +70,7 @@ impl Dh for Curve25519 {
         // snow's buffers have room for the longest curve: the key is what stands first.
         let public = pubkey.first_chunk::<32>().ok_or(Error::Dh)?;
         let shared = x25519(&self.secret, public).map_err(|_| Error::Dh)?;
-        out.get_mut(..32)
-            .ok_or(Error::Dh)?
-            .copy_from_slice(shared.expose());
+        out.get_mut(..32).ok_or(Error::Dh)?.copy_from_slice(shared.expose());
         Ok(())
     }
 }
@@ -102,17 +97,11 @@ impl Cipher for ChaChaPoly {
     /// Returns 0 and writes nothing if it cannot seal; the callers here treat that as a failure.
     fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
         let len = plaintext.len();
-        let Some((body, tag_out)) = out
-            .get_mut(..len + TAG_LEN)
-            .and_then(|out| out.split_at_mut_checked(len))
-        else {
+        let Some((body, tag_out)) = out.get_mut(..len + TAG_LEN).and_then(|out| out.split_at_mut_checked(len)) else {
             return 0;
         };
         body.copy_from_slice(plaintext);
-        match self
-            .0
-            .encrypt_inout_detached(&counter_nonce(nonce), authtext, (&mut *body).into())
-        {
+        match self.0.encrypt_inout_detached(&counter_nonce(nonce), authtext, (&mut *body).into()) {
             Ok(tag) => {
                 tag_out.copy_from_slice(&tag);
                 len + TAG_LEN
@@ -124,25 +113,12 @@ impl Cipher for ChaChaPoly {
         }
     }
 
-    fn decrypt(
-        &self,
-        nonce: u64,
-        authtext: &[u8],
-        ciphertext: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, Error> {
-        let (sealed, tag) = ciphertext
-            .split_last_chunk::<TAG_LEN>()
-            .ok_or(Error::Decrypt)?;
+    fn decrypt(&self, nonce: u64, authtext: &[u8], ciphertext: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+        let (sealed, tag) = ciphertext.split_last_chunk::<TAG_LEN>().ok_or(Error::Decrypt)?;
         let body = out.get_mut(..sealed.len()).ok_or(Error::Decrypt)?;
         body.copy_from_slice(sealed);
         self.0
-            .decrypt_inout_detached(
-                &counter_nonce(nonce),
-                authtext,
-                body.into(),
-                &Tag::from(*tag),
-            )
+            .decrypt_inout_detached(&counter_nonce(nonce), authtext, body.into(), &Tag::from(*tag))
             .map_err(|_| Error::Decrypt)?;
         Ok(sealed.len())
     }

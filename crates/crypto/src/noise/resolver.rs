@@ -23,25 +23,19 @@ impl Resolver {
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(SeedStream {
-            seed: self.seed.clone(),
-            blocks: 0,
-        }))
+        Some(Box::new(SeedStream { seed: self.seed.clone(), blocks: 0 }))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        matches!(choice, DHChoice::Curve25519)
-            .then(|| Box::new(Curve25519::default()) as Box<dyn Dh>)
+        matches!(choice, DHChoice::Curve25519).then(|| Box::new(Curve25519::default()) as Box<dyn Dh>)
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        matches!(choice, HashChoice::SHA256)
-            .then(|| Box::new(Sha256Hash::default()) as Box<dyn Hash>)
+        matches!(choice, HashChoice::SHA256).then(|| Box::new(Sha256Hash::default()) as Box<dyn Hash>)
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        matches!(choice, CipherChoice::ChaChaPoly)
-            .then(|| Box::new(ChaChaPoly::default()) as Box<dyn Cipher>)
+        matches!(choice, CipherChoice::ChaChaPoly).then(|| Box::new(ChaChaPoly::default()) as Box<dyn Cipher>)
     }
 }
 
@@ -55,11 +49,7 @@ struct SeedStream {
 impl Random for SeedStream {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
         for chunk in dest.chunks_mut(32) {
-            let block = derive(
-                &self.seed,
-                "partita noise randomness v1",
-                &[&self.blocks.to_le_bytes()],
-            );
+            let block = derive(&self.seed, "partita noise randomness v1", &[&self.blocks.to_le_bytes()]);
             self.blocks = self.blocks.checked_add(1).ok_or(snow::Error::Rng)?;
             chunk.copy_from_slice(block.expose().get(..chunk.len()).ok_or(snow::Error::Rng)?);
         }

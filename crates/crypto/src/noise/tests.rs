@@ -15,11 +15,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn side(fixed_static: &str, fixed_ephemeral: &str, initiator: bool) -> NoiseHandshake {
-    let (prologue, local, ephemeral) = (
-        hex("4a6f686e2047616c74"),
-        hex(fixed_static),
-        hex(fixed_ephemeral),
-    );
+    let (prologue, local, ephemeral) = (hex("4a6f686e2047616c74"), hex(fixed_static), hex(fixed_ephemeral));
     let resolver = Resolver::new(Secret::from_bytes([0; 32]));
     let builder = Builder::with_resolver(PATTERN.parse().unwrap(), Box::new(resolver))
         .prologue(&prologue)
@@ -27,14 +23,7 @@ fn side(fixed_static: &str, fixed_ephemeral: &str, initiator: bool) -> NoiseHand
         .local_private_key(&local)
         .unwrap()
         .fixed_ephemeral_key_for_testing_only(&ephemeral);
-    NoiseHandshake(
-        if initiator {
-            builder.build_initiator()
-        } else {
-            builder.build_responder()
-        }
-        .unwrap(),
-    )
+    NoiseHandshake(if initiator { builder.build_initiator() } else { builder.build_responder() }.unwrap())
 }
 
 /// From the vectors of the Haskell implementation cacophony.
@@ -73,21 +62,10 @@ fn our_primitives_speak_noise_as_other_implementations_do() {
         false,
     );
     for (index, (payload, ciphertext)) in messages.iter().take(3).enumerate() {
-        let (from, to) = if index % 2 == 0 {
-            (&mut initiator, &mut responder)
-        } else {
-            (&mut responder, &mut initiator)
-        };
-        assert_eq!(
-            from.write(payload).unwrap(),
-            *ciphertext,
-            "handshake message {index}"
-        );
-        assert_eq!(
-            to.read(ciphertext).unwrap(),
-            *payload,
-            "handshake message {index}"
-        );
+        let (from, to) =
+            if index % 2 == 0 { (&mut initiator, &mut responder) } else { (&mut responder, &mut initiator) };
+        assert_eq!(from.write(payload).unwrap(), *ciphertext, "handshake message {index}");
+        assert_eq!(to.read(ciphertext).unwrap(), *payload, "handshake message {index}");
     }
     let expected = hex("c8e5f64e846193be2a834104c2a009868d6c9f3bd3c186299888b488b2f1f58e");
     assert_eq!(initiator.hash().as_slice(), expected);
@@ -95,11 +73,7 @@ fn our_primitives_speak_noise_as_other_implementations_do() {
     let (mut a_out, mut a_in, _) = initiator.into_transport().unwrap();
     let (mut b_out, mut b_in, _) = responder.into_transport().unwrap();
     for (index, (payload, ciphertext)) in messages.iter().enumerate().skip(3) {
-        let (from, to) = if index % 2 == 0 {
-            (&mut a_out, &mut b_in)
-        } else {
-            (&mut b_out, &mut a_in)
-        };
+        let (from, to) = if index % 2 == 0 { (&mut a_out, &mut b_in) } else { (&mut b_out, &mut a_in) };
         let (mut sealed, mut opened) = (Vec::new(), Vec::new());
         from.seal(payload, &mut sealed).unwrap();
         assert_eq!(sealed, *ciphertext, "record {index}");

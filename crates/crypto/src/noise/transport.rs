@@ -19,17 +19,7 @@ pub const MAX_RECORD_PLAIN: usize = MAX_RECORD - RECORD_OVERHEAD;
 /// Splits a finished handshake into its directions.
 pub(super) fn split(state: StatelessTransportState) -> (NoiseSender, NoiseReceiver) {
     let state = Arc::new(state);
-    (
-        NoiseSender {
-            state: Arc::clone(&state),
-            next: 0,
-        },
-        NoiseReceiver {
-            state,
-            next: 0,
-            broken: false,
-        },
-    )
+    (NoiseSender { state: Arc::clone(&state), next: 0 }, NoiseReceiver { state, next: 0, broken: false })
 }
 
 /// The direction out.
@@ -96,10 +86,7 @@ impl NoiseReceiver {
         if record.len() > MAX_RECORD {
             return Err(NoiseError::TooLong);
         }
-        let len = record
-            .len()
-            .checked_sub(RECORD_OVERHEAD)
-            .ok_or(NoiseError::Refused)?;
+        let len = record.len().checked_sub(RECORD_OVERHEAD).ok_or(NoiseError::Refused)?;
         let start = out.len();
         out.resize(start + len, 0);
         let room = out.get_mut(start..).unwrap_or_default();
@@ -111,17 +98,12 @@ impl NoiseReceiver {
 
 impl fmt::Debug for NoiseSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NoiseSender")
-            .field("next", &self.next)
-            .finish_non_exhaustive()
+        f.debug_struct("NoiseSender").field("next", &self.next).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for NoiseReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NoiseReceiver")
-            .field("next", &self.next)
-            .field("broken", &self.broken)
-            .finish_non_exhaustive()
+        f.debug_struct("NoiseReceiver").field("next", &self.next).field("broken", &self.broken).finish_non_exhaustive()
     }
 }

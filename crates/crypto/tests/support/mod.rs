@@ -12,9 +12,7 @@ pub fn rng(seed: u8) -> ChaCha20Rng {
 }
 
 pub fn hex(text: &str) -> Vec<u8> {
-    data_encoding::HEXLOWER_PERMISSIVE
-        .decode(text.as_bytes())
-        .unwrap()
+    data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).unwrap()
 }
 
 pub fn hex32(text: &str) -> [u8; 32] {

@@ -56,7 +56,8 @@ impl Home {
     }
 
     pub fn builder(&self, name: &str, plain: bool) -> Builder {
-        let owner = SingleOwner::open(&FileKeystore::open(self.path().join(name).with_extension("key")).unwrap()).unwrap();
+        let owner =
+            SingleOwner::open(&FileKeystore::open(self.path().join(name).with_extension("key")).unwrap()).unwrap();
         let owner = if plain { owner.with_plain() } else { owner };
         Engine::builder(self.path().join(name)).strategy(owner).transport(self.network.clone())
     }
@@ -149,4 +150,3 @@ pub fn put(document: &Document<Automerge>, key: &str, value: &str) -> partita::C
 pub async fn has(document: &Document<Automerge>, key: &str) {
     shows(document, key, |doc| string(doc, key).is_some()).await;
 }
-

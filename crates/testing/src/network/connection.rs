@@ -31,24 +31,12 @@ impl MemoryConnection {
     pub(super) fn pair(link: Arc<Link>) -> (Self, Self) {
         let (to_there, from_here) = mpsc::channel(FRAMES_UNDER_WAY);
         let (to_here, from_there) = mpsc::channel(FRAMES_UNDER_WAY);
-        (
-            Self::new(&link, to_there, from_there),
-            Self::new(&link, to_here, from_here),
-        )
+        (Self::new(&link, to_there, from_there), Self::new(&link, to_here, from_here))
     }
 
-    fn new(
-        link: &Arc<Link>,
-        outgoing: mpsc::Sender<Parcel>,
-        incoming: mpsc::Receiver<Parcel>,
-    ) -> Self {
+    fn new(link: &Arc<Link>, outgoing: mpsc::Sender<Parcel>, incoming: mpsc::Receiver<Parcel>) -> Self {
         let end = Arc::new(End(link.clone()));
-        let sink = Sink {
-            end: end.clone(),
-            life: link.watch(),
-            outgoing: outgoing.clone(),
-            closed: false,
-        };
+        let sink = Sink { end: end.clone(), life: link.watch(), outgoing: outgoing.clone(), closed: false };
         let source = Source {
             end,
             life: link.watch(),
@@ -166,9 +154,7 @@ impl FrameSource for Source {
         }
         let outcome = match self.next().await {
             Ok(Parcel::Frame(frame)) if frame.len() <= self.max_frame => return Ok(Some(frame)),
-            Ok(Parcel::Frame(_)) => Err(TransportError::FrameTooLarge {
-                limit: self.max_frame,
-            }),
+            Ok(Parcel::Frame(_)) => Err(TransportError::FrameTooLarge { limit: self.max_frame }),
             Ok(Parcel::Goodbye) => {
                 self.end.0.end(Life::Closed);
                 Ok(())

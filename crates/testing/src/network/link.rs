@@ -26,11 +26,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(budget: Option<u64>, tap: Option<Tap>) -> Self {
-        Self {
-            life: watch::Sender::new(Life::Up),
-            left: budget.into(),
-            tap,
-        }
+        Self { life: watch::Sender::new(Life::Up), left: budget.into(), tap }
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Life> {
@@ -54,10 +50,7 @@ impl Link {
 
     /// Whether the budget allows a frame; if not, that was the end of the connection.
     pub(super) fn pass(&self, frame: &Bytes) -> bool {
-        let mut left = self
-            .left
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut left = self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(bytes) = *left {
             match bytes.checked_sub(frame.len() as u64) {
                 Some(rest) => *left = Some(rest),

@@ -26,8 +26,7 @@ fn is_broken<T>(result: Result<T, TransportError>) -> bool {
 async fn frames_arrive_in_order_both_ways() {
     let network = MemoryNetwork::default();
     let mut listener = network.listen("mem://relay").await.unwrap();
-    let ((mut sink, mut source), (mut there_sink, mut there_source)) =
-        connect(&network, &mut *listener).await;
+    let ((mut sink, mut source), (mut there_sink, mut there_source)) = connect(&network, &mut *listener).await;
     sink.send(&[frame(1), frame(2)]).await.unwrap();
     there_sink.send(&[frame(3)]).await.unwrap();
     assert_eq!(there_source.receive().await.unwrap(), Some(frame(1)));
@@ -55,8 +54,7 @@ async fn a_full_line_holds_up_the_sender() {
 async fn an_orderly_close_is_no_error_on_either_side() {
     let network = MemoryNetwork::default();
     let mut listener = network.listen("mem://relay").await.unwrap();
-    let ((mut sink, mut source), (mut there_sink, mut there_source)) =
-        connect(&network, &mut *listener).await;
+    let ((mut sink, mut source), (mut there_sink, mut there_source)) = connect(&network, &mut *listener).await;
     sink.send(&[frame(1)]).await.unwrap();
     sink.close().await.unwrap();
     assert!(is_broken(sink.send(&[frame(1)]).await));
@@ -88,10 +86,8 @@ async fn a_cut_breaks_both_ends_and_only_the_address_that_was_meant() {
     let network = MemoryNetwork::default();
     let mut first = network.listen("mem://first").await.unwrap();
     let mut second = network.listen("mem://second").await.unwrap();
-    let ((mut sink, mut source), (mut there_sink, mut there_source)) =
-        connect(&network, &mut *first).await;
-    let ((mut other_sink, mut other_source), (_keep, mut other_there)) =
-        connect(&network, &mut *second).await;
+    let ((mut sink, mut source), (mut there_sink, mut there_source)) = connect(&network, &mut *first).await;
+    let ((mut other_sink, mut other_source), (_keep, mut other_there)) = connect(&network, &mut *second).await;
 
     sink.send(&[frame(1)]).await.unwrap();
     assert_eq!(network.cut("mem://first"), 1);
@@ -124,10 +120,7 @@ async fn refusing_and_no_longer_refusing() {
     let network = MemoryNetwork::default();
     let mut listener = network.listen("mem://relay").await.unwrap();
     network.refuse("mem://relay", true);
-    assert!(matches!(
-        network.dial("mem://relay").await.err(),
-        Some(TransportError::Unreachable { .. })
-    ));
+    assert!(matches!(network.dial("mem://relay").await.err(), Some(TransportError::Unreachable { .. })));
     network.refuse("mem://relay", false);
     connect(&network, &mut *listener).await;
 }
@@ -138,8 +131,7 @@ async fn a_budget_cuts_after_so_many_bytes_and_what_passed_arrives() {
     network.cut_every(100);
     let mut listener = network.listen("mem://relay").await.unwrap();
     for _ in 0..2 {
-        let ((mut sink, mut source), (mut there_sink, mut there_source)) =
-            connect(&network, &mut *listener).await;
+        let ((mut sink, mut source), (mut there_sink, mut there_source)) = connect(&network, &mut *listener).await;
         sink.send(&[frame(40)]).await.unwrap();
         there_sink.send(&[frame(60)]).await.unwrap();
         assert!(is_broken(sink.send(&[frame(1)]).await));
@@ -173,46 +165,25 @@ async fn a_tap_sees_every_frame() {
 async fn a_large_frame_is_refused_until_the_limit_is_raised() {
     let network = MemoryNetwork::default();
     let mut listener = network.listen("mem://relay").await.unwrap();
-    let ((mut sink, mut source), (mut there_sink, mut there_source)) =
-        connect(&network, &mut *listener).await;
+    let ((mut sink, mut source), (mut there_sink, mut there_source)) = connect(&network, &mut *listener).await;
     sink.send(&[frame(FIRST_MAX_FRAME + 1)]).await.unwrap();
-    assert_eq!(
-        there_source.receive().await,
-        Err(TransportError::FrameTooLarge {
-            limit: FIRST_MAX_FRAME
-        })
-    );
+    assert_eq!(there_source.receive().await, Err(TransportError::FrameTooLarge { limit: FIRST_MAX_FRAME }));
     source.set_max_frame(FIRST_MAX_FRAME + 1);
-    there_sink
-        .send(&[frame(FIRST_MAX_FRAME + 1)])
-        .await
-        .unwrap();
-    assert_eq!(
-        source.receive().await.unwrap(),
-        Some(frame(FIRST_MAX_FRAME + 1))
-    );
+    there_sink.send(&[frame(FIRST_MAX_FRAME + 1)]).await.unwrap();
+    assert_eq!(source.receive().await.unwrap(), Some(frame(FIRST_MAX_FRAME + 1)));
 }
 
 #[tokio::test]
 async fn names_are_taken_once_and_freed_and_port_0_is_always_free() {
     let network = MemoryNetwork::default();
     let listener = network.listen("mem://relay").await.unwrap();
-    assert!(matches!(
-        network.listen("mem://relay").await.err(),
-        Some(TransportError::CannotListen { .. })
-    ));
+    assert!(matches!(network.listen("mem://relay").await.err(), Some(TransportError::CannotListen { .. })));
     drop(listener);
-    assert!(matches!(
-        network.dial("mem://relay").await.err(),
-        Some(TransportError::Unreachable { .. })
-    ));
+    assert!(matches!(network.dial("mem://relay").await.err(), Some(TransportError::Unreachable { .. })));
     let _relay = network.listen("mem://relay").await.unwrap();
     let one = network.listen("mem://relay:0").await.unwrap();
     let two = network.listen("mem://relay:0").await.unwrap();
     assert_ne!(one.address(), two.address());
     network.dial(&two.address()).await.unwrap();
-    assert!(matches!(
-        network.dial("ws://relay").await.err(),
-        Some(TransportError::BadUrl { .. })
-    ));
+    assert!(matches!(network.dial("ws://relay").await.err(), Some(TransportError::BadUrl { .. })));
 }

@@ -14,31 +14,17 @@ pub(super) fn a_log_is_read_in_order(harness: &dyn StoreHarness) -> Result<(), F
     for round in 0..150u64 {
         let entry = one.change(document(1), round.to_be_bytes().to_vec());
         let other = two.control(round.to_be_bytes().to_vec());
-        commit(
-            &*store,
-            vec![append(2 * round + 1, &entry), append(2 * round + 2, &other)],
-        )?;
+        commit(&*store, vec![append(2 * round + 1, &entry), append(2 * round + 2, &other)])?;
         own.push((2 * round + 1, entry));
     }
     let view = store.read()?;
     for from in [0, 1, 2, 100, 150, 151, u64::MAX] {
         let found = collect(|visit| view.log(&context(1), &log(1), from, visit))?;
-        let rest = own
-            .iter()
-            .filter(|(_, entry)| entry.header.seq >= from)
-            .map(|(arrival, entry)| (*arrival, entry));
+        let rest = own.iter().filter(|(_, entry)| entry.header.seq >= from).map(|(arrival, entry)| (*arrival, entry));
         equal("the log", found, expected(rest))?;
     }
-    equal(
-        "another log",
-        collect(|visit| view.log(&context(1), &log(2), 149, visit))?.len(),
-        2,
-    )?;
-    equal(
-        "an unknown log",
-        collect(|visit| view.log(&context(1), &log(3), 0, visit))?.len(),
-        0,
-    )
+    equal("another log", collect(|visit| view.log(&context(1), &log(2), 149, visit))?.len(), 2)?;
+    equal("an unknown log", collect(|visit| view.log(&context(1), &log(3), 0, visit))?.len(), 0)
 }
 
 pub(super) fn a_context_is_read_by_arrival(harness: &dyn StoreHarness) -> Result<(), Failure> {
@@ -56,10 +42,7 @@ pub(super) fn a_context_is_read_by_arrival(harness: &dyn StoreHarness) -> Result
     let view = store.read()?;
     for after in [0, 200, 201, 255, 256, 300, arrival - 1, arrival, u64::MAX] {
         let found = collect(|visit| view.arrivals(&context(1), after, visit))?;
-        let rest = all
-            .iter()
-            .filter(|(arrival, _)| *arrival > after)
-            .map(|(arrival, entry)| (*arrival, entry));
+        let rest = all.iter().filter(|(arrival, _)| *arrival > after).map(|(arrival, entry)| (*arrival, entry));
         equal("the arrivals", found, expected(rest))?;
     }
     equal("the last arrival", view.last_arrival(&context(1))?, arrival)
@@ -73,11 +56,7 @@ pub(super) fn a_document_is_read_alone(harness: &dyn StoreHarness) -> Result<(),
     let (mut ops, mut own) = (Vec::new(), Vec::new());
     for round in 0..100u64 {
         let entries = [
-            if round == 0 {
-                one.append(EntryKind::Create(document(1)), "c")
-            } else {
-                one.change(document(1), "x")
-            },
+            if round == 0 { one.append(EntryKind::Create(document(1)), "c") } else { one.change(document(1), "x") },
             two.change(document(2), "y"),
             control.control("z"),
             two.change(document(1), "x"),
@@ -93,38 +72,22 @@ pub(super) fn a_document_is_read_alone(harness: &dyn StoreHarness) -> Result<(),
     let view = store.read()?;
     for after in [0, 1, 4, 200, 399, 400, u64::MAX] {
         let found = collect(|visit| view.document(&context(1), &document(1), after, visit))?;
-        let rest = own
-            .iter()
-            .filter(|(arrival, _)| *arrival > after)
-            .map(|(arrival, entry)| (*arrival, entry));
+        let rest = own.iter().filter(|(arrival, _)| *arrival > after).map(|(arrival, entry)| (*arrival, entry));
         equal("the document", found, expected(rest))?;
     }
-    equal(
-        "an unknown document",
-        collect(|visit| view.document(&context(1), &document(9), 0, visit))?.len(),
-        0,
-    )
+    equal("an unknown document", collect(|visit| view.document(&context(1), &document(9), 0, visit))?.len(), 0)
 }
 
 pub(super) fn a_visit_ends_when_it_says_so(harness: &dyn StoreHarness) -> Result<(), Failure> {
     let store = harness.open(incarnation(1))?;
     let mut one = sample_log(1);
-    commit(
-        &*store,
-        (1..=9)
-            .map(|arrival| append(arrival, &one.change(document(1), "x")))
-            .collect(),
-    )?;
+    commit(&*store, (1..=9).map(|arrival| append(arrival, &one.change(document(1), "x"))).collect())?;
     let view = store.read()?;
     for most in [1, 4] {
         let mut seen = [0; 3];
         let stop = |seen: &mut usize| {
             *seen += 1;
-            if *seen == most {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if *seen == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         view.log(&context(1), &log(1), 1, &mut |_| stop(&mut seen[0]))?;
         view.arrivals(&context(1), 0, &mut |_| stop(&mut seen[1]))?;
@@ -137,44 +100,17 @@ pub(super) fn a_visit_ends_when_it_says_so(harness: &dyn StoreHarness) -> Result
 pub(super) fn contexts_do_not_see_each_other(harness: &dyn StoreHarness) -> Result<(), Failure> {
     let store = harness.open(incarnation(1))?;
     // The same ids of documents, and the same arrivals, in each context.
-    let entries: Vec<Arc<Entry>> = (0..=255)
-        .map(|number| SampleLog::new(1, context(number), 1).change(document(1), vec![number]))
-        .collect();
-    commit(
-        &*store,
-        entries.iter().map(|entry| append(7, entry)).collect(),
-    )?;
-    commit(
-        &*store,
-        vec![Op::Truncate {
-            context: context(99),
-            log: entries[99].header.log,
-            from: 1,
-        }],
-    )?;
+    let entries: Vec<Arc<Entry>> =
+        (0..=255).map(|number| SampleLog::new(1, context(number), 1).change(document(1), vec![number])).collect();
+    commit(&*store, entries.iter().map(|entry| append(7, entry)).collect())?;
+    commit(&*store, vec![Op::Truncate { context: context(99), log: entries[99].header.log, from: 1 }])?;
     let view = store.read()?;
     for (number, entry) in (0..=255).zip(&entries) {
-        let own = if number == 99 {
-            Vec::new()
-        } else {
-            expected([(7, entry)])
-        };
+        let own = if number == 99 { Vec::new() } else { expected([(7, entry)]) };
         let context = context(number);
-        equal(
-            "its log",
-            collect(|visit| view.log(&context, &entry.header.log, 1, visit))?,
-            own.clone(),
-        )?;
-        equal(
-            "its document",
-            collect(|visit| view.document(&context, &document(1), 0, visit))?,
-            own.clone(),
-        )?;
-        equal(
-            "its arrivals",
-            collect(|visit| view.arrivals(&context, 0, visit))?,
-            own,
-        )?;
+        equal("its log", collect(|visit| view.log(&context, &entry.header.log, 1, visit))?, own.clone())?;
+        equal("its document", collect(|visit| view.document(&context, &document(1), 0, visit))?, own.clone())?;
+        equal("its arrivals", collect(|visit| view.arrivals(&context, 0, visit))?, own)?;
     }
     Ok(())
 }
@@ -187,17 +123,8 @@ pub(super) fn a_truncated_log_can_grow_again(harness: &dyn StoreHarness) -> Resu
     for round in 0..20u64 {
         // Some are large, so that what lies outside the row goes too.
         let size = if round % 4 == 0 { 9000 } else { 10 };
-        let entries = [
-            cut.change(document(1), noise(round, size)),
-            kept.change(document(1), noise(round, size)),
-        ];
-        commit(
-            &*store,
-            vec![
-                append(2 * round + 1, &entries[0]),
-                append(2 * round + 2, &entries[1]),
-            ],
-        )?;
+        let entries = [cut.change(document(1), noise(round, size)), kept.change(document(1), noise(round, size))];
+        commit(&*store, vec![append(2 * round + 1, &entries[0]), append(2 * round + 2, &entries[1])])?;
         let [first, second] = entries;
         if round < 12 {
             left.push((2 * round + 1, first));
@@ -205,42 +132,14 @@ pub(super) fn a_truncated_log_can_grow_again(harness: &dyn StoreHarness) -> Resu
         }
         left.push((2 * round + 2, second));
     }
-    commit(
-        &*store,
-        vec![Op::Truncate {
-            context: context(1),
-            log: log(1),
-            from: 13,
-        }],
-    )?;
-    commit(
-        &*store,
-        vec![Op::Truncate {
-            context: context(1),
-            log: log(9),
-            from: 1,
-        }],
-    )?;
-    let whole = |left: &[(u64, Arc<Entry>)]| {
-        expected(left.iter().map(|(arrival, entry)| (*arrival, entry)))
-    };
+    commit(&*store, vec![Op::Truncate { context: context(1), log: log(1), from: 13 }])?;
+    commit(&*store, vec![Op::Truncate { context: context(1), log: log(9), from: 1 }])?;
+    let whole = |left: &[(u64, Arc<Entry>)]| expected(left.iter().map(|(arrival, entry)| (*arrival, entry)));
     {
         let view = store.read()?;
-        equal(
-            "the log",
-            collect(|visit| view.log(&context(1), &log(1), 13, visit))?.len(),
-            0,
-        )?;
-        equal(
-            "the arrivals",
-            collect(|visit| view.arrivals(&context(1), 0, visit))?,
-            whole(&left),
-        )?;
-        equal(
-            "the document",
-            collect(|visit| view.document(&context(1), &document(1), 0, visit))?,
-            whole(&left),
-        )?;
+        equal("the log", collect(|visit| view.log(&context(1), &log(1), 13, visit))?.len(), 0)?;
+        equal("the arrivals", collect(|visit| view.arrivals(&context(1), 0, visit))?, whole(&left))?;
+        equal("the document", collect(|visit| view.document(&context(1), &document(1), 0, visit))?, whole(&left))?;
     }
     let Some(mut branch) = branch else {
         return Ok(());
@@ -249,79 +148,35 @@ pub(super) fn a_truncated_log_can_grow_again(harness: &dyn StoreHarness) -> Resu
     commit(&*store, vec![append(41, &again)])?;
     left.push((41, again.clone()));
     let view = store.read()?;
-    equal(
-        "the log",
-        collect(|visit| view.log(&context(1), &log(1), 13, visit))?,
-        expected([(41, &again)]),
-    )?;
-    equal(
-        "the arrivals",
-        collect(|visit| view.arrivals(&context(1), 0, visit))?,
-        whole(&left),
-    )
+    equal("the log", collect(|visit| view.log(&context(1), &log(1), 13, visit))?, expected([(41, &again)]))?;
+    equal("the arrivals", collect(|visit| view.arrivals(&context(1), 0, visit))?, whole(&left))
 }
 
 pub(super) fn the_last_arrival_never_goes_back(harness: &dyn StoreHarness) -> Result<(), Failure> {
     let mut one = sample_log(1);
     {
         let store = harness.open(incarnation(1))?;
-        commit(
-            &*store,
-            vec![append(4, &one.control("a")), append(9, &one.control("b"))],
-        )?;
-        commit(
-            &*store,
-            vec![Op::Truncate {
-                context: context(1),
-                log: log(1),
-                from: 2,
-            }],
-        )?;
-        equal(
-            "after a truncation",
-            store.read()?.last_arrival(&context(1))?,
-            9,
-        )?;
-        commit(
-            &*store,
-            vec![Op::Truncate {
-                context: context(1),
-                log: log(1),
-                from: 1,
-            }],
-        )?;
+        commit(&*store, vec![append(4, &one.control("a")), append(9, &one.control("b"))])?;
+        commit(&*store, vec![Op::Truncate { context: context(1), log: log(1), from: 2 }])?;
+        equal("after a truncation", store.read()?.last_arrival(&context(1))?, 9)?;
+        commit(&*store, vec![Op::Truncate { context: context(1), log: log(1), from: 1 }])?;
     }
     // Somebody may remember to have seen everything up to 9: the next arrival must lie above it.
     let store = harness.open(incarnation(2))?;
-    equal(
-        "in the next incarnation",
-        store.read()?.last_arrival(&context(1))?,
-        9,
-    )?;
+    equal("in the next incarnation", store.read()?.last_arrival(&context(1))?, 9)?;
     equal("elsewhere", store.read()?.last_arrival(&context(2))?, 0)
 }
 
 pub(super) fn entries_come_back_byte_for_byte(harness: &dyn StoreHarness) -> Result<(), Failure> {
     let store = harness.open(incarnation(1))?;
     let mut long = sample_log(1);
-    let heads = (0..200u8)
-        .map(|number| EntryId::from_bytes([number; 32]))
-        .collect();
+    let heads = (0..200u8).map(|number| EntryId::from_bytes([number; 32])).collect();
     long.state(Stamp { heads, epoch: None });
-    let mut entries = vec![
-        long.control(""),
-        long.append(EntryKind::Create(document(1)), "payload"),
-    ];
+    let mut entries = vec![long.control(""), long.append(EntryKind::Create(document(1)), "payload")];
     let mut unsigned = Entry::clone(&long.change(document(1), "no signature"));
     unsigned.signature = None;
     entries.push(Arc::new(unsigned));
-    commit(
-        &*store,
-        (1..)
-            .zip(&entries)
-            .map(|(arrival, entry)| append(arrival, entry))
-            .collect(),
-    )?;
+    commit(&*store, (1..).zip(&entries).map(|(arrival, entry)| append(arrival, entry)).collect())?;
     let view = store.read()?;
     let found = collect(|visit| view.arrivals(&context(1), 0, visit))?;
     equal("the entries", found, expected((1..).zip(&entries)))
@@ -330,27 +185,13 @@ pub(super) fn entries_come_back_byte_for_byte(harness: &dyn StoreHarness) -> Res
 pub(super) fn payloads_of_every_size_come_back(harness: &dyn StoreHarness) -> Result<(), Failure> {
     let mut one = sample_log(1);
     // Around the sizes of pages, and one as large as a picture.
-    let around = (9..=18).flat_map(|power| {
-        [-300, -64, -1, 0, 1, 64].map(|by| (1usize << power).saturating_add_signed(by))
-    });
-    let sizes: Vec<usize> = (3600..4200)
-        .step_by(37)
-        .chain(around)
-        .chain([5_000_000])
-        .collect();
-    let entries: Vec<_> = sizes
-        .iter()
-        .map(|size| one.change(document(1), noise(*size as u64, *size)))
-        .collect();
+    let around =
+        (9..=18).flat_map(|power| [-300, -64, -1, 0, 1, 64].map(|by| (1usize << power).saturating_add_signed(by)));
+    let sizes: Vec<usize> = (3600..4200).step_by(37).chain(around).chain([5_000_000]).collect();
+    let entries: Vec<_> = sizes.iter().map(|size| one.change(document(1), noise(*size as u64, *size))).collect();
     {
         let store = harness.open(incarnation(1))?;
-        commit(
-            &*store,
-            (1..)
-                .zip(&entries)
-                .map(|(arrival, entry)| append(arrival, entry))
-                .collect(),
-        )?;
+        commit(&*store, (1..).zip(&entries).map(|(arrival, entry)| append(arrival, entry)).collect())?;
     }
     let store = harness.open(incarnation(2))?;
     let found = collect(|visit| store.read()?.log(&context(1), &log(1), 1, visit))?;

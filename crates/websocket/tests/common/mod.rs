@@ -12,10 +12,7 @@ pub(crate) type Halves = (Box<dyn FrameSink>, Box<dyn FrameSource>);
 
 /// A listener on a free port.
 pub(crate) async fn listener() -> Box<dyn Listener> {
-    WebSocket::default()
-        .listen("ws://127.0.0.1:0")
-        .await
-        .unwrap()
+    WebSocket::default().listen("ws://127.0.0.1:0").await.unwrap()
 }
 
 /// A client and a server that are connected.
@@ -28,9 +25,7 @@ pub(crate) async fn pair() -> (Halves, Halves) {
 
 /// A plain TCP connection to a listener.
 pub(crate) async fn raw(listener: &dyn Listener) -> TcpStream {
-    TcpStream::connect(listener.address().strip_prefix("ws://").unwrap())
-        .await
-        .unwrap()
+    TcpStream::connect(listener.address().strip_prefix("ws://").unwrap()).await.unwrap()
 }
 
 /// A TCP connection that has become a WebSocket by hand, and the listener's end of it.

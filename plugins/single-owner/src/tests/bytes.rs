@@ -1,9 +1,7 @@
 //! Bytes on the wire: one encoding, which does not change by itself, and no bytes that crash.
 
 use bytes::Bytes;
-use partita_core::{
-    ContextId, EntryId, EpochId, Hash, LogId, ReplicaId, Tip, codec::DecodeError, codec::Writer,
-};
+use partita_core::{ContextId, EntryId, EpochId, Hash, LogId, ReplicaId, Tip, codec::DecodeError, codec::Writer};
 use partita_crypto::{Mnemonic, Secret, rand_core::Rng as _};
 
 use super::{memory::Memory, net::rng};
@@ -17,11 +15,7 @@ use crate::{
 };
 
 fn tip(n: u8) -> Tip {
-    Tip {
-        log: LogId::from_bytes([n; 16]),
-        seq: 300,
-        head: EntryId::from_bytes([n; 32]),
-    }
+    Tip { log: LogId::from_bytes([n; 16]), seq: 300, head: EntryId::from_bytes([n; 32]) }
 }
 
 /// One op of each sort, made from fixed bytes.
@@ -33,23 +27,14 @@ fn ops() -> (ContextId, Vec<Op>) {
     let [first, second] = [3, 4].map(|n| ReplicaId::from_bytes([n; 32]));
     let ops = vec![
         Op::Certify(SingleOwner::certify(&mnemonic, &request)),
-        Op::Revoke(Revocation::sign(
-            &owner,
-            &context,
-            first,
-            vec![tip(1), tip(2)],
-        )),
+        Op::Revoke(Revocation::sign(&owner, &context, first, vec![tip(1), tip(2)])),
         Op::Epoch(Epoch {
             covers: vec![first],
             commitment: Hash::from_bytes([5; 32]),
             boxes: vec![(first, [6; _]), (second, [7; _])],
             recovery: [8; _],
         }),
-        Op::Share(Share {
-            epoch: EpochId(Hash::from_bytes([9; 32])),
-            recipient: second,
-            sealed: [10; _],
-        }),
+        Op::Share(Share { epoch: EpochId(Hash::from_bytes([9; 32])), recipient: second, sealed: [10; _] }),
         Op::Retire(vec![tip(1)]),
         Op::Vouch(vec![tip(1), tip(2)]),
         Op::Unknown(Bytes::from_static(b"\x63later")),
@@ -58,11 +43,7 @@ fn ops() -> (ContextId, Vec<Op>) {
 }
 
 fn fingerprint(bytes: &[u8]) -> String {
-    format!(
-        "{} {}",
-        bytes.len(),
-        partita_crypto::hash("partita test golden bytes", &[bytes])
-    )
+    format!("{} {}", bytes.len(), partita_crypto::hash("partita test golden bytes", &[bytes]))
 }
 
 #[test]
@@ -70,10 +51,7 @@ fn the_golden_bytes_of_version_1_do_not_change() {
     let (context, ops) = ops();
     let payload = Payload::encode(&ops);
     assert_eq!(Payload::decode(&context, &payload).unwrap().ops, ops);
-    assert_eq!(
-        fingerprint(&payload),
-        "1112 453915e33b72e423655de9a963026ab25e3084e18e2284b88cc93ab05162c515"
-    );
+    assert_eq!(fingerprint(&payload), "1112 453915e33b72e423655de9a963026ab25e3084e18e2284b88cc93ab05162c515");
     // Small enough to be read here: version, count, length, tag, count, log, number, head.
     let retire = Payload::encode(&[Op::Retire(vec![tip(1)])]);
     let mut expected = vec![1, 1, 52, 5, 1];
@@ -81,26 +59,15 @@ fn the_golden_bytes_of_version_1_do_not_change() {
     expected.extend([0xac, 0x02]);
     expected.extend([1; 32]);
     assert_eq!(retire, expected);
-    let place = Place {
-        context,
-        author: ReplicaId::from_bytes([3; 32]),
-    };
+    let place = Place { context, author: ReplicaId::from_bytes([3; 32]) };
     let Op::Epoch(epoch) = &ops[2] else { panic!() };
-    assert_eq!(
-        epoch.id(place).0.to_string(),
-        "e0639b8afc0e6ab65b8485e5b59dae98b43543336c2082a0d9826f0e16c10756"
-    );
-    let Op::Certify(certificate) = &ops[0] else {
-        panic!()
-    };
+    assert_eq!(epoch.id(place).0.to_string(), "e0639b8afc0e6ab65b8485e5b59dae98b43543336c2082a0d9826f0e16c10756");
+    let Op::Certify(certificate) = &ops[0] else { panic!() };
     assert_eq!(
         fingerprint(certificate.to_string().as_bytes()),
         "334 2107535023ea6a3b7f92911c66c6311a9ca733bcc47ff7e8dc79d60c4443cd4e"
     );
-    assert_eq!(
-        context.to_string(),
-        "3ada5eb2c8aa9d23be9e7a71da4843abb2db755d892fe33a133faee1abd07b75"
-    );
+    assert_eq!(context.to_string(), "3ada5eb2c8aa9d23be9e7a71da4843abb2db755d892fe33a133faee1abd07b75");
 }
 
 #[test]
@@ -109,10 +76,7 @@ fn an_op_of_a_later_version_is_kept_and_passed_over() {
     let found = Payload::decode(&context, &[1, 1, 3, 99, 1, 2]).unwrap();
     assert_eq!(found.ops, [Op::Unknown(Bytes::from_static(&[99, 1, 2]))]);
     assert!(!found.ops[0].is_owner_signed());
-    assert_eq!(
-        Payload::decode(&context, &[2, 1, 1, 99]),
-        Err(DecodeError::Unknown("payload version"))
-    );
+    assert_eq!(Payload::decode(&context, &[2, 1, 1, 99]), Err(DecodeError::Unknown("payload version")));
 }
 
 #[test]
@@ -123,19 +87,10 @@ fn a_payload_has_one_to_sixteen_ops_and_nothing_after() {
     let vouch = Op::Vouch(vec![tip(1)]);
     let full = Payload::encode(&vec![vouch.clone(); MAX_OPS]);
     assert!(Payload::decode(&context, &full).is_ok());
-    assert!(
-        Payload::decode(
-            &context,
-            &Payload::encode(&vec![vouch.clone(); MAX_OPS + 1])
-        )
-        .is_err()
-    );
+    assert!(Payload::decode(&context, &Payload::encode(&vec![vouch.clone(); MAX_OPS + 1])).is_err());
     let mut trailing = Payload::encode(&[vouch]).to_vec();
     trailing.push(0);
-    assert_eq!(
-        Payload::decode(&context, &trailing),
-        Err(DecodeError::Trailing)
-    );
+    assert_eq!(Payload::decode(&context, &trailing), Err(DecodeError::Trailing));
     let mut out = Writer::new();
     out.raw(&[1, 1, 2, 6, 0x80]);
     assert!(Payload::decode(&context, out.as_slice()).is_err());
@@ -147,20 +102,9 @@ fn lists_out_of_order_are_refused() {
     let Op::Epoch(epoch) = &ops[2] else { panic!() };
     let mut swapped = epoch.clone();
     swapped.boxes.swap(0, 1);
-    let doubled = Epoch {
-        covers: vec![epoch.covers[0]; 2],
-        ..epoch.clone()
-    };
-    for bad in [
-        Op::Epoch(swapped),
-        Op::Epoch(doubled),
-        Op::Vouch(vec![tip(2), tip(1)]),
-        Op::Retire(vec![tip(1); 2]),
-    ] {
-        assert_eq!(
-            Payload::decode(&context, &Payload::encode(&[bad])),
-            Err(DecodeError::NotCanonical)
-        );
+    let doubled = Epoch { covers: vec![epoch.covers[0]; 2], ..epoch.clone() };
+    for bad in [Op::Epoch(swapped), Op::Epoch(doubled), Op::Vouch(vec![tip(2), tip(1)]), Op::Retire(vec![tip(1); 2])] {
+        assert_eq!(Payload::decode(&context, &Payload::encode(&[bad])), Err(DecodeError::NotCanonical));
     }
 }
 
@@ -194,11 +138,7 @@ fn no_bytes_crash_the_decoder_and_what_it_takes_it_writes_again() {
     // Without the owner-signed ops a mutation is not caught by a signature, and goes deeper.
     let device_signed = Payload::encode(&ops[2..]);
     for round in 0..20_000 {
-        let mut bytes = if round % 10 == 0 {
-            whole.to_vec()
-        } else {
-            device_signed.to_vec()
-        };
+        let mut bytes = if round % 10 == 0 { whole.to_vec() } else { device_signed.to_vec() };
         for _ in 0..1 + random.next_u32() % 4 {
             let at = random.next_u32() as usize % bytes.len();
             match random.next_u32() % 4 {
@@ -212,8 +152,6 @@ fn no_bytes_crash_the_decoder_and_what_it_takes_it_writes_again() {
             assert_eq!(Payload::encode(&found.ops), bytes);
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        assert!(
-            text.parse::<crate::Request>().is_err() && text.parse::<crate::Certificate>().is_err()
-        );
+        assert!(text.parse::<crate::Request>().is_err() && text.parse::<crate::Certificate>().is_err());
     }
 }

@@ -15,11 +15,7 @@ pub(super) fn three() -> (Device, Device, Device, Mnemonic) {
 }
 
 fn tip(log: u8, seq: u64) -> Tip {
-    Tip {
-        log: LogId::from_bytes([log; 16]),
-        seq,
-        head: EntryId::from_bytes([log; 32]),
-    }
+    Tip { log: LogId::from_bytes([log; 16]), seq, head: EntryId::from_bytes([log; 32]) }
 }
 
 #[test]
@@ -27,27 +23,14 @@ fn only_the_owners_words_revoke_and_only_a_known_other_device() {
     let (mut laptop, phone, _, mnemonic) = three();
     let others = Mnemonic::from_entropy(&Secret::from_bytes([9; 32]));
     let me = laptop.replica;
-    let mut revoke =
-        |words: &Mnemonic, device| laptop.turn(|owner, turn| owner.revoke(turn, words, device));
-    assert_eq!(
-        revoke(&others, phone.replica),
-        Err(OwnerError::WrongMnemonic)
-    );
+    let mut revoke = |words: &Mnemonic, device| laptop.turn(|owner, turn| owner.revoke(turn, words, device));
+    assert_eq!(revoke(&others, phone.replica), Err(OwnerError::WrongMnemonic));
     let unknown = ReplicaId::from_bytes([5; 32]);
-    assert_eq!(
-        revoke(&mnemonic, unknown),
-        Err(OwnerError::UnknownDevice(unknown))
-    );
+    assert_eq!(revoke(&mnemonic, unknown), Err(OwnerError::UnknownDevice(unknown)));
     assert_eq!(revoke(&mnemonic, me), Err(OwnerError::OwnDevice));
     assert_eq!(revoke(&mnemonic, phone.replica), Ok(()));
-    assert_eq!(
-        revoke(&mnemonic, phone.replica),
-        Err(OwnerError::AlreadyRevoked(phone.replica))
-    );
-    assert_eq!(
-        laptop.turn(|owner, turn| owner.recover(turn, &others)),
-        Err(OwnerError::WrongMnemonic)
-    );
+    assert_eq!(revoke(&mnemonic, phone.replica), Err(OwnerError::AlreadyRevoked(phone.replica)));
+    assert_eq!(laptop.turn(|owner, turn| owner.recover(turn, &others)), Err(OwnerError::WrongMnemonic));
 }
 
 #[test]
@@ -66,27 +49,11 @@ fn a_revocation_caps_every_log_and_begins_an_epoch_that_the_thief_cannot_open() 
     assert!(!phone.holds(&after));
     assert!(phone.strategy.epoch(&phone.context).is_err());
     let standing = tablet.strategy.standing(&tablet.context);
-    assert_eq!(
-        standing.cap(&phone.replica, &LogId::from_bytes([40; 16])),
-        Some(9)
-    );
-    assert_eq!(
-        standing.cap(&phone.replica, &LogId::from_bytes([41; 16])),
-        Some(3)
-    );
-    assert_eq!(
-        standing.cap(&phone.replica, &LogId::from_bytes([42; 16])),
-        Some(0)
-    );
-    assert_eq!(
-        standing.cap(&tablet.replica, &LogId::from_bytes([42; 16])),
-        None
-    );
-    assert_eq!(
-        settle(&mut [&mut laptop, &mut tablet]),
-        0,
-        "the revocation did everything"
-    );
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(9));
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([41; 16])), Some(3));
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([42; 16])), Some(0));
+    assert_eq!(standing.cap(&tablet.replica, &LogId::from_bytes([42; 16])), None);
+    assert_eq!(settle(&mut [&mut laptop, &mut tablet]), 0, "the revocation did everything");
     assert_eq!(phone.duties(), 0, "a lost device has no duties");
 }
 
@@ -100,13 +67,8 @@ fn two_concurrent_revocations_end_in_one_new_epoch_that_neither_opens() {
     let old = [laptop.epoch().unwrap(), tablet.epoch().unwrap()];
 
     let theirs = tablet.entries.clone();
-    theirs
-        .iter()
-        .for_each(|sent| assert_eq!(laptop.give(sent), Verdict::Accept));
-    assert!(
-        laptop.strategy.epoch(&laptop.context).is_err(),
-        "no old epoch covers both losses"
-    );
+    theirs.iter().for_each(|sent| assert_eq!(laptop.give(sent), Verdict::Accept));
+    assert!(laptop.strategy.epoch(&laptop.context).is_err(), "no old epoch covers both losses");
     assert!(settle(&mut [&mut laptop, &mut tablet]) > 0);
     let new = laptop.epoch().unwrap();
     assert_eq!(tablet.epoch(), Some(new));
@@ -128,24 +90,12 @@ fn two_devices_that_revoke_each_other_are_both_lost_on_every_node() {
     phone.revoke(&mnemonic, laptop.replica);
     let (of_laptop, of_phone) = (laptop.entries.clone(), phone.entries.clone());
     let mut newcomer = Device::more(&mnemonic, 4);
-    of_laptop
-        .iter()
-        .chain(&of_phone)
-        .for_each(|sent| assert_eq!(tablet.give(sent), Verdict::Accept));
-    of_phone
-        .iter()
-        .chain(&of_laptop)
-        .for_each(|sent| assert_eq!(newcomer.give(sent), Verdict::Accept));
+    of_laptop.iter().chain(&of_phone).for_each(|sent| assert_eq!(tablet.give(sent), Verdict::Accept));
+    of_phone.iter().chain(&of_laptop).for_each(|sent| assert_eq!(newcomer.give(sent), Verdict::Accept));
     for device in [&tablet, &newcomer] {
         let states = device.resolved();
-        assert_eq!(
-            states.devices[&laptop.replica].standing,
-            DeviceStanding::Revoked
-        );
-        assert_eq!(
-            states.devices[&phone.replica].standing,
-            DeviceStanding::Revoked
-        );
+        assert_eq!(states.devices[&laptop.replica].standing, DeviceStanding::Revoked);
+        assert_eq!(states.devices[&phone.replica].standing, DeviceStanding::Revoked);
     }
     settle(&mut [&mut tablet, &mut newcomer]);
     assert_eq!(tablet.epoch(), newcomer.epoch());
@@ -178,32 +128,13 @@ fn a_backdated_entry_is_authorised_by_its_heads_and_cut_off_by_the_standing() {
     laptop.revoke(&mnemonic, phone.replica);
     let log = LogId::from_bytes([40; 16]);
     let header = phone.data_header(log, &old_heads, epoch);
-    let claim = |heads| partita_core::Claim {
-        header: &header,
-        author: phone.replica,
-        heads,
-        epoch,
-        control: None,
-    };
+    let claim = |heads| partita_core::Claim { header: &header, author: phone.replica, heads, epoch, control: None };
     let verdict = laptop.strategy.authorize(&claim(&old_heads));
     assert_eq!(verdict, Verdict::Accept, "its heads know of no loss");
-    assert_eq!(
-        laptop
-            .strategy
-            .standing(&laptop.context)
-            .cap(&phone.replica, &log),
-        Some(2)
-    );
-    assert_eq!(
-        tablet.strategy.authorize(&claim(&old_heads)),
-        verdict,
-        "whoever has not heard says the same"
-    );
+    assert_eq!(laptop.strategy.standing(&laptop.context).cap(&phone.replica, &log), Some(2));
+    assert_eq!(tablet.strategy.authorize(&claim(&old_heads)), verdict, "whoever has not heard says the same");
     let new_heads = laptop.graph.heads();
-    assert_eq!(
-        laptop.strategy.authorize(&claim(&new_heads)),
-        Verdict::Excluded(Refusal::Revoked)
-    );
+    assert_eq!(laptop.strategy.authorize(&claim(&new_heads)), Verdict::Excluded(Refusal::Revoked));
 }
 
 #[test]
@@ -213,29 +144,12 @@ fn what_a_revoked_device_says_later_counts_nowhere() {
     let before = laptop.resolved().clone();
     // It has heard nothing yet, or says so: epoch, share, vouch and retirement under its old heads.
     let shared = phone.epoch().unwrap();
-    let (place, secret) = (
-        phone.strategy.own[0].place(&phone.strategy.me),
-        Secret::from_bytes([3; 32]),
-    );
+    let (place, secret) = (phone.strategy.own[0].place(&phone.strategy.me), Secret::from_bytes([3; 32]));
     let key = laptop.strategy.me.keys.boxes.public();
     let secret = partita_crypto::EpochSecret(secret);
-    let share = crate::op::Share::create(
-        &mut phone.rng,
-        place,
-        shared,
-        &secret,
-        (laptop.replica, key),
-    )
-    .unwrap();
-    let epoch = phone.strategy.own[0]
-        .new_epoch(&phone.strategy.me, None, &mut phone.rng)
-        .unwrap();
-    phone.say(&[
-        epoch,
-        Op::Share(share),
-        Op::Vouch(vec![tip(40, 1000)]),
-        Op::Retire(vec![tip(40, 1000)]),
-    ]);
+    let share = crate::op::Share::create(&mut phone.rng, place, shared, &secret, (laptop.replica, key)).unwrap();
+    let epoch = phone.strategy.own[0].new_epoch(&phone.strategy.me, None, &mut phone.rng).unwrap();
+    phone.say(&[epoch, Op::Share(share), Op::Vouch(vec![tip(40, 1000)]), Op::Retire(vec![tip(40, 1000)])]);
     laptop.pull(&phone);
     assert_eq!(laptop.resolved(), &before);
 
@@ -243,10 +157,7 @@ fn what_a_revoked_device_says_later_counts_nowhere() {
     let payload = Payload::encode(&[Op::Vouch(vec![tip(40, 1)])]);
     phone.pull(&laptop);
     let late = phone.write_with(&phone.graph.heads(), payload);
-    assert_eq!(
-        tablet.strategy.authorize(&late.claim()),
-        Verdict::Undecided(late.heads().to_vec())
-    );
+    assert_eq!(tablet.strategy.authorize(&late.claim()), Verdict::Undecided(late.heads().to_vec()));
     assert_eq!(laptop.give(&late), Verdict::Excluded(Refusal::Revoked));
     tablet.pull(&laptop);
     assert_eq!(tablet.give(&late), Verdict::Excluded(Refusal::Revoked));
@@ -263,23 +174,14 @@ fn the_owners_word_counts_inside_a_revoked_devices_log() {
     phone.revoke(&mnemonic, tablet.replica);
     laptop.pull(&phone);
     assert!(laptop.resolved().is_current(&watch.replica));
-    assert_eq!(
-        laptop.resolved().devices[&tablet.replica].standing,
-        DeviceStanding::Revoked
-    );
-    assert_eq!(
-        laptop.resolved().standing.losses[&phone.replica],
-        before.losses[&phone.replica]
-    );
+    assert_eq!(laptop.resolved().devices[&tablet.replica].standing, DeviceStanding::Revoked);
+    assert_eq!(laptop.resolved().standing.losses[&phone.replica], before.losses[&phone.replica]);
 
     // And typed on it after it has heard: it carries the owner's word, and nothing of its own.
     phone.pull(&laptop);
     phone.revoke(&mnemonic, watch.replica);
     tablet.pull(&phone);
-    assert_eq!(
-        tablet.resolved().devices[&watch.replica].standing,
-        DeviceStanding::Revoked
-    );
+    assert_eq!(tablet.resolved().devices[&watch.replica].standing, DeviceStanding::Revoked);
 }
 
 #[test]
@@ -288,10 +190,7 @@ fn a_revoked_device_is_not_certified_again() {
     laptop.revoke(&mnemonic, phone.replica);
     tablet.pull(&laptop);
     tablet.say(&[Op::Certify(phone.strategy.me.certificate.clone())]);
-    assert_eq!(
-        tablet.resolved().devices[&phone.replica].standing,
-        DeviceStanding::Revoked
-    );
+    assert_eq!(tablet.resolved().devices[&phone.replica].standing, DeviceStanding::Revoked);
 }
 
 #[test]
@@ -300,25 +199,12 @@ fn a_retired_device_keeps_its_work_and_leaves_no_key_behind_it() {
     phone.note(phone.replica, tip(40, 9));
     phone.turn(|owner, turn| owner.retire(turn)).unwrap();
     let last = phone.entries.last().unwrap().clone();
-    assert_eq!(
-        phone.turn(|owner, turn| owner.retire(turn)),
-        Err(OwnerError::Lost)
-    );
+    assert_eq!(phone.turn(|owner, turn| owner.retire(turn)), Err(OwnerError::Lost));
     settle(&mut [&mut laptop, &mut tablet, &mut phone]);
-    assert_eq!(
-        laptop.resolved().devices[&phone.replica].standing,
-        DeviceStanding::Retired
-    );
+    assert_eq!(laptop.resolved().devices[&phone.replica].standing, DeviceStanding::Retired);
     let standing = laptop.strategy.standing(&laptop.context);
-    assert_eq!(
-        standing.cap(&phone.replica, &LogId::from_bytes([40; 16])),
-        Some(9)
-    );
-    assert_eq!(
-        standing.cap(&phone.replica, &phone.log()),
-        Some(last.header.seq),
-        "up to the retirement itself"
-    );
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(9));
+    assert_eq!(standing.cap(&phone.replica, &phone.log()), Some(last.header.seq), "up to the retirement itself");
     let new = laptop.epoch().unwrap();
     assert_eq!(tablet.epoch(), Some(new));
     assert!(!phone.holds(&new));
@@ -326,17 +212,8 @@ fn a_retired_device_keeps_its_work_and_leaves_no_key_behind_it() {
     // Whoever buys it digs up the key: the owner can still revoke, and the smaller limit counts.
     laptop.note(phone.replica, tip(40, 5));
     laptop.revoke(&mnemonic, phone.replica);
-    assert_eq!(
-        laptop
-            .strategy
-            .standing(&laptop.context)
-            .cap(&phone.replica, &LogId::from_bytes([40; 16])),
-        Some(5)
-    );
-    assert_eq!(
-        laptop.resolved().devices[&phone.replica].standing,
-        DeviceStanding::Revoked
-    );
+    assert_eq!(laptop.strategy.standing(&laptop.context).cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(5));
+    assert_eq!(laptop.resolved().devices[&phone.replica].standing, DeviceStanding::Revoked);
 }
 
 #[test]
@@ -347,13 +224,7 @@ fn a_retirement_beyond_the_owners_cap_does_not_count() {
     // The thief would rather have nothing of the phone's work count.
     phone.say(&[Op::Retire(Vec::new())]);
     laptop.pull(&phone);
-    assert_eq!(
-        laptop
-            .strategy
-            .standing(&laptop.context)
-            .cap(&phone.replica, &LogId::from_bytes([40; 16])),
-        Some(9)
-    );
+    assert_eq!(laptop.strategy.standing(&laptop.context).cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(9));
     drop(tablet);
 }
 
@@ -371,18 +242,9 @@ fn a_revocation_concerns_the_plain_context_too() {
         appended = std::mem::take(&mut turn.append);
     });
     let plain = laptop.strategy.plain_context();
-    assert_eq!(
-        appended
-            .iter()
-            .map(|(context, _)| *context)
-            .collect::<Vec<_>>(),
-        [laptop.context, plain]
-    );
+    assert_eq!(appended.iter().map(|(context, _)| *context).collect::<Vec<_>>(), [laptop.context, plain]);
     // One context's revocation says nothing in the other.
     assert!(Payload::decode(&plain, &appended[0].1).is_err());
     let ops = Payload::decode(&plain, &appended[1].1).unwrap().ops;
-    assert!(
-        !ops.iter().any(|op| matches!(op, Op::Epoch(_))),
-        "a plain context has no epochs"
-    );
+    assert!(!ops.iter().any(|op| matches!(op, Op::Epoch(_))), "a plain context has no epochs");
 }

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex};
 
-use partita_core::{
-    ContextId, ContextInfo, ContextView, Keystore, KeystoreError, LogId, ReplicaId, Tip,
-};
+use partita_core::{ContextId, ContextInfo, ContextView, Keystore, KeystoreError, LogId, ReplicaId, Tip};
 use partita_crypto::Zeroizing;
 
 #[derive(Default)]
@@ -12,13 +10,7 @@ pub(super) struct Memory(pub(super) Mutex<BTreeMap<String, Vec<u8>>>);
 
 impl Keystore for Memory {
     fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
-        Ok(self
-            .0
-            .lock()
-            .unwrap()
-            .get(name)
-            .cloned()
-            .map(Zeroizing::new))
+        Ok(self.0.lock().unwrap().get(name).cloned().map(Zeroizing::new))
     }
 
     fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
@@ -33,10 +25,7 @@ pub(super) struct View(pub(super) BTreeMap<ReplicaId, BTreeMap<LogId, Tip>>);
 
 impl ContextView for View {
     fn logs_of(&self, _: &ContextId, replica: &ReplicaId) -> Vec<Tip> {
-        self.0
-            .get(replica)
-            .map(|logs| logs.values().copied().collect())
-            .unwrap_or_default()
+        self.0.get(replica).map(|logs| logs.values().copied().collect()).unwrap_or_default()
     }
 
     fn contexts(&self) -> Vec<ContextInfo> {

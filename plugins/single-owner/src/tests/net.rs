@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use partita_core::{
-    Claim, ContextId, ContextView, ControlEntry, ControlGraph, EntryHeader, EntryId, EntryKind,
-    EpochId, HeaderPrefix, LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, Stamp,
-    StrategyEffect, Timestamp, Tip, Turn, Verdict,
+    Claim, ContextId, ContextView, ControlEntry, ControlGraph, EntryHeader, EntryId, EntryKind, EpochId, HeaderPrefix,
+    LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, Stamp, StrategyEffect, Timestamp, Tip, Turn, Verdict,
 };
 use partita_crypto::{Mnemonic, rand_core::SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,10 +17,7 @@ pub(super) fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-pub(super) const NOW: Now = Now {
-    monotonic: Duration::ZERO,
-    wall: Duration::ZERO,
-};
+pub(super) const NOW: Now = Now { monotonic: Duration::ZERO, wall: Duration::ZERO };
 
 /// A control entry as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,30 +36,12 @@ impl Sent {
 
     pub(super) fn claim(&self) -> Claim<'_> {
         let control = Some(&self.payload[..]);
-        Claim {
-            header: &self.header,
-            author: self.author,
-            heads: self.heads(),
-            epoch: None,
-            control,
-        }
+        Claim { header: &self.header, author: self.author, heads: self.heads(), epoch: None, control }
     }
 
     pub(super) fn entry(&self) -> ControlEntry<'_> {
-        let Self {
-            id,
-            author,
-            header,
-            parents,
-            payload,
-        } = self;
-        ControlEntry {
-            id: *id,
-            author: *author,
-            header,
-            parents,
-            payload,
-        }
+        let Self { id, author, header, parents, payload } = self;
+        ControlEntry { id: *id, author: *author, header, parents, payload }
     }
 }
 
@@ -99,15 +77,8 @@ pub(super) fn header(
         backlink,
         time: Timestamp::default(),
         kind,
-        start: (seq == 1).then(|| LogStart {
-            replica,
-            nonce: [0; 16],
-            tips: Vec::new(),
-        }),
-        stamp: Some(Stamp {
-            heads: heads.to_vec(),
-            epoch,
-        }),
+        start: (seq == 1).then(|| LogStart { replica, nonce: [0; 16], tips: Vec::new() }),
+        stamp: Some(Stamp { heads: heads.to_vec(), epoch }),
         payload_len: payload.len() as u64,
         payload_hash: EntryHeader::hash_payload(payload),
     }
@@ -130,30 +101,13 @@ impl<S: PartitionStrategy> Peer<S> {
 
     /// The next control entry of this peer's own log, with these heads; not yet given to anybody.
     pub(super) fn write_with(&mut self, heads: &[EntryId], payload: Bytes) -> Sent {
-        let last = self
-            .view
-            .logs_of(&self.context, &self.replica)
-            .into_iter()
-            .find(|tip| tip.log == self.log());
+        let last = self.view.logs_of(&self.context, &self.replica).into_iter().find(|tip| tip.log == self.log());
         let (seq, backlink) = last.map_or((1, EntryId::NONE), |tip| (tip.seq + 1, tip.head));
         let place = (self.log(), seq, backlink);
-        let header = header(
-            self.context,
-            self.replica,
-            place,
-            EntryKind::Control,
-            (heads, None),
-            &payload,
-        );
+        let header = header(self.context, self.replica, place, EntryKind::Control, (heads, None), &payload);
         let mut parents = heads.to_vec();
         parents.push(backlink);
-        Sent {
-            id: header.id(),
-            author: self.replica,
-            header,
-            parents,
-            payload,
-        }
+        Sent { id: header.id(), author: self.replica, header, parents, payload }
     }
 
     /// This peer's own control log.
@@ -174,23 +128,13 @@ impl<S: PartitionStrategy> Peer<S> {
         if self.graph.contains(&sent.id) {
             return Verdict::Accept;
         }
-        assert!(
-            self.graph.missing(sent.heads()).is_empty(),
-            "control entries come after their parents"
-        );
+        assert!(self.graph.missing(sent.heads()).is_empty(), "control entries come after their parents");
         let verdict = self.strategy.authorize(&sent.claim());
         if verdict == Verdict::Accept {
             self.strategy.control(NOW, &sent.entry()).unwrap();
             self.graph.insert(sent.id, sent.parents.clone()).unwrap();
             self.entries.push(sent.clone());
-            self.note(
-                sent.author,
-                Tip {
-                    log: sent.header.log,
-                    seq: sent.header.seq,
-                    head: sent.id,
-                },
-            );
+            self.note(sent.author, Tip { log: sent.header.log, seq: sent.header.seq, head: sent.id });
         }
         verdict
     }
@@ -229,21 +173,8 @@ impl Device {
 
     /// A call of the application into its plugin, and then what the node does with what it asks for.
     pub(super) fn turn<R>(&mut self, run: impl FnOnce(&mut SingleOwner, &mut Turn<'_>) -> R) -> R {
-        let Self {
-            strategy,
-            rng,
-            view,
-            writing,
-            ..
-        } = self;
-        let mut turn = Turn {
-            now: NOW,
-            rng,
-            view,
-            writing: *writing,
-            append: Vec::new(),
-            open: Vec::new(),
-        };
+        let Self { strategy, rng, view, writing, .. } = self;
+        let mut turn = Turn { now: NOW, rng, view, writing: *writing, append: Vec::new(), open: Vec::new() };
         let result = run(strategy, &mut turn);
         for (context, payload) in turn.append {
             if context == self.context {
@@ -258,8 +189,7 @@ impl Device {
         let (context, before) = (self.context, self.entries.len());
         for _ in 0..8 {
             let start = self.entries.len();
-            self.turn(|owner, turn| owner.duties(&context, turn))
-                .unwrap();
+            self.turn(|owner, turn| owner.duties(&context, turn)).unwrap();
             if self.entries.len() == start {
                 return start - before;
             }
@@ -268,8 +198,7 @@ impl Device {
     }
 
     pub(super) fn revoke(&mut self, mnemonic: &Mnemonic, device: ReplicaId) {
-        self.turn(|owner, turn| owner.revoke(turn, mnemonic, device))
-            .unwrap();
+        self.turn(|owner, turn| owner.revoke(turn, mnemonic, device)).unwrap();
     }
 
     pub(super) fn epoch(&self) -> Option<EpochId> {
@@ -286,47 +215,20 @@ impl Device {
 
     /// A data entry number 1 of a log of this device, sealed under an epoch.
     pub(super) fn seal(&mut self, epoch: EpochId, plain: &[u8]) -> (EntryHeader, Bytes) {
-        let header = self.data_header(
-            LogId::from_bytes([0xda; 16]),
-            &self.graph.heads(),
-            Some(epoch),
-        );
-        let prefix = HeaderPrefix {
-            header: &header,
-            author: self.replica,
-            epoch: Some(epoch),
-        };
+        let header = self.data_header(LogId::from_bytes([0xda; 16]), &self.graph.heads(), Some(epoch));
+        let prefix = HeaderPrefix { header: &header, author: self.replica, epoch: Some(epoch) };
         let sealed = self.strategy.seal(&prefix, plain, &mut self.rng).unwrap();
         (header, sealed)
     }
 
-    pub(super) fn data_header(
-        &self,
-        log: LogId,
-        heads: &[EntryId],
-        epoch: Option<EpochId>,
-    ) -> EntryHeader {
+    pub(super) fn data_header(&self, log: LogId, heads: &[EntryId], epoch: Option<EpochId>) -> EntryHeader {
         let kind = EntryKind::Change(partita_core::DocumentId::from_bytes([7; 32]));
-        header(
-            self.context,
-            self.replica,
-            (log, 1, EntryId::NONE),
-            kind,
-            (heads, epoch),
-            b"",
-        )
+        header(self.context, self.replica, (log, 1, EntryId::NONE), kind, (heads, epoch), b"")
     }
 
     pub(super) fn open(&self, header: &EntryHeader, author: ReplicaId, sealed: &Bytes) -> Opened {
         let epoch = header.stamp.as_ref().and_then(|stamp| stamp.epoch);
-        self.strategy.open(
-            &HeaderPrefix {
-                header,
-                author,
-                epoch,
-            },
-            sealed,
-        )
+        self.strategy.open(&HeaderPrefix { header, author, epoch }, sealed)
     }
 
     /// A payload of this device's own making, honest or not.
@@ -335,14 +237,8 @@ impl Device {
     }
 
     /// The same device after a restart: its entries are given to it again.
-    pub(super) fn effects_of_restart(
-        owner: &mut SingleOwner,
-        entries: &[Sent],
-    ) -> Vec<StrategyEffect> {
-        entries
-            .iter()
-            .flat_map(|sent| owner.control(NOW, &sent.entry()).unwrap())
-            .collect()
+    pub(super) fn effects_of_restart(owner: &mut SingleOwner, entries: &[Sent]) -> Vec<StrategyEffect> {
+        entries.iter().flat_map(|sent| owner.control(NOW, &sent.entry()).unwrap()).collect()
     }
 }
 
@@ -351,9 +247,7 @@ impl Device {
 pub(super) fn settle(devices: &mut [&mut Device]) -> usize {
     let mut written = 0;
     for writing in [false, true] {
-        devices
-            .iter_mut()
-            .for_each(|device| device.writing = writing);
+        devices.iter_mut().for_each(|device| device.writing = writing);
         written += settle_as(devices);
     }
     written
@@ -364,10 +258,7 @@ pub(super) fn settle_as(devices: &mut [&mut Device]) -> usize {
     for _ in 0..16 {
         let mut round = 0;
         for at in 0..devices.len() {
-            let all: Vec<Vec<Sent>> = devices
-                .iter()
-                .map(|device| device.entries.clone())
-                .collect();
+            let all: Vec<Vec<Sent>> = devices.iter().map(|device| device.entries.clone()).collect();
             for sent in all.iter().flatten() {
                 if devices[at].graph.missing(sent.heads()).is_empty() {
                     devices[at].give(sent);

@@ -24,16 +24,10 @@ fn all_orders(context: partita_core::ContextId, entries: &[Sent]) -> usize {
             set.insert(entries[*at].id);
         }
         let bytes = format!("{:?}", state.resolved()).into_bytes();
-        assert_eq!(
-            states.entry(set.clone()).or_insert_with(|| bytes.clone()),
-            &bytes
-        );
+        assert_eq!(states.entry(set.clone()).or_insert_with(|| bytes.clone()), &bytes);
         orders += usize::from(order.len() == entries.len());
         for at in (0..entries.len()).filter(|at| !order.contains(at)) {
-            let parents = entries[at]
-                .parents
-                .iter()
-                .filter(|parent| **parent != EntryId::NONE);
+            let parents = entries[at].parents.iter().filter(|parent| **parent != EntryId::NONE);
             if parents.into_iter().all(|parent| set.contains(parent)) {
                 open.push(order.iter().copied().chain([at]).collect());
             }
@@ -56,8 +50,7 @@ fn union(devices: &[&Device]) -> Vec<Sent> {
 fn three() -> (Device, Device, Device, Mnemonic) {
     let (mut a, mnemonic) = Device::first(1);
     let (mut b, mut c) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
-    let certificates =
-        [&a, &b, &c].map(|device| Op::Certify(device.strategy.me.certificate.clone()));
+    let certificates = [&a, &b, &c].map(|device| Op::Certify(device.strategy.me.certificate.clone()));
     a.say(&certificates);
     b.pull(&a);
     c.pull(&a);
@@ -65,11 +58,7 @@ fn three() -> (Device, Device, Device, Mnemonic) {
 }
 
 fn tip(log: u8, seq: u64) -> Tip {
-    Tip {
-        log: LogId::from_bytes([log; 16]),
-        seq,
-        head: EntryId::NONE,
-    }
+    Tip { log: LogId::from_bytes([log; 16]), seq, head: EntryId::NONE }
 }
 
 #[test]
@@ -82,11 +71,7 @@ fn mutual_revocations_with_epochs_and_later_words() {
     let shared = a.epoch().unwrap();
     a.say(&[
         Op::Vouch(vec![tip(8, 8)]),
-        Op::Share(crate::op::Share {
-            epoch: shared,
-            recipient: c.replica,
-            sealed: [0; _],
-        }),
+        Op::Share(crate::op::Share { epoch: shared, recipient: c.replica, sealed: [0; _] }),
     ]);
     assert!(all_orders(a.context, &union(&[&a, &b, &c])) > 10);
 }
@@ -123,13 +108,8 @@ fn a_vouch_a_retirement_and_a_revocation_that_cuts_it_off() {
 fn the_same_revocation_in_two_logs_is_one_loss() {
     let (mut a, mut b, c, mnemonic) = three();
     a.revoke(&mnemonic, c.replica);
-    let payload =
-        crate::op::Payload::decode(&a.context, &a.entries.last().unwrap().payload).unwrap();
-    let revocation: Vec<Op> = payload
-        .ops
-        .into_iter()
-        .filter(Op::is_owner_signed)
-        .collect();
+    let payload = crate::op::Payload::decode(&a.context, &a.entries.last().unwrap().payload).unwrap();
+    let revocation: Vec<Op> = payload.ops.into_iter().filter(Op::is_owner_signed).collect();
     b.say(&revocation);
     b.pull(&a);
     assert_eq!(b.resolved().standing.losses[&c.replica].len(), 1);
@@ -161,13 +141,7 @@ fn whatever_three_devices_do_in_six_entries() {
                 }
                 2 | 3 if at != other => {
                     let log = LogId::from_bytes([other as u8; 16]);
-                    devices[at].note(
-                        it,
-                        Tip {
-                            log,
-                            ..tip(0, 1 + pick(9) as u64)
-                        },
-                    );
+                    devices[at].note(it, Tip { log, ..tip(0, 1 + pick(9) as u64) });
                     let _ = devices[at].turn(|owner, turn| owner.revoke(turn, &mnemonic, it));
                 }
                 4 if !gone => devices[at].turn(|owner, turn| owner.retire(turn)).unwrap(),
@@ -176,9 +150,7 @@ fn whatever_three_devices_do_in_six_entries() {
                 }
                 _ => {
                     let context = devices[at].context;
-                    devices[at]
-                        .turn(|owner, turn| owner.duties(&context, turn))
-                        .unwrap();
+                    devices[at].turn(|owner, turn| owner.duties(&context, turn)).unwrap();
                 }
             }
         }
@@ -208,8 +180,5 @@ fn a_verdict_stays_what_it_was_whatever_comes_later() {
             assert_eq!(&watcher.strategy.authorize(&earlier.claim()), verdict);
         }
     }
-    assert_eq!(
-        ContextState::new(a.context, Some(Mode::Sealed)).authorize(&all[0].claim()),
-        given[0].1
-    );
+    assert_eq!(ContextState::new(a.context, Some(Mode::Sealed)).authorize(&all[0].claim()), given[0].1);
 }

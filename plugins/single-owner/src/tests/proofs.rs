@@ -1,19 +1,15 @@
 //! The right to open a context, proved in a session.
 
 use partita_core::{
-    Access, AuthProvider as _, ContextInfo, Grant, Incarnation, PartitionStrategy as _, PeerInfo,
-    Refusal, RemoteContext, SessionId, Transcript,
+    Access, AuthProvider as _, ContextInfo, Grant, Incarnation, PartitionStrategy as _, PeerInfo, Refusal,
+    RemoteContext, SessionId, Transcript,
 };
 use partita_crypto::VerifyingKey;
 
 use super::net::{Device, settle};
 use crate::SingleOwnerRelay;
 
-const SESSION: Transcript = Transcript {
-    handshake: [1; 32],
-    prover_dialled: true,
-    remote_pinned: false,
-};
+const SESSION: Transcript = Transcript { handshake: [1; 32], prover_dialled: true, remote_pinned: false };
 
 fn sealed(device: &Device) -> ContextInfo {
     device.strategy.contexts().remove(0)
@@ -24,110 +20,48 @@ fn key(device: &Device) -> VerifyingKey {
 }
 
 fn peer(device: &Device, pinned: bool) -> PeerInfo {
-    PeerInfo {
-        session: SessionId(7),
-        replica: device.replica,
-        incarnation: Incarnation::default(),
-        pinned,
-    }
+    PeerInfo { session: SessionId(7), replica: device.replica, incarnation: Incarnation::default(), pinned }
 }
 
 #[test]
 fn a_proof_holds_in_its_own_session_context_and_direction_alone() {
     let (laptop, mnemonic) = Device::first(1);
     let phone = Device::more(&mnemonic, 2);
-    let (phone, laptop) = (
-        Device::of(phone.strategy.with_plain(), 2),
-        Device::of(laptop.strategy.with_plain(), 1),
-    );
+    let (phone, laptop) = (Device::of(phone.strategy.with_plain(), 2), Device::of(laptop.strategy.with_plain(), 1));
     let [sealed, plain] = [0, 1].map(|at| phone.strategy.contexts()[at].clone());
     let proof = phone.strategy.prove(&SESSION, &sealed).unwrap();
-    let both = Ok(Grant {
-        access: Access::Both,
-    });
+    let both = Ok(Grant { access: Access::Both });
     let relay = SingleOwnerRelay::new();
     let verifiers: [&dyn partita_core::AuthProvider; 2] = [laptop.strategy.auth(), relay.auth()];
     for verifier in verifiers {
-        assert_eq!(
-            verifier.verify(&SESSION, &key(&phone), &sealed, &proof),
-            both
-        );
-        let replayed = Transcript {
-            handshake: [2; 32],
-            ..SESSION
-        };
-        assert_eq!(
-            verifier.verify(&replayed, &key(&phone), &sealed, &proof),
-            Err(Refusal::BadProof)
-        );
-        let reflected = Transcript {
-            prover_dialled: false,
-            ..SESSION
-        };
-        assert_eq!(
-            verifier.verify(&reflected, &key(&phone), &sealed, &proof),
-            Err(Refusal::BadProof)
-        );
-        assert_eq!(
-            verifier.verify(&SESSION, &key(&phone), &plain, &proof),
-            Err(Refusal::BadProof)
-        );
-        assert_eq!(
-            verifier.verify(&SESSION, &key(&laptop), &sealed, &proof),
-            Err(Refusal::BadProof)
-        );
-        assert_eq!(
-            verifier.verify(&SESSION, &key(&phone), &sealed, &[]),
-            Err(Refusal::BadProof)
-        );
+        assert_eq!(verifier.verify(&SESSION, &key(&phone), &sealed, &proof), both);
+        let replayed = Transcript { handshake: [2; 32], ..SESSION };
+        assert_eq!(verifier.verify(&replayed, &key(&phone), &sealed, &proof), Err(Refusal::BadProof));
+        let reflected = Transcript { prover_dialled: false, ..SESSION };
+        assert_eq!(verifier.verify(&reflected, &key(&phone), &sealed, &proof), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(&SESSION, &key(&phone), &plain, &proof), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(&SESSION, &key(&laptop), &sealed, &proof), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(&SESSION, &key(&phone), &sealed, &[]), Err(Refusal::BadProof));
         for at in 0..proof.len() {
             let mut bad = proof.to_vec();
             bad[at] ^= 1;
-            assert_eq!(
-                verifier.verify(&SESSION, &key(&phone), &sealed, &bad),
-                Err(Refusal::BadProof),
-                "byte {at}"
-            );
+            assert_eq!(verifier.verify(&SESSION, &key(&phone), &sealed, &bad), Err(Refusal::BadProof), "byte {at}");
         }
     }
-    let mislabelled = ContextInfo {
-        id: plain.id,
-        kind: sealed.kind.clone(),
-    };
-    assert_eq!(
-        relay.verify(&SESSION, &key(&phone), &mislabelled, &proof),
-        Err(Refusal::BadProof)
-    );
+    let mislabelled = ContextInfo { id: plain.id, kind: sealed.kind.clone() };
+    assert_eq!(relay.verify(&SESSION, &key(&phone), &mislabelled, &proof), Err(Refusal::BadProof));
 }
 
 #[test]
 fn only_a_pinned_relay_needs_no_proof() {
     let (laptop, _) = Device::first(1);
     let (relay_device, _) = Device::first(2);
-    let pinned = Transcript {
-        remote_pinned: true,
-        ..SESSION
-    };
+    let pinned = Transcript { remote_pinned: true, ..SESSION };
     let context = sealed(&laptop);
-    let grant = laptop
-        .strategy
-        .verify(&pinned, &key(&relay_device), &context, &[]);
-    assert_eq!(
-        grant,
-        Ok(Grant {
-            access: Access::Both
-        })
-    );
-    assert_eq!(
-        laptop
-            .strategy
-            .verify(&SESSION, &key(&relay_device), &context, &[]),
-        Err(Refusal::BadProof)
-    );
-    assert_eq!(
-        SingleOwnerRelay::new().verify(&pinned, &key(&relay_device), &context, &[]),
-        Err(Refusal::BadProof)
-    );
+    let grant = laptop.strategy.verify(&pinned, &key(&relay_device), &context, &[]);
+    assert_eq!(grant, Ok(Grant { access: Access::Both }));
+    assert_eq!(laptop.strategy.verify(&SESSION, &key(&relay_device), &context, &[]), Err(Refusal::BadProof));
+    assert_eq!(SingleOwnerRelay::new().verify(&pinned, &key(&relay_device), &context, &[]), Err(Refusal::BadProof));
 }
 
 #[test]
@@ -137,22 +71,9 @@ fn another_owners_device_has_no_right_here() {
     let (mine, theirs) = (sealed(&laptop), sealed(&stranger));
     assert!(stranger.strategy.prove(&SESSION, &mine).is_err());
     let proof = stranger.strategy.prove(&SESSION, &theirs).unwrap();
-    assert_eq!(
-        laptop
-            .strategy
-            .verify(&SESSION, &key(&stranger), &mine, &proof),
-        Err(Refusal::BadProof)
-    );
-    assert_eq!(
-        laptop
-            .strategy
-            .verify(&SESSION, &key(&stranger), &theirs, &proof),
-        Err(Refusal::Denied)
-    );
-    assert_eq!(
-        SingleOwnerRelay::new().verify(&SESSION, &key(&stranger), &mine, &proof),
-        Err(Refusal::BadProof)
-    );
+    assert_eq!(laptop.strategy.verify(&SESSION, &key(&stranger), &mine, &proof), Err(Refusal::BadProof));
+    assert_eq!(laptop.strategy.verify(&SESSION, &key(&stranger), &theirs, &proof), Err(Refusal::Denied));
+    assert_eq!(SingleOwnerRelay::new().verify(&SESSION, &key(&stranger), &mine, &proof), Err(Refusal::BadProof));
 }
 
 #[test]
@@ -161,75 +82,29 @@ fn who_may_sync_changes_with_a_revocation() {
     let mut phone = Device::more(&mnemonic, 2);
     settle(&mut [&mut laptop, &mut phone]);
     let context = sealed(&laptop);
-    let remote = |grant, pinned| RemoteContext {
-        id: context.id,
-        kind: context.kind.clone(),
-        peer: peer(&phone, pinned),
-        grant,
-    };
-    let grant = Some(Grant {
-        access: Access::Both,
-    });
+    let remote =
+        |grant, pinned| RemoteContext { id: context.id, kind: context.kind.clone(), peer: peer(&phone, pinned), grant };
+    let grant = Some(Grant { access: Access::Both });
     let targets = |laptop: &Device, pinned| {
         let mut out = Vec::new();
-        laptop
-            .strategy
-            .filter_targets(&context.id, &[peer(&phone, pinned)], &mut out);
+        laptop.strategy.filter_targets(&context.id, &[peer(&phone, pinned)], &mut out);
         out
     };
-    assert_eq!(
-        laptop.strategy.should_sync(&context, &remote(grant, false)),
-        Access::Both
-    );
-    assert_eq!(
-        laptop.strategy.should_sync(&context, &remote(None, true)),
-        Access::Both
-    );
-    assert_eq!(
-        laptop.strategy.should_sync(&context, &remote(None, false)),
-        Access::Refused(Refusal::Denied)
-    );
+    assert_eq!(laptop.strategy.should_sync(&context, &remote(grant, false)), Access::Both);
+    assert_eq!(laptop.strategy.should_sync(&context, &remote(None, true)), Access::Both);
+    assert_eq!(laptop.strategy.should_sync(&context, &remote(None, false)), Access::Refused(Refusal::Denied));
     assert_eq!(targets(&laptop, false), [SessionId(7)]);
-    let plain = Device::first(1)
-        .0
-        .strategy
-        .with_plain()
-        .contexts()
-        .remove(1);
-    let other = RemoteContext {
-        id: plain.id,
-        kind: plain.kind.clone(),
-        ..remote(grant, false)
-    };
-    assert_eq!(
-        laptop.strategy.should_sync(&plain, &other),
-        Access::Refused(Refusal::UnknownKind)
-    );
-    let swapped = RemoteContext {
-        id: plain.id,
-        ..remote(grant, true)
-    };
-    assert_eq!(
-        laptop.strategy.should_sync(&context, &swapped),
-        Access::Refused(Refusal::Denied)
-    );
+    let plain = Device::first(1).0.strategy.with_plain().contexts().remove(1);
+    let other = RemoteContext { id: plain.id, kind: plain.kind.clone(), ..remote(grant, false) };
+    assert_eq!(laptop.strategy.should_sync(&plain, &other), Access::Refused(Refusal::UnknownKind));
+    let swapped = RemoteContext { id: plain.id, ..remote(grant, true) };
+    assert_eq!(laptop.strategy.should_sync(&context, &swapped), Access::Refused(Refusal::Denied));
 
     laptop.revoke(&mnemonic, phone.replica);
     let revoked = Access::Refused(Refusal::Revoked);
-    assert_eq!(
-        laptop.strategy.should_sync(&context, &remote(grant, false)),
-        revoked
-    );
-    assert_eq!(
-        laptop.strategy.should_sync(&context, &remote(grant, true)),
-        revoked
-    );
+    assert_eq!(laptop.strategy.should_sync(&context, &remote(grant, false)), revoked);
+    assert_eq!(laptop.strategy.should_sync(&context, &remote(grant, true)), revoked);
     assert_eq!(targets(&laptop, true), []);
     let proof = phone.strategy.prove(&SESSION, &context).unwrap();
-    assert_eq!(
-        laptop
-            .strategy
-            .verify(&SESSION, &key(&phone), &context, &proof),
-        Err(Refusal::Revoked)
-    );
+    assert_eq!(laptop.strategy.verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::Revoked));
 }

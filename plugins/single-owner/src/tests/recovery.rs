@@ -17,29 +17,13 @@ fn the_words_alone_bring_everything_back_when_all_devices_are_gone() {
     drop((laptop, phone));
 
     let mut fresh = Device::more(&Mnemonic::parse(&mnemonic.phrase()).unwrap(), 9);
-    entries
-        .iter()
-        .for_each(|sent| assert_eq!(fresh.give(sent), Verdict::Accept));
-    assert!(matches!(
-        fresh.open(&header, author, &sealed),
-        partita_core::Opened::Wait(_)
-    ));
-    let recovered = fresh
-        .turn(|owner, turn| owner.recover(turn, &mnemonic))
-        .unwrap();
+    entries.iter().for_each(|sent| assert_eq!(fresh.give(sent), Verdict::Accept));
+    assert!(matches!(fresh.open(&header, author, &sealed), partita_core::Opened::Wait(_)));
+    let recovered = fresh.turn(|owner, turn| owner.recover(turn, &mnemonic)).unwrap();
     assert!(recovered >= 2);
-    assert_eq!(
-        fresh.open(&header, author, &sealed),
-        partita_core::Opened::Plain("before the fire".into())
-    );
-    assert_eq!(
-        fresh.open(&later, late_author, &sealed_later),
-        partita_core::Opened::Plain("after the theft".into())
-    );
-    assert_eq!(
-        fresh.turn(|owner, turn| owner.recover(turn, &mnemonic)),
-        Ok(0)
-    );
+    assert_eq!(fresh.open(&header, author, &sealed), partita_core::Opened::Plain("before the fire".into()));
+    assert_eq!(fresh.open(&later, late_author, &sealed_later), partita_core::Opened::Plain("after the theft".into()));
+    assert_eq!(fresh.turn(|owner, turn| owner.recover(turn, &mnemonic)), Ok(0));
     fresh.duties();
     assert!(fresh.epoch().is_some());
 }

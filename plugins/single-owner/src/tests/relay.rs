@@ -1,8 +1,8 @@
 //! A relay: any owner's contexts, no secrets, the same verdicts.
 
 use partita_core::{
-    Access, AuthProvider as _, EntryKind, Grant, HeaderPrefix, Incarnation, LogId, Opened,
-    PartitionStrategy as _, PeerInfo, Refusal, RemoteContext, SessionId, Transcript, Verdict,
+    Access, AuthProvider as _, EntryKind, Grant, HeaderPrefix, Incarnation, LogId, Opened, PartitionStrategy as _,
+    PeerInfo, Refusal, RemoteContext, SessionId, Transcript, Verdict,
 };
 use partita_crypto::VerifyingKey;
 
@@ -10,12 +10,7 @@ use super::net::{Device, Peer, header, settle};
 use crate::{SingleOwner, SingleOwnerRelay, op::Op, op::Payload};
 
 fn relay(of: &Device) -> Peer<SingleOwnerRelay> {
-    Peer::new(
-        SingleOwnerRelay::new(),
-        partita_core::ReplicaId::from_bytes([0xee; 32]),
-        of.context,
-        99,
-    )
+    Peer::new(SingleOwnerRelay::new(), partita_core::ReplicaId::from_bytes([0xee; 32]), of.context, 99)
 }
 
 #[test]
@@ -26,13 +21,8 @@ fn a_relay_reaches_the_devices_verdicts_without_a_secret() {
     laptop.revoke(&mnemonic, phone.replica);
     let mut relay = relay(&laptop);
     let entries = laptop.entries.clone();
-    entries
-        .iter()
-        .for_each(|sent| assert_eq!(relay.give(sent), Verdict::Accept));
-    assert_eq!(
-        relay.strategy.standing(&relay.context),
-        laptop.strategy.standing(&laptop.context)
-    );
+    entries.iter().for_each(|sent| assert_eq!(relay.give(sent), Verdict::Accept));
+    assert_eq!(relay.strategy.standing(&relay.context), laptop.strategy.standing(&laptop.context));
 
     let context = laptop.strategy.contexts().remove(0);
     let at = |device: &Device| PeerInfo {
@@ -41,53 +31,25 @@ fn a_relay_reaches_the_devices_verdicts_without_a_secret() {
         incarnation: Incarnation::default(),
         pinned: false,
     };
-    let remote = |device: &Device, grant| RemoteContext {
-        id: context.id,
-        kind: context.kind.clone(),
-        peer: at(device),
-        grant,
-    };
-    let grant = Some(Grant {
-        access: Access::Both,
-    });
+    let remote =
+        |device: &Device, grant| RemoteContext { id: context.id, kind: context.kind.clone(), peer: at(device), grant };
+    let grant = Some(Grant { access: Access::Both });
     let should = |device, grant| relay.strategy.should_sync(&context, &remote(device, grant));
     assert_eq!(should(&laptop, grant), Access::Both);
     assert_eq!(should(&laptop, None), Access::Refused(Refusal::Denied));
     assert_eq!(should(&phone, grant), Access::Refused(Refusal::Revoked));
     let mut out = Vec::new();
-    relay
-        .strategy
-        .filter_targets(&context.id, &[at(&phone), at(&laptop)], &mut out);
+    relay.strategy.filter_targets(&context.id, &[at(&phone), at(&laptop)], &mut out);
     assert_eq!(out, [at(&laptop).session]);
-    let transcript = Transcript {
-        handshake: [0; 32],
-        prover_dialled: true,
-        remote_pinned: false,
-    };
-    assert!(
-        relay
-            .strategy
-            .prove(&transcript, &context)
-            .unwrap()
-            .is_empty()
-    );
+    let transcript = Transcript { handshake: [0; 32], prover_dialled: true, remote_pinned: false };
+    assert!(relay.strategy.prove(&transcript, &context).unwrap().is_empty());
     let proof = phone.strategy.prove(&transcript, &context).unwrap();
     let key = VerifyingKey::parse(phone.replica.as_bytes()).unwrap();
-    assert_eq!(
-        relay.strategy.verify(&transcript, &key, &context, &proof),
-        Err(Refusal::Revoked)
-    );
+    assert_eq!(relay.strategy.verify(&transcript, &key, &context, &proof), Err(Refusal::Revoked));
 
     let (header, sealed) = laptop.seal(laptop.epoch().unwrap(), b"canary");
-    let prefix = HeaderPrefix {
-        header: &header,
-        author: laptop.replica,
-        epoch: laptop.epoch(),
-    };
-    assert!(matches!(
-        relay.strategy.open(&prefix, &sealed),
-        Opened::Wait(_)
-    ));
+    let prefix = HeaderPrefix { header: &header, author: laptop.replica, epoch: laptop.epoch() };
+    assert!(matches!(relay.strategy.open(&prefix, &sealed), Opened::Wait(_)));
     assert!(relay.strategy.seal(&prefix, b"", &mut relay.rng).is_err());
     assert!(!format!("{:?}", relay.strategy).contains("canary"));
 }
@@ -104,44 +66,21 @@ fn a_retired_device_still_brings_what_it_wrote_before_and_gets_nothing() {
     relay.pull(&phone);
     laptop.pull(&phone);
     let context = laptop.strategy.contexts().remove(0);
-    let peer = PeerInfo {
-        session: SessionId(1),
-        replica: phone.replica,
-        incarnation: Incarnation::default(),
-        pinned: false,
-    };
-    let transcript = Transcript {
-        handshake: [0; 32],
-        prover_dialled: true,
-        remote_pinned: false,
-    };
+    let peer =
+        PeerInfo { session: SessionId(1), replica: phone.replica, incarnation: Incarnation::default(), pinned: false };
+    let transcript = Transcript { handshake: [0; 32], prover_dialled: true, remote_pinned: false };
     let proof = phone.strategy.prove(&transcript, &context).unwrap();
     let key = VerifyingKey::parse(phone.replica.as_bytes()).unwrap();
     let sides: [&dyn partita_core::PartitionStrategy; 2] = [&relay.strategy, &laptop.strategy];
     for side in sides {
-        let grant = Some(
-            side.auth()
-                .verify(&transcript, &key, &context, &proof)
-                .unwrap(),
-        );
-        let remote = RemoteContext {
-            id: context.id,
-            kind: context.kind.clone(),
-            peer: peer.clone(),
-            grant,
-        };
+        let grant = Some(side.auth().verify(&transcript, &key, &context, &proof).unwrap());
+        let remote = RemoteContext { id: context.id, kind: context.kind.clone(), peer: peer.clone(), grant };
         assert_eq!(side.should_sync(&context, &remote), Access::Write);
         let mut out = Vec::new();
         side.filter_targets(&context.id, std::slice::from_ref(&peer), &mut out);
         assert_eq!(out, []);
-        let stranger = RemoteContext {
-            grant: None,
-            ..remote
-        };
-        assert_eq!(
-            side.should_sync(&context, &stranger),
-            Access::Refused(Refusal::Revoked)
-        );
+        let stranger = RemoteContext { grant: None, ..remote };
+        assert_eq!(side.should_sync(&context, &stranger), Access::Refused(Refusal::Revoked));
     }
 }
 
@@ -156,25 +95,13 @@ fn another_owners_word_says_nothing_in_this_context() {
     let certify = Payload::encode(&[Op::Certify(stranger.strategy.me.certificate.clone())]);
     let sent = stranger.write_with(&[], certify);
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Invalid));
-    assert!(
-        relay
-            .strategy
-            .control(super::net::NOW, &sent.entry())
-            .is_err()
-    );
+    assert!(relay.strategy.control(super::net::NOW, &sent.entry()).is_err());
 
     let owner = crate::owner::OwnerKeys::of(&strangers_words);
-    let revocation =
-        crate::revocation::Revocation::sign(&owner, &laptop.context, laptop.replica, Vec::new());
-    let sent = stranger.write_with(
-        &laptop.graph.heads(),
-        Payload::encode(&[Op::Revoke(revocation)]),
-    );
+    let revocation = crate::revocation::Revocation::sign(&owner, &laptop.context, laptop.replica, Vec::new());
+    let sent = stranger.write_with(&laptop.graph.heads(), Payload::encode(&[Op::Revoke(revocation)]));
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Invalid));
-    let sent = stranger.write_with(
-        &laptop.graph.heads(),
-        Payload::encode(&[Op::Vouch(Vec::new())]),
-    );
+    let sent = stranger.write_with(&laptop.graph.heads(), Payload::encode(&[Op::Vouch(Vec::new())]));
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Denied));
     // The owner's own word is taken from anybody who carries it.
     let phone = Device::more(&mnemonic, 3);
@@ -182,10 +109,7 @@ fn another_owners_word_says_nothing_in_this_context() {
     let sent = stranger.write_with(&laptop.graph.heads(), certify);
     assert_eq!(relay.give(&sent), Verdict::Accept);
     // It makes the carrier nothing more.
-    let sent = stranger.write_with(
-        &relay.graph.heads(),
-        Payload::encode(&[Op::Vouch(Vec::new())]),
-    );
+    let sent = stranger.write_with(&relay.graph.heads(), Payload::encode(&[Op::Vouch(Vec::new())]));
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Denied));
 }
 
@@ -197,35 +121,13 @@ fn nothing_is_written_before_a_certificate() {
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Denied));
     let kind = EntryKind::Change(partita_core::DocumentId::default());
     let place = (LogId::default(), 1, partita_core::EntryId::NONE);
-    let header = header(
-        laptop.context,
-        laptop.replica,
-        place,
-        kind,
-        (&[], None),
-        b"",
-    );
-    let claim = partita_core::Claim {
-        header: &header,
-        author: laptop.replica,
-        heads: &[],
-        epoch: None,
-        control: None,
-    };
-    assert_eq!(
-        relay.strategy.authorize(&claim),
-        Verdict::Excluded(Refusal::Denied)
-    );
+    let header = header(laptop.context, laptop.replica, place, kind, (&[], None), b"");
+    let claim = partita_core::Claim { header: &header, author: laptop.replica, heads: &[], epoch: None, control: None };
+    assert_eq!(relay.strategy.authorize(&claim), Verdict::Excluded(Refusal::Denied));
     laptop.duties();
     let heads = laptop.graph.heads();
-    let claim = partita_core::Claim {
-        heads: &heads,
-        ..claim
-    };
-    assert_eq!(
-        relay.strategy.authorize(&claim),
-        Verdict::Undecided(heads.clone())
-    );
+    let claim = partita_core::Claim { heads: &heads, ..claim };
+    assert_eq!(relay.strategy.authorize(&claim), Verdict::Undecided(heads.clone()));
 }
 
 #[test]
@@ -255,17 +157,8 @@ fn a_plain_context_cannot_pass_for_a_sealed_one() {
         "plain bytes in a sealed context"
     );
     let header = laptop.data_header(LogId::default(), &heads, None);
-    let prefix = HeaderPrefix {
-        header: &header,
-        author: laptop.replica,
-        epoch: None,
-    };
-    assert!(
-        laptop
-            .strategy
-            .seal(&prefix, b"plain", &mut laptop.rng)
-            .is_err()
-    );
+    let prefix = HeaderPrefix { header: &header, author: laptop.replica, epoch: None };
+    assert!(laptop.strategy.seal(&prefix, b"plain", &mut laptop.rng).is_err());
     assert_eq!(laptop.strategy.open(&prefix, &"plain".into()), Opened::Bad);
 
     let Device { strategy, .. } = laptop;
@@ -276,76 +169,32 @@ fn a_plain_context_cannot_pass_for_a_sealed_one() {
     let mut at_relay = relay(&plain);
     at_relay.pull(&plain);
     assert_eq!(verdict(&at_relay, &plain, None), Verdict::Accept);
-    assert_eq!(
-        verdict(&at_relay, &plain, epoch),
-        Verdict::Excluded(Refusal::Invalid)
-    );
-    let rotation = plain.strategy.own[0]
-        .new_epoch(&plain.strategy.me, None, &mut plain.rng)
-        .unwrap();
+    assert_eq!(verdict(&at_relay, &plain, epoch), Verdict::Excluded(Refusal::Invalid));
+    let rotation = plain.strategy.own[0].new_epoch(&plain.strategy.me, None, &mut plain.rng).unwrap();
     let sent = plain.write_with(&plain.graph.heads(), Payload::encode(&[rotation]));
     assert_eq!(at_relay.give(&sent), Verdict::Excluded(Refusal::Invalid));
     let header = plain.data_header(LogId::default(), &plain.graph.heads(), None);
-    let prefix = HeaderPrefix {
-        header: &header,
-        author: plain.replica,
-        epoch: None,
-    };
-    assert_eq!(
-        plain
-            .strategy
-            .seal(&prefix, b"plain", &mut plain.rng)
-            .unwrap(),
-        "plain"
-    );
+    let prefix = HeaderPrefix { header: &header, author: plain.replica, epoch: None };
+    assert_eq!(plain.strategy.seal(&prefix, b"plain", &mut plain.rng).unwrap(), "plain");
     let sealed = HeaderPrefix { epoch, ..prefix };
-    assert!(
-        plain
-            .strategy
-            .seal(&sealed, b"plain", &mut plain.rng)
-            .is_err()
-    );
+    assert!(plain.strategy.seal(&sealed, b"plain", &mut plain.rng).is_err());
     assert_eq!(plain.strategy.open(&sealed, &"plain".into()), Opened::Bad);
 }
 
 #[test]
 fn a_relay_for_sealed_contexts_alone_refuses_plain_ones() {
-    let plain = Device::first(1)
-        .0
-        .strategy
-        .with_plain()
-        .contexts()
-        .remove(1);
+    let plain = Device::first(1).0.strategy.with_plain().contexts().remove(1);
     let relay = SingleOwnerRelay::new().without_plain();
     assert_eq!(SingleOwnerRelay::default().kinds().len(), 2);
-    assert_eq!(
-        relay
-            .kinds()
-            .iter()
-            .map(|kind| kind.as_str())
-            .collect::<Vec<_>>(),
-        [crate::SEALED_KIND]
-    );
-    let transcript = Transcript {
-        handshake: [0; 32],
-        prover_dialled: true,
-        remote_pinned: false,
-    };
+    assert_eq!(relay.kinds().iter().map(|kind| kind.as_str()).collect::<Vec<_>>(), [crate::SEALED_KIND]);
+    let transcript = Transcript { handshake: [0; 32], prover_dialled: true, remote_pinned: false };
     let key = VerifyingKey::parse(Device::first(1).0.replica.as_bytes()).unwrap();
-    assert_eq!(
-        relay.verify(&transcript, &key, &plain, &[]),
-        Err(Refusal::UnknownKind)
-    );
+    assert_eq!(relay.verify(&transcript, &key, &plain, &[]), Err(Refusal::UnknownKind));
 }
 
 #[test]
 fn a_plugin_is_found_again_by_its_type() {
     let (mut laptop, _) = Device::first(1);
     let strategy: &mut dyn partita_core::PartitionStrategy = &mut laptop.strategy;
-    assert!(
-        strategy
-            .as_any_mut()
-            .downcast_mut::<SingleOwner>()
-            .is_some()
-    );
+    assert!(strategy.as_any_mut().downcast_mut::<SingleOwner>().is_some());
 }

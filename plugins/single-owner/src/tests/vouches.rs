@@ -8,11 +8,7 @@ use crate::op::{Op, Payload};
 const LOG: LogId = LogId::from_bytes([40; 16]);
 
 fn tip(seq: u64) -> Tip {
-    Tip {
-        log: LOG,
-        seq,
-        head: EntryId::from_bytes([seq as u8; 32]),
-    }
+    Tip { log: LOG, seq, head: EntryId::from_bytes([seq as u8; 32]) }
 }
 
 fn cap(at: &Device, of: &Device) -> Option<u64> {
@@ -24,18 +20,11 @@ fn a_remaining_writer_vouches_for_what_it_had_built_on() {
     let (mut laptop, mnemonic) = Device::first(1);
     let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
     settle(&mut [&mut laptop, &mut phone, &mut tablet]);
-    assert_eq!(
-        tablet.strategy.vouch(&tablet.context, &[tip(7)]),
-        None,
-        "there is no loss to answer"
-    );
+    assert_eq!(tablet.strategy.vouch(&tablet.context, &[tip(7)]), None, "there is no loss to answer");
     laptop.note(phone.replica, tip(5));
     laptop.revoke(&mnemonic, phone.replica);
     tablet.pull(&laptop);
-    let payload = tablet
-        .strategy
-        .vouch(&tablet.context, &[tip(6), tip(8), tip(7)])
-        .unwrap();
+    let payload = tablet.strategy.vouch(&tablet.context, &[tip(6), tip(8), tip(7)]).unwrap();
     tablet.append(payload);
     laptop.pull(&tablet);
     assert_eq!(cap(&laptop, &phone), Some(8));
@@ -45,11 +34,7 @@ fn a_remaining_writer_vouches_for_what_it_had_built_on() {
     laptop.revoke(&mnemonic, tablet.replica);
     assert_eq!(cap(&laptop, &phone), Some(8));
     phone.pull(&laptop);
-    assert_eq!(
-        phone.strategy.vouch(&phone.context, &[tip(9)]),
-        None,
-        "a lost device vouches for nothing"
-    );
+    assert_eq!(phone.strategy.vouch(&phone.context, &[tip(9)]), None, "a lost device vouches for nothing");
 }
 
 #[test]
@@ -76,9 +61,7 @@ fn an_epoch_beyond_the_cap_reaches_newcomers_when_its_entries_were_vouched_for()
     let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
     settle(&mut [&mut laptop, &mut phone, &mut tablet]);
     // Phone and tablet are together and offline: the phone rotates and writes, the tablet builds on it.
-    let epoch = phone.strategy.own[0]
-        .new_epoch(&phone.strategy.me, None, &mut phone.rng)
-        .unwrap();
+    let epoch = phone.strategy.own[0].new_epoch(&phone.strategy.me, None, &mut phone.rng).unwrap();
     phone.say(&[epoch]);
     let epoch = phone.epoch().unwrap();
     let (header, sealed) = phone.seal(epoch, b"honest work");
@@ -93,9 +76,6 @@ fn an_epoch_beyond_the_cap_reaches_newcomers_when_its_entries_were_vouched_for()
 
     let mut watch = Device::more(&mnemonic, 4);
     settle(&mut [&mut tablet, &mut laptop, &mut watch]);
-    assert_eq!(
-        watch.open(&header, phone.replica, &sealed),
-        partita_core::Opened::Plain("honest work".into())
-    );
+    assert_eq!(watch.open(&header, phone.replica, &sealed), partita_core::Opened::Plain("honest work".into()));
     assert_ne!(watch.epoch(), Some(epoch), "it is for reading alone");
 }
