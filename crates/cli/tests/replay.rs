@@ -1,5 +1,7 @@
 //! `partita replay`, as a user runs it: the project's own traces, real ones where they are, and files that are none.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},

@@ -61,7 +61,7 @@ async fn a_document_of_100_000_entries_syncs() {
     let plan = a.notes.create::<Automerge>().await.unwrap();
     let entries = |status: partita::Status| status.contexts.iter().map(|context| context.durable).sum::<u64>();
     let mut number = 0;
-    while entries(a.engine.status().await.unwrap()) < 100_000 {
+    while entries(a.engine.status().await.unwrap()) < entries_wanted() {
         // The engine puts a burst into few entries: a question to it, and a change is in one of its own.
         for _ in 0..100 {
             drop(put(&plan, &format!("key {number}"), "x"));
@@ -75,9 +75,13 @@ async fn a_document_of_100_000_entries_syncs() {
     let url = relay.url().to_string();
     let a = home.open("a", &[&url]).await;
     let b = home.open("b", &[&url]).await;
-    b.until("all entries", || async { entries(b.engine.status().await.unwrap()) >= 100_000 }).await;
+    let t = std::time::Instant::now();
+    eprintln!("written {number}");
+    b.until("all entries", || async { entries(b.engine.status().await.unwrap()) >= entries_wanted() }).await;
+    eprintln!("all {:?} {:?}", t.elapsed(), b.engine.status().await.unwrap().contexts);
     let plan_b = b.get::<Automerge>(plan.id()).await;
     has(&plan_b, &last).await;
+    eprintln!("loaded {:?}", t.elapsed());
     a.engine.close().await.unwrap();
     b.engine.close().await.unwrap();
     relay.close().await;
@@ -100,4 +104,7 @@ async fn a_store_with_10_000_documents_opens_without_loading_them() {
     has(&again, "title").await;
     assert_eq!(a.engine.status().await.unwrap().loaded_documents, 1);
     a.engine.close().await.unwrap();
+}
+fn entries_wanted() -> u64 {
+    std::env::var("N").map_or(100_000, |n| n.parse().unwrap())
 }

@@ -142,14 +142,17 @@ impl<H: Host> Driver<H> {
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return self.finish(None),
             };
-            for input in first
-                .into_iter()
-                .chain(std::iter::from_fn(|| self.receiver.try_recv().ok()).take(ROUND).collect::<Vec<_>>())
-            {
-                if let Input::Stop(done) = input {
-                    return self.finish(Some(done));
+            let more: Vec<_> = std::iter::from_fn(|| self.receiver.try_recv().ok()).take(ROUND).collect();
+            let mut stop = None;
+            for input in first.into_iter().chain(more) {
+                // What came with the stop still counts: it may be the end of the commit that the stop waits for.
+                match input {
+                    Input::Stop(done) => stop = Some(done),
+                    input => self.take(input),
                 }
-                self.take(input);
+            }
+            if stop.is_some() {
+                return self.finish(stop);
             }
             let time = now();
             if time.monotonic.saturating_sub(ticked) >= TICK {

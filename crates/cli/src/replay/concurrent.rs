@@ -3,21 +3,20 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use indicatif::ProgressBar;
 use partita::{Changes, Document};
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
-use super::script::{Script, Seen, Slip, unusable};
+use super::{
+    PATIENCE,
+    script::{Script, Seen, Slip, unusable},
+};
 use crate::{
     error::CliError,
     trace::{Sight, Trace, TraceError},
 };
-
-/// How long an agent waits without anything arriving before it gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the agents know of each other beside the network: by which mark a transaction is found. Nobody goes on before what
 /// a mark stands for has arrived in the own document.

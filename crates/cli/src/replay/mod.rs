@@ -16,7 +16,11 @@ mod sequential;
 mod settle;
 mod yrs;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::{ValueEnum, value_parser};
 use partita::Document;
@@ -24,6 +28,9 @@ use partita_core::{ContextId, DocumentId};
 
 use self::{fleet::Fleet, report::Report, script::Script};
 use crate::{error::CliError, progress::Progress, trace::Trace};
+
+/// How long nothing may arrive before a replay gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What to replay.
 #[derive(Debug, clap::Args)]
@@ -69,7 +76,10 @@ async fn replay<S: Script>(args: &ReplayArgs, trace: Trace, progress: &Progress)
     let trace = Arc::new(trace);
     let replicas = trace.writers().max(args.replicas as usize);
     let fleet = Fleet::open(replicas).await?;
-    let (docs, base) = fleet.share::<S>(&trace.start).await?;
+    let shared = tokio::time::timeout(PATIENCE, fleet.share::<S>(&trace.start)).await;
+    let (docs, base) = shared.unwrap_or_else(|_| {
+        Err(CliError::Change("the empty document did not arrive everywhere within a minute".into()))
+    })?;
 
     let bar = progress.bar(trace.transactions.len() as u64, "typing");
     let began = Instant::now();

@@ -1,15 +1,15 @@
 //! Waiting until all replicas hold the same changes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use partita::Document;
 use tokio::{sync::Notify, task::JoinSet};
 
-use super::script::{Script, unusable};
+use super::{
+    PATIENCE,
+    script::{Script, unusable},
+};
 use crate::error::CliError;
-
-/// How long nothing may change anywhere before this gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether all replicas come to hold the same changes, with nothing pending.
 pub(super) async fn settle<S: Script>(docs: &[Document<S>]) -> Result<bool, CliError> {
