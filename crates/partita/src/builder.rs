@@ -63,9 +63,9 @@ impl Builder {
             limits: Limits::default(),
         };
         #[cfg(feature = "automerge")]
-        let builder = builder.crdt(partita_automerge::Automerge::default());
+        let builder = builder.crdt(partita_automerge::Automerge);
         #[cfg(feature = "yrs")]
-        let builder = builder.crdt(partita_yrs::Yrs::default());
+        let builder = builder.crdt(partita_yrs::Yrs);
         #[cfg(feature = "websocket")]
         let builder = builder.transport(partita_websocket::WebSocket::default());
         builder

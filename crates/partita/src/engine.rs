@@ -196,7 +196,7 @@ impl Engine {
     /// # Errors
     /// The store's failure, if it failed: what was not reported durable may be lost.
     pub async fn close(self) -> Result<(), EngineError> {
-        let snapshots = self.ask::<()>(|done| Command::SnapshotAll(done)).await;
+        let snapshots = self.ask::<()>(Command::SnapshotAll).await;
         drop(snapshots); // the reply is dropped when they are on their way
         let failure = self.with_node(|node, _| node.failure().cloned()).await?;
         self.shared.driver.stop().await;

@@ -195,7 +195,7 @@ impl Worker {
                 (&plain[CREATE_HEAD..], None)
             }
         };
-        if !payload.is_empty() && !(item.own && item.kind == ItemKind::Change) {
+        if !payload.is_empty() && (!item.own || item.kind != ItemKind::Change) {
             guarded(|| cell.crdt.validate(payload, actor, &self.limits))
                 .map_err(|error| (Reason::from(&error), error.to_string()))?;
         }

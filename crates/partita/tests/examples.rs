@@ -1,5 +1,7 @@
 //! The examples do what they say.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
+
 /// As `examples/<name>.rs` is run, without its `main`.
 macro_rules! example {
     ($name:ident, $path:literal) => {

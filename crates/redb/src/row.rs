@@ -100,8 +100,11 @@ impl Body<'_> {
     }
 }
 
-/// The row's pieces: the body's number and how many; and what follows.
-fn parts(row: &[u8]) -> Option<(u32, Option<(u64, u32)>, &[u8])> {
+/// A body's number, and in how many pieces it lies.
+type Pieces = (u64, u32);
+
+/// The row's checksum, its pieces if it has any, and what follows.
+fn parts(row: &[u8]) -> Option<(u32, Option<Pieces>, &[u8])> {
     let (checksum, rest) = row.split_first_chunk::<4>()?;
     let (flag, rest) = rest.split_first()?;
     let checksum = u32::from_be_bytes(*checksum);
