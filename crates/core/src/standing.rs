@@ -23,11 +23,11 @@ impl Standing {
         self.losses.contains_key(replica)
     }
 
-    /// Whether a loss of the log's own writer names exactly this entry: it is then authentic without its author's signature,
-    /// because whoever may take that right away named its hash. A vouch does not suffice, or a member could put words into
-    /// the mouth of one who lost its right.
+    /// Whether a loss of the log's own writer, or a vouch, names exactly this entry: it is then taken without its author's
+    /// signature, because whoever signed that named its hash. See decision 9 for what that trusts a voucher with.
     pub fn names(&self, writer: &ReplicaId, tip: &Tip) -> bool {
         self.losses.get(writer).is_some_and(|lists| lists.iter().flatten().any(|named| named == tip))
+            || (self.has_lost(writer) && self.vouches.contains(tip))
     }
 
     /// Whether any loss or vouch names exactly this entry: where a log may end.
