@@ -61,6 +61,58 @@ pub struct Stamp {
     pub epoch: Option<EpochId>,
 }
 
+impl LogStart {
+    /// Appends the canonical encoding.
+    pub fn encode(&self, out: &mut Writer) {
+        out.raw(self.replica.as_bytes());
+        out.raw(&self.nonce);
+        Tip::encode_all(&self.tips, out);
+    }
+
+    /// Reads the start of `log` in `context`.
+    ///
+    /// # Errors
+    /// When the bytes are not canonical, or the log's id is not the one that they derive.
+    pub fn decode(input: &mut Reader<'_>, context: &ContextId, log: &LogId) -> Result<Self, DecodeError> {
+        let (replica, nonce) = (ReplicaId::from_bytes(input.array()?), input.array()?);
+        if *log != LogId::derive(context, &replica, &nonce) {
+            return Err(DecodeError::Invalid("log id"));
+        }
+        Ok(Self { replica, nonce, tips: Tip::decode_all(input, EntryHeader::MAX_HEADS)? })
+    }
+}
+
+impl Stamp {
+    /// Appends the canonical encoding; whether there is an epoch is for the caller's flags to say.
+    pub fn encode(&self, out: &mut Writer) {
+        out.varint(self.heads.len() as u64);
+        for head in &self.heads {
+            out.raw(head.as_bytes());
+        }
+        if let Some(epoch) = &self.epoch {
+            out.raw(epoch.0.as_bytes());
+        }
+    }
+
+    /// Reads a stamp, with an epoch if the flags before it said so.
+    ///
+    /// # Errors
+    /// When the bytes are not canonical: heads out of order or named twice.
+    pub fn decode(input: &mut Reader<'_>, has_epoch: bool) -> Result<Self, DecodeError> {
+        let count = input.count("the number of control heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
+        let mut heads: Vec<EntryId> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let head = EntryId::from_bytes(input.array()?);
+            if heads.last().is_some_and(|last| *last >= head) {
+                return Err(DecodeError::NotCanonical);
+            }
+            heads.push(head);
+        }
+        let epoch = if has_epoch { Some(EpochId(Hash::from_bytes(input.array()?))) } else { None };
+        Ok(Self { heads, epoch })
+    }
+}
+
 /// The signed part of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryHeader {
@@ -156,18 +208,10 @@ impl EntryHeader {
             out.raw(document.as_bytes());
         }
         if let Some(start) = &self.start {
-            out.raw(start.replica.as_bytes());
-            out.raw(&start.nonce);
-            Tip::encode_all(&start.tips, out);
+            start.encode(out);
         }
         if let Some(stamp) = &self.stamp {
-            out.varint(stamp.heads.len() as u64);
-            for head in &stamp.heads {
-                out.raw(head.as_bytes());
-            }
-            if let Some(epoch) = &stamp.epoch {
-                out.raw(epoch.0.as_bytes());
-            }
+            stamp.encode(out);
         }
     }
 
@@ -210,33 +254,11 @@ impl EntryHeader {
             2 => EntryKind::Change(DocumentId::from_bytes(input.array()?)),
             _ => return Err(DecodeError::Unknown("entry kind")),
         };
-        let start = if seq == 1 {
-            let (replica, nonce) = (ReplicaId::from_bytes(input.array()?), input.array()?);
-            if log != LogId::derive(&context, &replica, &nonce) {
-                return Err(DecodeError::Invalid("log id"));
-            }
-            Some(LogStart { replica, nonce, tips: Tip::decode_all(input, Self::MAX_HEADS)? })
-        } else {
-            None
-        };
-        let stamp = if stamped { Some(Self::decode_stamp(input, has_epoch)?) } else { None };
+        let start = if seq == 1 { Some(LogStart::decode(input, &context, &log)?) } else { None };
+        let stamp = if stamped { Some(Stamp::decode(input, has_epoch)?) } else { None };
         let payload_len = input.varint()?;
         let payload_hash = Hash::from_bytes(input.array()?);
         Ok(Self { context, log, seq, backlink, time, kind, start, stamp, payload_len, payload_hash })
-    }
-
-    fn decode_stamp(input: &mut Reader<'_>, has_epoch: bool) -> Result<Stamp, DecodeError> {
-        let count = input.count("the number of control heads", Self::MAX_HEADS, EntryId::LEN)?;
-        let mut heads: Vec<EntryId> = Vec::with_capacity(count);
-        for _ in 0..count {
-            let head = EntryId::from_bytes(input.array()?);
-            if heads.last().is_some_and(|last| *last >= head) {
-                return Err(DecodeError::NotCanonical);
-            }
-            heads.push(head);
-        }
-        let epoch = if has_epoch { Some(EpochId(Hash::from_bytes(input.array()?))) } else { None };
-        Ok(Stamp { heads, epoch })
     }
 
     /// The entry's id.

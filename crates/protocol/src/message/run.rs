@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, EpochId, Hash, LogId, LogStart, NTP64, ReplicaId,
-    Signature, Stamp, Tip,
+    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, Hash, LogId, LogStart, NTP64, Signature, Stamp,
     codec::{DecodeError, Reader, Writer},
 };
 
@@ -139,18 +138,10 @@ fn encode_entry(entry: &Entry, document: &mut Option<DocumentId>, withheld: bool
         *document = Some(own);
     }
     if let Some(start) = &header.start {
-        out.raw(start.replica.as_bytes());
-        out.raw(&start.nonce);
-        Tip::encode_all(&start.tips, out);
+        start.encode(out);
     }
     if let Some(stamp) = &header.stamp {
-        out.varint(stamp.heads.len() as u64);
-        for head in &stamp.heads {
-            out.raw(head.as_bytes());
-        }
-        if let Some(epoch) = epoch {
-            out.raw(epoch.0.as_bytes());
-        }
+        stamp.encode(out);
     }
     if withheld {
         out.varint(header.payload_len);
@@ -191,16 +182,8 @@ fn decode_entry(
         _ => return Err(DecodeError::Unknown("entry kind")),
     };
     let Place { context, log, seq, backlink } = place;
-    let start = if seq == 1 {
-        let (replica, nonce) = (ReplicaId::from_bytes(input.array()?), input.array()?);
-        if log != LogId::derive(&context, &replica, &nonce) {
-            return Err(DecodeError::Invalid("log id"));
-        }
-        Some(LogStart { replica, nonce, tips: Tip::decode_all(input, EntryHeader::MAX_HEADS)? })
-    } else {
-        None
-    };
-    let stamp = if flags & STAMPED != 0 { Some(decode_stamp(flags & EPOCH != 0, input)?) } else { None };
+    let start = if seq == 1 { Some(LogStart::decode(input, &context, &log)?) } else { None };
+    let stamp = if flags & STAMPED != 0 { Some(Stamp::decode(input, flags & EPOCH != 0)?) } else { None };
     if seq == 1 && stamp.is_none() {
         return Err(DecodeError::Invalid("entry number"));
     }
@@ -214,18 +197,4 @@ fn decode_entry(
     };
     let header = EntryHeader { context, log, seq, backlink, time, kind, start, stamp, payload_len, payload_hash };
     Ok(Entry::new(header, payload))
-}
-
-fn decode_stamp(has_epoch: bool, input: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
-    let count = input.count("the number of control heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
-    let mut heads: Vec<EntryId> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let head = EntryId::from_bytes(input.array()?);
-        if heads.last().is_some_and(|last| *last >= head) {
-            return Err(DecodeError::NotCanonical);
-        }
-        heads.push(head);
-    }
-    let epoch = if has_epoch { Some(EpochId(Hash::from_bytes(input.array()?))) } else { None };
-    Ok(Stamp { heads, epoch })
 }
