@@ -243,6 +243,12 @@ pub trait AuthProvider: Send + Sync {
     /// When this replica has no right to show.
     fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Result<Bytes, StrategyError>;
 
+    /// A shorter proof, for a remote that synced this context before: it names what such a remote holds already. Who lacks
+    /// it refuses with [`Refusal::NeedControl`] and is then given [`prove`](Self::prove)'s. `None`: there is none.
+    fn prove_briefly(&self, _transcript: &Transcript, _context: &ContextInfo) -> Option<Bytes> {
+        None
+    }
+
     /// Whether the remote's proof holds, and what it is granted. `remote` comes from the authenticated session.
     ///
     /// # Errors

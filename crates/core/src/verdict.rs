@@ -85,6 +85,12 @@ pub enum Refusal {
     /// The remote may read this context and not offer entries.
     #[error("this session may not offer entries in this context")]
     NotWriter = 14,
+    /// The remote closed this context. It opens it again by itself.
+    #[error("the remote has closed this context for now")]
+    Closed = 15,
+    /// The node is about to go away and takes nothing more. It is tried again, there or in another session.
+    #[error("the node is shutting down and takes nothing more")]
+    Draining = 16,
 }
 
 impl Refusal {
@@ -106,6 +112,8 @@ impl Refusal {
             ReadOnly,
             Invalid,
             NotWriter,
+            Closed,
+            Draining,
         ]
         .into_iter()
         .find(|refusal| *refusal as u8 == code)

@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub max_send_queue: usize,
     /// How many contexts one session may open.
     pub max_session_contexts: usize,
+    /// Whether entries of remotes are taken; not while a node drains before it goes away.
+    pub takes_entries: bool,
     /// Whether contexts that remotes name, and whose right they prove, are created here: what a relay does.
     pub accept_contexts: bool,
 }
@@ -53,6 +55,7 @@ impl Default for NodeConfig {
             max_quarantine_bytes: 64 << 20,
             max_send_queue: 64 << 20,
             max_session_contexts: 100_000,
+            takes_entries: true,
             accept_contexts: false,
         }
     }

@@ -97,13 +97,39 @@ fn an_unchanged_context_costs_one_open_and_one_opened() {
     fleet.cut(links[0]);
     let link = fleet.connect(a, relay);
     fleet.run();
-    for end in 0..2 {
-        let said = fleet.said(link, end);
-        let expected =
-            |message: &Message| matches!(message, Message::Open(_) | Message::Opened(_) | Message::Credit(_));
-        assert!(said.iter().all(expected), "{said:?}");
-        assert_eq!(said.len(), 3, "{said:?}");
+    let dialer = fleet.said(link, 0);
+    assert!(matches!(dialer[..], [Message::Credit(_), Message::Open(_)]), "{dialer:?}");
+    let acceptor = fleet.said(link, 1);
+    assert!(matches!(acceptor[..], [Message::Credit(_), Message::Opened(_)]), "{acceptor:?}");
+    let reader = relay_reader(&mut fleet, relay);
+    fleet.write(reader, 1, b"and it is open both ways");
+    fleet.run();
+    assert_eq!(count(&fleet.said(link, 1), is_entries), 1);
+    fleet.write(a, 1, b"and back");
+    fleet.run();
+    assert_eq!(count(&fleet.said(link, 0), is_entries), 1);
+}
+
+fn relay_reader(fleet: &mut Fleet, relay: usize) -> usize {
+    let reader = fleet.replica();
+    fleet.connect(reader, relay);
+    fleet.run();
+    reader
+}
+
+/// The remote's answer says that it holds what was offered; what became durable here since then is not among that.
+#[test]
+fn entries_written_while_a_context_is_opened_are_sent() {
+    let (mut fleet, [a, _, relay], links) = pair();
+    fleet.write(a, 1, b"before");
+    fleet.run();
+    fleet.cut(links[0]);
+    fleet.connect(a, relay);
+    for n in 0..5u8 {
+        fleet.write(a, 1, [n]); // durable at once: the answer is still on its way
     }
+    fleet.run();
+    assert!(fleet.agree(&[a, relay]));
 }
 
 #[test]

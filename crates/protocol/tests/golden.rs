@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use partita_core::{
     Bytes, ContextId, ContextKind, DocumentId, EntryId, EntryKind, EpochId, Frontier, Hash, LogId, Refusal, Stamp, Tip,
 };
-use partita_protocol::message::{Message, NeedFrontier, Open, Opened, Piece, Refused, Run};
+use partita_protocol::message::{Granted, Message, Open, Opened, Piece, Refused, Run};
 use partita_testing::samples::{self, SampleLog};
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn open(proof: &'static [u8]) -> Message {
     })
 }
 
-fn opened(outcome: Result<NeedFrontier, Refusal>) -> Message {
+fn opened(outcome: Result<Granted, Refusal>) -> Message {
     let context = CONTEXT;
     Message::Opened(Opened { context, outcome })
 }
@@ -80,8 +80,9 @@ fn messages() -> Vec<(&'static str, Message)> {
     let context = CONTEXT;
     vec![
         ("open", open(b"proof")),
-        ("opened, the same", opened(Ok(NeedFrontier(false)))),
-        ("opened, differs", opened(Ok(NeedFrontier(true)))),
+        ("opened, the same", opened(Ok(Granted { differs: false, proof: None }))),
+        ("opened, differs", opened(Ok(Granted { differs: true, proof: None }))),
+        ("opened, with a proof", opened(Ok(Granted { differs: false, proof: Some(Bytes::from_static(b"proof")) }))),
         ("opened, refused", opened(Err(Refusal::Revoked))),
         ("frontier", Message::Frontier { context, tips: tips(), more: false }),
         ("frontier, a part", Message::Frontier { context, tips: Vec::new(), more: true }),
@@ -115,8 +116,9 @@ const GOLDEN: &[(&str, &str)] = &[
         "open",
         "0151c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c00a6f70656e2f706c61696e059fe049fca915c6bcdbba727731e3c37077da0b0613f1357930402d5e7b9a930570726f6f66",
     ),
-    ("opened, the same", "0221c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000"),
-    ("opened, differs", "0221c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0ff"),
+    ("opened, the same", "0222c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c00000"),
+    ("opened, differs", "0222c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0ff00"),
+    ("opened, with a proof", "0228c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000010570726f6f66"),
     ("opened, refused", "0221c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c004"),
     (
         "frontier",

@@ -4,7 +4,7 @@
 use partita_core::{Bytes, ContextKind, Hash, LogId, Refusal, Tip};
 use partita_protocol::{
     CloseReason, NodeConfig,
-    message::{Message, NeedFrontier, Open, Opened, Piece, Refused, Run},
+    message::{Granted, Message, Open, Opened, Piece, Refused, Run},
 };
 use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
 
@@ -18,7 +18,8 @@ fn besieged(seed: u64) -> (Fleet, [usize; 2], usize, usize) {
     fleet.run();
     let open = fleet.said(puppet, 0).into_iter();
     let open = open.filter(|message| matches!(message, Message::Open(_))).collect::<Vec<_>>();
-    let accepted = Message::Opened(Opened { context: Fleet::context(0).id, outcome: Ok(NeedFrontier(false)) });
+    let accepted =
+        Message::Opened(Opened { context: Fleet::context(0).id, outcome: Ok(Granted { differs: false, proof: None }) });
     fleet.say(puppet, &[open[0].clone(), accepted, Message::Credit(1 << 20)]);
     fleet.said(puppet, 0);
     (fleet, [a, b], link, puppet)

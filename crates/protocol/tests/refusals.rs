@@ -66,7 +66,7 @@ fn entries_wait_for_the_control_entries_that_decide() {
                 Message::Open(open),
                 Message::Opened(partita_protocol::message::Opened {
                     context,
-                    outcome: Ok(partita_protocol::message::NeedFrontier(false)),
+                    outcome: Ok(partita_protocol::message::Granted { differs: true, proof: None }),
                 }),
                 Message::Frontier { context, tips: Vec::new(), more: false },
                 Message::Credit(1 << 20),
@@ -220,7 +220,7 @@ fn an_answer_that_crosses_a_withdrawal_ends_no_session() {
     fleet.run();
     let answer = |outcome| Message::Opened(partita_protocol::message::Opened { context, outcome });
     fleet.say(puppet, &[answer(Err(Refusal::Revoked))]);
-    let accepted = Ok(partita_protocol::message::NeedFrontier(true));
+    let accepted = Ok(partita_protocol::message::Granted { differs: true, proof: None });
     fleet.say(puppet, &[answer(accepted)]);
     assert!(fleet.is_up(puppet) && fleet.is_up(link));
     assert_eq!(refusals(&fleet.said(puppet, 0)), []);

@@ -133,6 +133,6 @@ impl AuthProvider for SingleOwnerRelay {
         if self.loss_of(&context.id, &device) == Some(DeviceStanding::Revoked) {
             return Err(Refusal::Revoked);
         }
-        proof::verify(transcript, remote, context, proof)
+        proof::verify(transcript, remote, context, self.contexts.get(&context.id), proof)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use partita_core::{
-    Access, Claim, ContextId, ControlEntry, EntryId, Refusal, ReplicaId, Standing, StrategyError, Verdict,
+    Access, Claim, ContextId, ContextInfo, ControlEntry, EntryId, Refusal, ReplicaId, Standing, StrategyError, Verdict,
 };
 
 use crate::{
@@ -28,6 +28,11 @@ pub(crate) struct ContextState {
 impl ContextState {
     pub(crate) fn new(id: ContextId, mode: Option<Mode>) -> Self {
         Self { id, mode, held: AllHeld::new(), resolved: OnceLock::new() }
+    }
+
+    /// Whether this is the context of that id and kind.
+    pub(crate) fn is(&self, info: &ContextInfo) -> bool {
+        self.id == info.id && self.mode.is_some() && self.mode == Mode::named(&info.kind)
     }
 
     pub(crate) fn resolved(&self) -> &Resolved {

@@ -116,6 +116,13 @@ impl AuthProvider for SingleOwner {
         Ok(proof::prove(&self.me.keys, &self.me.certificate, transcript, context))
     }
 
+    fn prove_briefly(&self, transcript: &Transcript, context: &ContextInfo) -> Option<Bytes> {
+        // Before its certificate lies in the context here, it can lie nowhere else.
+        let own = self.own.iter().find(|own| own.info == *context)?;
+        let certified = own.state.resolved().devices.contains_key(&self.device());
+        certified.then(|| proof::prove_briefly(&self.me.keys, transcript, context))
+    }
+
     fn verify(
         &self,
         transcript: &Transcript,
@@ -126,16 +133,16 @@ impl AuthProvider for SingleOwner {
         if !self.kinds.contains(&context.kind) {
             return Err(Refusal::UnknownKind);
         }
-        if !self.own.iter().any(|own| own.info == *context) {
+        let Some(own) = self.own.iter().find(|own| own.info == *context) else {
             return Err(Refusal::Denied);
-        }
+        };
         if self.loss_of(&ReplicaId::from_bytes(*remote.as_bytes())) == Some(DeviceStanding::Revoked) {
             return Err(Refusal::Revoked);
         }
         if proof.is_empty() && transcript.remote_pinned {
             return Ok(Grant { access: Access::Both });
         }
-        proof::verify(transcript, remote, context, proof)
+        proof::verify(transcript, remote, context, Some(&own.state), proof)
     }
 }
 

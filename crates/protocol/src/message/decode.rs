@@ -7,7 +7,7 @@ use partita_core::{
 };
 
 use super::{
-    MAX_FRAGMENT, MAX_ITEMS, MAX_MESSAGES, Message, NeedFrontier, Open, Opened, Piece, Refused, encode::tag, run::Run,
+    Granted, MAX_FRAGMENT, MAX_ITEMS, MAX_MESSAGES, Message, Open, Opened, Piece, Refused, encode::tag, run::Run,
 };
 
 /// The most bytes of a proof.
@@ -53,8 +53,11 @@ impl Message {
             tag::OPENED => {
                 let context = ContextId::from_bytes(input.array()?);
                 let outcome = match input.u8()? {
-                    0 => Ok(NeedFrontier(false)),
-                    255 => Ok(NeedFrontier(true)),
+                    code @ (0 | 255) => {
+                        let has_proof = flag(input)?;
+                        let proof = if has_proof { Some(slice(body, input, "a proof", MAX_PROOF)?) } else { None };
+                        Ok(Granted { differs: code == 255, proof })
+                    }
                     code => Err(Refusal::from_code(code).unwrap_or(Refusal::Denied)),
                 };
                 Self::Opened(Opened { context, outcome })

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use partita_core::{ContextId, Tip, codec::Writer};
 
-use super::{MAX_MESSAGES, MAX_PART, Message, NeedFrontier, Piece};
+use super::{Granted, MAX_MESSAGES, MAX_PART, Message, Piece};
 
 /// The tag of each message. Part of the protocol: never reuse one.
 pub(super) mod tag {
@@ -82,11 +82,16 @@ impl Message {
             }
             Self::Opened(opened) => {
                 out.raw(opened.context.as_bytes());
-                out.u8(match opened.outcome {
-                    Ok(NeedFrontier(false)) => 0,
-                    Ok(NeedFrontier(true)) => 255,
-                    Err(refusal) => refusal as u8,
-                });
+                match &opened.outcome {
+                    Ok(Granted { differs, proof }) => {
+                        out.u8(if *differs { 255 } else { 0 });
+                        out.u8(u8::from(proof.is_some()));
+                        if let Some(proof) = proof {
+                            out.bytes(proof);
+                        }
+                    }
+                    Err(refusal) => out.u8(*refusal as u8),
+                }
                 tag::OPENED
             }
             Self::Frontier { context, tips, more } => {

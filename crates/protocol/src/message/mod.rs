@@ -115,13 +115,19 @@ pub struct Open {
 pub struct Opened {
     /// The context.
     pub context: ContextId,
-    /// Whether it is granted, and if so, whether the sender needs the remote's frontier (the hashes differ).
-    pub outcome: Result<NeedFrontier, Refusal>,
+    /// Whether it is granted.
+    pub outcome: Result<Granted, Refusal>,
 }
 
-/// Whether the hashes differ, so that frontiers are to be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NeedFrontier(pub bool);
+/// See [`Opened::outcome`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Whether the hashes differ, so that frontiers are compared: the sender's follows, the receiver's is awaited.
+    pub differs: bool,
+    /// The proof of the sender's own right, if it did not send an `Open` of its own: both directions are then open after
+    /// one round trip.
+    pub proof: Option<Bytes>,
+}
 
 /// A place in a large payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

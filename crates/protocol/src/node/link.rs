@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{Access, Entry, EntryId, Grant, LogId, Refusal, ReplicaId, Tip};
+use partita_core::{Access, Entry, EntryId, Grant, Hash, LogId, Refusal, ReplicaId, Tip};
 
 use super::context::Context;
 use crate::{NodeConfig, message::MAX_ITEMS};
@@ -85,8 +85,14 @@ pub(super) type SendOrder = (bool, u64, LogId);
 /// One context in one session.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    /// Our `Open` was sent.
+    /// Our right was shown, by an `Open` or in the answer to theirs.
     pub(super) opened: bool,
+    /// The hash of the frontier that our `Open` named, until it is answered.
+    pub(super) offered: Option<Hash>,
+    /// Whether the proof of our right was a brief one.
+    pub(super) brief: bool,
+    /// Whether our frontier went out since positions were compared last.
+    pub(super) frontier_said: bool,
     /// Their `Open` was granted, with this access.
     pub(super) granted: Option<(Grant, Access)>,
     /// They granted ours.
@@ -170,6 +176,8 @@ impl Link {
     pub(super) fn restart(&mut self) {
         *self = Self {
             opened: self.opened,
+            offered: self.offered,
+            brief: self.brief,
             granted: self.granted,
             accepted: self.accepted,
             target: self.target,

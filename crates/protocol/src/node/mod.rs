@@ -22,6 +22,7 @@ mod session;
 mod sessions;
 mod status;
 mod tail;
+mod turns;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,11 +1,11 @@
 //! Opening contexts in a session: who offers, what a proof is granted.
 
-use partita_core::{Access, Bytes, ContextId, ContextInfo, Grant, Refusal, RemoteContext, SessionId, Transcript};
+use partita_core::{Access, Bytes, ContextId, ContextInfo, Grant, Hash, Refusal, RemoteContext, SessionId, Transcript};
 
 use super::{Node, Purpose, context::Context, sessions::Session};
 use crate::{
     effect::{Effect, Notice},
-    message::{Message, NeedFrontier, Open, Opened},
+    message::{Granted, Message, Open, Opened},
     reads::ReadRequest,
 };
 
@@ -47,28 +47,58 @@ impl Node {
         }
     }
 
+    /// Opens a context with a session, unless it was opened already.
     pub(super) fn send_open(&mut self, id: SessionId, context: ContextId) {
-        let Self { sessions, contexts, strategies, .. } = self;
-        let Some(local) = contexts.get_mut(&context) else {
+        let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        if sessions.link(&id, &context).is_some_and(|link| link.opened) {
-            return;
+        let frontier = local.frontier_hash();
+        if !self.sessions.link(&id, &context).is_some_and(|link| link.opened) {
+            self.say_open(id, context, frontier, true);
         }
-        let Some(session) = sessions.get_mut(&id) else {
+    }
+
+    /// Shows this replica's right to a context, and what it holds of it.
+    fn say_open(&mut self, id: SessionId, context: ContextId, frontier: Hash, brief: bool) {
+        let Some((proof, brief)) = self.proof(id, &context, brief) else {
             return;
         };
-        let Ok(proof) = strategies[local.strategy].auth().prove(&transcript(session, false), &local.info) else {
+        let Self { sessions, contexts, .. } = self;
+        let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get_mut(&context)) else {
             return;
         };
         local.sessions.insert(id);
-        session.links.entry(context).or_default().opened = true;
-        session.out.push(Message::Open(Open {
-            context,
-            kind: local.info.kind.clone(),
-            frontier: local.frontier_hash(),
-            proof,
-        }));
+        let link = session.links.entry(context).or_default();
+        link.opened = true;
+        link.brief = brief;
+        link.offered = Some(frontier);
+        let kind = local.info.kind.clone();
+        session.out.push(Message::Open(Open { context, kind, frontier, proof }));
+    }
+
+    /// The proof of this replica's right in a session, and whether it is a brief one; `None` when it has no right to show.
+    fn proof(&self, id: SessionId, context: &ContextId, brief: bool) -> Option<(Bytes, bool)> {
+        let (session, local) = (self.sessions.get(&id)?, self.contexts.get(context)?);
+        let (auth, transcript) = (self.strategies[local.strategy].auth(), transcript(session, false));
+        let short = if brief { auth.prove_briefly(&transcript, &local.info) } else { None };
+        match short {
+            Some(proof) => Some((proof, true)),
+            None => Some((auth.prove(&transcript, &local.info).ok()?, false)),
+        }
+    }
+
+    /// Compares positions with a session from nothing, whatever was known: nothing that is held is lost or sent twice.
+    pub(super) fn open_anew(&mut self, id: SessionId, context: ContextId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.drop_pages(context);
+        let Some(link) = session.links.get_mut(&context).filter(|link| link.opened) else {
+            return;
+        };
+        link.restart();
+        // No frontier has this hash: the remote sends its own, and asks for this one.
+        self.say_open(id, context, Hash::ZERO, true);
     }
 
     pub(super) fn on_open(&mut self, id: SessionId, open: Open) {
@@ -83,19 +113,22 @@ impl Node {
             Ok(granted) => self.on_granted(id, &open, granted),
             Err(why) => {
                 self.refuse_open(id, open.context, why);
-                self.remember_refused(id, open);
+                self.remember_refused(id, open, why);
             }
         }
     }
 
-    fn refuse_open(&mut self, id: SessionId, context: ContextId, why: Refusal) {
+    pub(super) fn refuse_open(&mut self, id: SessionId, context: ContextId, why: Refusal) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.out.push(Message::Opened(Opened { context, outcome: Err(why) }));
         }
     }
 
     /// Control entries may come that allow it: then the remote need not ask again.
-    fn remember_refused(&mut self, id: SessionId, mut open: Open) {
+    fn remember_refused(&mut self, id: SessionId, mut open: Open, why: Refusal) {
+        if why == Refusal::NeedControl {
+            return; // it asks again by itself, with a proof that stands alone
+        }
         let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&open.context)) else {
             return;
         };
@@ -171,7 +204,8 @@ impl Node {
 
     fn on_granted(&mut self, id: SessionId, open: &Open, granted: (Grant, Access)) {
         let context = open.context;
-        self.send_open(id, context);
+        let opened = self.sessions.link(&id, &context).is_some_and(|link| link.opened);
+        let proof = if opened { None } else { self.proof(id, &context, true) };
         let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
             return;
         };
@@ -184,48 +218,115 @@ impl Node {
             link.restart(); // it opens the context again: positions are compared anew
         }
         link.granted = Some(granted);
-        session.out.push(Message::Opened(Opened { context, outcome: Ok(NeedFrontier(differs)) }));
-        if !differs {
-            let durable = local.logs.iter().map(|(log, state)| (*log, state.durable));
-            let held = durable.collect();
-            self.on_positions(id, context, held, Vec::new(), false);
+        if let Some((_, brief)) = &proof {
+            // What it is sent before it says otherwise it may refuse: the right to have it was proved.
+            link.opened = true;
+            link.accepted = true;
+            link.brief = *brief;
+        }
+        let proof = proof.map(|(proof, _)| proof);
+        session.out.push(Message::Opened(Opened { context, outcome: Ok(Granted { differs, proof }) }));
+        if differs {
+            self.say_frontier(id, context);
+        } else {
+            self.on_same_frontier(id, context);
         }
         self.look_at(context, Some(id));
         self.say_live(id, context);
     }
 
-    pub(super) fn on_opened(&mut self, id: SessionId, opened: Opened) {
-        let context = opened.context;
-        let Self { sessions, contexts, .. } = self;
-        let Some(session) = sessions.get_mut(&id) else {
+    /// What is held durably goes out once, each time that positions are compared.
+    fn say_frontier(&mut self, id: SessionId, context: ContextId) {
+        let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
             return;
         };
+        let link = session.links.entry(context).or_default();
+        if !std::mem::replace(&mut link.frontier_said, true) {
+            let tips = local.frontier().0.tips();
+            session.out.extend(Message::frontier(context, tips));
+        }
+    }
+
+    /// The remote holds exactly what is durable here.
+    fn on_same_frontier(&mut self, id: SessionId, context: ContextId) {
+        let Some(local) = self.contexts.get(&context) else {
+            return;
+        };
+        let held = local.logs.iter().map(|(log, state)| (*log, state.durable)).collect();
+        self.on_positions(id, context, held, Vec::new(), false);
+    }
+
+    pub(super) fn on_opened(&mut self, id: SessionId, opened: Opened) {
+        let context = opened.context;
         // The answer may cross a change here after which the context is not open any more.
-        let Some(link) = session.links.get_mut(&context).filter(|link| link.opened) else {
+        let Some(link) = self.sessions.link_mut(&id, &context).filter(|link| link.opened) else {
             return;
         };
         match opened.outcome {
-            Ok(NeedFrontier(need)) => {
+            Ok(granted) => {
                 link.accepted = true;
-                if need && let Some(local) = contexts.get_mut(&context) {
-                    let tips = local.frontier().0.tips();
-                    session.out.extend(Message::frontier(context, tips));
-                }
-                self.look_at(context, Some(id));
-                self.say_live(id, context);
+                self.on_accepted(id, context, granted);
             }
-            Err(why) => {
+            Err(Refusal::NeedControl) if link.brief => {
+                let frontier = link.offered.unwrap_or(Hash::ZERO);
                 link.restart();
-                link.opened = false;
-                link.accepted = false;
-                link.live_said = false;
-                session.drop_pages(context);
-                let peer = session.peer.clone();
-                let notice = Notice::ContextRefused { context, peer, why };
-                self.effects.push(Effect::Notice(notice));
-                self.hand_over_incoming(id, context);
+                self.say_open(id, context, frontier, false);
+            }
+            Err(why) => self.on_open_refused(id, context, why),
+        }
+    }
+
+    fn on_accepted(&mut self, id: SessionId, context: ContextId, answer: Granted) {
+        if let Some(proof) = answer.proof {
+            let Some(local) = self.contexts.get(&context) else {
+                return;
+            };
+            let open = Open { context, kind: local.info.kind.clone(), frontier: Hash::ZERO, proof };
+            match self.granted(id, &open) {
+                Ok(granted) => {
+                    if let Some(link) = self.sessions.link_mut(&id, &context) {
+                        link.granted = Some(granted);
+                    }
+                }
+                Err(why) => {
+                    self.refuse_open(id, context, why);
+                    self.remember_refused(id, open, why);
+                }
             }
         }
+        let (Some(link), Some(local)) = (self.sessions.link_mut(&id, &context), self.contexts.get_mut(&context)) else {
+            return;
+        };
+        let offered = link.offered.take();
+        let known = link.held.is_some();
+        if answer.differs {
+            self.say_frontier(id, context);
+        } else if !known {
+            if offered == Some(local.frontier_hash()) {
+                self.on_same_frontier(id, context);
+            } else {
+                self.open_anew(id, context); // more became durable meanwhile: where the remote is has to be told
+            }
+        }
+        self.look_at(context, Some(id));
+        self.say_live(id, context);
+    }
+
+    fn on_open_refused(&mut self, id: SessionId, context: ContextId, why: Refusal) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Some(link) = session.links.get_mut(&context) {
+            link.restart();
+            link.opened = false;
+            link.accepted = false;
+            link.live_said = false;
+        }
+        session.drop_pages(context);
+        let peer = session.peer.clone();
+        let notice = Notice::ContextRefused { context, peer, why };
+        self.effects.push(Effect::Notice(notice));
+        self.hand_over_incoming(id, context);
     }
 
     fn say_live(&mut self, id: SessionId, context: ContextId) {

@@ -150,14 +150,15 @@ impl Node {
             if session.credit <= 0 || session.buffered >= self.config.send_buffer {
                 return None;
             }
-            let context = session.next_turn()?;
-            let contexts = session.work.len();
-            session.served = Some(context);
+            let context = session.work.next(later)?;
             match self.next_of_link(id, context) {
-                Turn::Say(message, cost) => return Some((message, cost)),
+                Turn::Say(message, cost) => {
+                    self.sessions.get_mut(&id)?.work.served(context, cost);
+                    return Some((message, cost));
+                }
                 Turn::Later => {
                     later += 1;
-                    if later >= contexts.min(MOST_LATER) {
+                    if later >= MOST_LATER {
                         return None;
                     }
                 }

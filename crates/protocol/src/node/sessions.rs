@@ -7,7 +7,7 @@ use std::{
 
 use partita_core::{ContextId, LogId, PeerInfo, SessionId};
 
-use super::link::Link;
+use super::{link::Link, turns::Turns};
 use crate::{
     effect::RemoteSession,
     message::{Message, Open},
@@ -19,7 +19,7 @@ pub(super) struct Session {
     pub(super) peer: PeerInfo,
     pub(super) links: BTreeMap<ContextId, Link>,
     /// Contexts that may have something to send: the others are not looked at.
-    pub(super) work: BTreeSet<ContextId>,
+    pub(super) work: Turns,
     /// Messages for the next frame.
     pub(super) out: Vec<Message>,
     /// How many bytes of entries the remote will take.
@@ -30,8 +30,6 @@ pub(super) struct Session {
     pub(super) credit_to_return: u64,
     /// Bytes that the transport has not taken yet.
     pub(super) buffered: usize,
-    /// The context that was served last: the next one comes first.
-    pub(super) served: Option<ContextId>,
     /// Logs that are being read from the store for this session, or lie in memory as a page: so many at most.
     pub(super) pages: BTreeSet<(ContextId, LogId)>,
     /// What was refused to the remote: looked at again when the context's control entries change.
@@ -49,26 +47,18 @@ impl Session {
             remote,
             peer,
             links: BTreeMap::new(),
-            work: BTreeSet::new(),
+            work: Turns::default(),
             out: Vec::new(),
             credit: 0,
             uncredited: 0,
             credit_to_return: 0,
             buffered: 0,
-            served: None,
             pages: BTreeSet::new(),
             refused: BTreeMap::new(),
             heard: now,
             pinged: now,
             round_trip: None,
         }
-    }
-
-    /// The context whose turn it is.
-    pub(super) fn next_turn(&self) -> Option<ContextId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let after = self.served.and_then(|served| self.work.range((Excluded(served), Unbounded)).next());
-        after.or(self.work.first()).copied()
     }
 
     /// Forgets the page of a log, and that it was asked for.

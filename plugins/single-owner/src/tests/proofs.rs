@@ -53,6 +53,34 @@ fn a_proof_holds_in_its_own_session_context_and_direction_alone() {
 }
 
 #[test]
+fn a_brief_proof_holds_where_the_certificate_lies_among_the_control_entries() {
+    let (mut laptop, mnemonic) = Device::first(1);
+    let mut phone = Device::more(&mnemonic, 2);
+    let context = sealed(&laptop);
+    assert_eq!(phone.strategy.prove_briefly(&SESSION, &context), None, "nobody can have its certificate yet");
+    settle(&mut [&mut laptop, &mut phone]);
+    let proof = phone.strategy.prove_briefly(&SESSION, &context).unwrap();
+    assert_eq!(proof.len(), 64);
+    let verify =
+        |transcript: &Transcript, proof: &[u8]| laptop.strategy.verify(transcript, &key(&phone), &context, proof);
+    assert_eq!(verify(&SESSION, &proof), Ok(Grant { access: Access::Both }));
+    assert_eq!(verify(&Transcript { handshake: [2; 32], ..SESSION }, &proof), Err(Refusal::BadProof));
+    assert_eq!(verify(&Transcript { prover_dialled: false, ..SESSION }, &proof), Err(Refusal::BadProof));
+    for at in 0..proof.len() {
+        let mut bad = proof.to_vec();
+        bad[at] ^= 1;
+        assert_eq!(verify(&SESSION, &bad), Err(Refusal::BadProof), "byte {at}");
+    }
+    // A relay that was wiped, and a device that never synced: they are told to be shown the certificate.
+    assert_eq!(SingleOwnerRelay::new().verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::NeedControl));
+    let newcomer = Device::more(&mnemonic, 3);
+    assert_eq!(newcomer.strategy.verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::NeedControl));
+
+    laptop.revoke(&mnemonic, phone.replica);
+    assert_eq!(laptop.strategy.verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::Revoked));
+}
+
+#[test]
 fn only_a_pinned_relay_needs_no_proof() {
     let (laptop, _) = Device::first(1);
     let (relay_device, _) = Device::first(2);
