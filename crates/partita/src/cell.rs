@@ -9,10 +9,14 @@ use std::{
     },
 };
 
-use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId};
-use tokio::sync::watch;
+use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId, Now};
+use partita_protocol::Node;
+use tokio::sync::{oneshot, watch};
 
-use crate::{error::CommitError, host::Command};
+use crate::{
+    error::{CommitError, EngineError},
+    host::Command,
+};
 
 /// What subscribers are told: only that, and since when, the document is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -192,6 +196,28 @@ impl Cell {
             held.broken = Some("the engine is closed".into());
         }
         drop(held);
+        self.say_loaded();
+    }
+
+    /// Calls with the node, on the driver's thread.
+    pub(crate) async fn with_node<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Node, Now) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        (self.wake)(Command::Node(Box::new(move |node, now| {
+            let _ = reply.send(call(node, now));
+        })));
+        answer.await.map_err(|_| EngineError::Closed)
+    }
+
+    /// The document is no longer this engine's: handles show no more of it and take no more changes.
+    pub(crate) fn end(&self, why: &str) {
+        let mut held = self.hold_any();
+        held.doc = None;
+        held.broken = Some(why.into());
+        drop(held);
+        self.marks.send_modify(|mark| mark.closed = true);
         self.say_loaded();
     }
 

@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, ops::ControlFlow, sync::Arc};
 
-use partita_core::{ContextId, DocumentId, DocumentType, Key, Store, StoreError};
+use partita_core::{ContextId, DocumentId, DocumentType, Key, ReplicaId, Store, StoreError};
 use partita_crypto::rand_core::Rng as _;
 use partita_sync::SystemRandom;
 
@@ -104,12 +104,21 @@ impl Context {
         self.ask_store(scan).await
     }
 
-    /// Waits until some remote holds everything durably that was written here so far.
+    /// Waits until some remote holds everything durably that this replica ever wrote here, before this open of the engine
+    /// too. What is written while this waits is not waited for.
     ///
     /// # Errors
-    /// [`EngineError::Closed`].
+    /// [`EngineError`].
     pub async fn acknowledged(&self) -> Result<(), EngineError> {
-        self.engine.ask(|reply| Command::Acknowledged(self.id, reply)).await
+        self.engine.ask(|reply| Command::Acknowledged(self.id, None, reply)).await?
+    }
+
+    /// The same of a certain remote: the relay, by its id.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn acknowledged_by(&self, remote: ReplicaId) -> Result<(), EngineError> {
+        self.engine.ask(|reply| Command::Acknowledged(self.id, Some(remote), reply)).await?
     }
 
     /// Waits until everything that some connected remote held when it was met is durable here.

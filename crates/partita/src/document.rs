@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, CrdtDocument, Digest, DocumentId, DocumentType, Transact};
+use partita_core::{Bytes, ContextId, CrdtDocument, Digest, DocumentId, DocumentType, ReplicaId, Transact};
 use tokio::sync::watch;
 
 use crate::{
     cell::{Cell, Mark},
     commit::Commit,
-    error::ChangeError,
+    error::{ChangeError, DocumentError, EngineError},
 };
 
 /// A loaded document of the CRDT type `T`. Cheap to clone; every handle is the same document.
@@ -124,10 +124,13 @@ impl<T: DocumentType> Document<T> {
     /// Reads the document. Changes of this document from inside the closure are an error.
     ///
     /// # Panics
-    /// When called from inside a closure of the same document: use what the closure was given.
+    /// When called from inside a closure of the same document: use what the closure was given. When the document cannot be
+    /// used any more: its context was closed, or its engine failed. [`try_read`](Self::try_read) returns these as errors.
     #[allow(clippy::panic, clippy::expect_used)]
     pub fn read<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> R {
-        self.try_read(f).expect("a document must not be read inside its own closure, nor after its engine failed")
+        self.try_read(f).expect(
+            "a document must not be read inside its own closure, nor after its context was closed or its engine failed",
+        )
     }
 
     /// Reads the document.
@@ -173,6 +176,28 @@ impl<T: DocumentType> Document<T> {
         let changes = Changes { seen, marks };
         let now = self.try_read(f)?;
         Ok((now, changes))
+    }
+
+    /// Says something about the document to whoever has it open now: where the cursor is, that somebody is typing. It is
+    /// sealed like a change, never stored, and replaced by what is said next; it is over when this device's connection
+    /// is. Empty bytes take it back. What is said faster than twenty times a second is skipped up to the last.
+    ///
+    /// # Errors
+    /// [`DocumentError::Append`] when it has more than 4 KiB, or this replica may not write in the context.
+    pub async fn say(&self, bytes: impl Into<Bytes>) -> Result<(), DocumentError> {
+        let (context, document, bytes) = (self.cell.context, self.cell.id, bytes.into());
+        let said = self.cell.with_node(move |node, now| node.say_ephemeral(now, context, document, bytes));
+        Ok(said.await??)
+    }
+
+    /// What other replicas say about the document now. [`EngineEvent::Ephemeral`](crate::EngineEvent::Ephemeral) tells
+    /// when it changes.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn heard(&self) -> Result<Vec<(ReplicaId, Bytes)>, EngineError> {
+        let (context, document) = (self.cell.context, self.cell.id);
+        self.cell.with_node(move |node, _| node.ephemeral(&context, &document)).await
     }
 }
 

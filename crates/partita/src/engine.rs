@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use partita_core::{ContextId, Listener, Now, PartitionStrategy, ReplicaId, Store, Turn};
+use partita_core::{ContextId, ContextInfo, Listener, Now, PartitionStrategy, ReplicaId, Store, Turn};
 use partita_protocol::Node;
 use partita_sync::{ConnectionEvent, ConnectionState, Dialer, DriverHandle, accept_connections};
 use tokio::{
@@ -20,6 +20,7 @@ use crate::{
     error::EngineError,
     events::{EngineEvent, Status},
     host::Command,
+    sync::SyncManager,
 };
 
 /// An open engine: a store, strategies, connections, documents. Cheap to clone; all clones are the same engine.
@@ -125,6 +126,46 @@ impl Engine {
         Ok(Context { engine: self.clone(), id })
     }
 
+    /// Opens a context beside those that the strategies bring along, from now until the engine is closed.
+    ///
+    /// # Errors
+    /// [`EngineError::NoStrategy`] when no strategy answers for its kind.
+    pub async fn open_context(&self, info: ContextInfo) -> Result<Context, EngineError> {
+        let id = info.id;
+        self.ask(|reply| Command::OpenContext(info, reply)).await??;
+        self.context(id).await
+    }
+
+    /// Closes a context until it is opened again: its documents' handles end, its remotes are told, and what was written is
+    /// stored all the same. No connection is touched.
+    ///
+    /// # Errors
+    /// [`EngineError::NoContext`].
+    pub async fn close_context(&self, id: ContextId) -> Result<(), EngineError> {
+        self.ask(|reply| Command::CloseContext(id, reply)).await?
+    }
+
+    /// How contexts are sent, and with whom they may sync.
+    pub fn sync(&self) -> SyncManager {
+        SyncManager { engine: self.clone() }
+    }
+
+    /// Waits until a remote holds everything durably that this replica ever wrote, in every open context: this one, or, if
+    /// none is named, any for each context. An application that names its relay may be lost or wiped afterwards.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub async fn acknowledged(&self, by: Option<ReplicaId>) -> Result<(), EngineError> {
+        let contexts = self.with_node(|node, _| node.context_status()).await?;
+        for context in contexts {
+            match self.ask(|reply| Command::Acknowledged(context.info.id, by, reply)).await? {
+                Err(EngineError::NoContext(_)) => {} // it was closed meanwhile
+                answer => answer?,
+            }
+        }
+        Ok(())
+    }
+
     /// Calls into the plugin of type `P`, with what it needs of the node; the control entries that it asks for are
     /// appended before this returns, and go to the network at once.
     ///
@@ -163,10 +204,12 @@ impl Engine {
     pub async fn status(&self) -> Result<Status, EngineError> {
         let connections =
             lock(&self.shared.connections).iter().map(|(url, state)| (url.clone(), state.clone())).collect();
-        let loaded_documents = self.ask(Command::LoadedDocuments).await?;
+        let (loaded_documents, set_aside) = self.ask(Command::Documents).await?;
         self.with_node(move |node, _| Status {
             connections,
             loaded_documents,
+            set_aside,
+            peers: node.peer_status(),
             contexts: node.context_status(),
             sessions: node.session_status(),
             failure: node.failure().cloned(),

@@ -1,7 +1,9 @@
 //! What can go wrong, one enum for each thing that an application does.
 
-use partita_core::{ContextId, CrdtTypeId, DocumentId, KeystoreError, StoreError, StrategyError, TransportError};
-use partita_protocol::AppendError;
+use partita_core::{
+    ContextId, ContextKind, CrdtTypeId, DocumentId, KeystoreError, ReplicaId, StoreError, StrategyError, TransportError,
+};
+use partita_protocol::{AppendError, SendError};
 use partita_sync::{RelayUrlError, Stopped};
 
 /// Why an engine could not be opened.
@@ -35,6 +37,15 @@ pub enum EngineError {
     /// No strategy has this context, or answers for its kind.
     #[error("the context {0} is not one of this engine's: register the strategy that it belongs to")]
     NoContext(ContextId),
+    /// No strategy answers for this kind.
+    #[error("no strategy of this engine answers for contexts of the kind {0}: register the plugin for it")]
+    NoStrategy(ContextKind),
+    /// No such remote is connected.
+    #[error("the replica {0} is not connected: connect to it, or to a relay that it uses")]
+    NotConnected(ReplicaId),
+    /// There is nothing to send to.
+    #[error(transparent)]
+    Send(#[from] SendError),
     /// The strategy.
     #[error(transparent)]
     Strategy(#[from] StrategyError),

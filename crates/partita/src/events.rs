@@ -1,10 +1,12 @@
 //! What an application can watch: events as they happen, and the state now.
 
-use partita_core::{ContextId, ContextInfo, DocumentId, LogId, Refusal, ReplicaId, StoreError};
-use partita_protocol::{ContextStatus, SessionStatus};
+use std::collections::BTreeMap;
+
+use partita_core::{Bytes, ContextId, ContextInfo, DocumentId, LogId, Refusal, ReplicaId, StoreError};
+use partita_protocol::{ContextStatus, PeerStatus, Progress, SessionStatus};
 use partita_sync::{ConnectionEvent, ConnectionState};
 
-use crate::host::SetAside;
+use crate::host::{SetAside, SetAsideStatus};
 
 /// Something happened. Slow readers are told how many they missed; [`Engine::status`](crate::Engine::status) has the
 /// state now.
@@ -15,12 +17,23 @@ pub enum EngineEvent {
     Connection(ConnectionEvent),
     /// A context can be used.
     ContextReady(ContextInfo),
+    /// A context was closed by the application.
+    ContextClosed(ContextId),
     /// A context is open with a remote in both directions.
     Live {
         /// The context.
         context: ContextId,
         /// The remote.
         peer: ReplicaId,
+    },
+    /// Some of what a remote held when the context was opened with it is here by now.
+    CatchingUp {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: ReplicaId,
+        /// How much of it is durable.
+        progress: Progress,
     },
     /// Everything that a remote held when the context was opened with it is durable here.
     CaughtUp {
@@ -29,7 +42,7 @@ pub enum EngineEvent {
         /// The remote.
         peer: ReplicaId,
     },
-    /// A remote holds more of what was written here.
+    /// A remote holds more of what was written here, durably.
     Acknowledged {
         /// The context.
         context: ContextId,
@@ -104,12 +117,23 @@ pub enum EngineEvent {
         /// Why.
         why: Refusal,
     },
-    /// A peer's clock is ahead by more than the drift limit.
+    /// Somebody says something about a document that is not kept: see [`Document::say`](crate::Document::say).
+    Ephemeral {
+        /// The context.
+        context: ContextId,
+        /// The document.
+        document: DocumentId,
+        /// Who says it.
+        sender: ReplicaId,
+        /// What; `None` when it is over.
+        payload: Option<Bytes>,
+    },
+    /// A clock differs by more than the drift limit. Nothing waits for that: it is for people.
     ClockDrift {
-        /// The peer.
+        /// Whose clock: the author of entries, or a remote.
         author: ReplicaId,
-        /// By how much.
-        ahead_seconds: u64,
+        /// By how many seconds it is ahead; negative when it is behind.
+        ahead_seconds: i64,
     },
     /// The store failed: nothing more is written; close the engine and open it again.
     StoreFailed(StoreError),
@@ -125,6 +149,10 @@ pub struct Status {
     pub contexts: Vec<ContextStatus>,
     /// Every context of every session.
     pub sessions: Vec<SessionStatus>,
+    /// Every connected remote: what is under way with it.
+    pub peers: Vec<PeerStatus>,
+    /// What could not be applied since the engine was opened, by context.
+    pub set_aside: BTreeMap<ContextId, SetAsideStatus>,
     /// How many documents are in memory.
     pub loaded_documents: usize,
     /// Why nothing is written any more, if the store failed.

@@ -131,6 +131,7 @@ mod engine;
 mod error;
 mod events;
 mod host;
+mod sync;
 mod worker;
 
 pub use builder::Builder;
@@ -140,11 +141,12 @@ pub use document::{Change, Changes, Document};
 pub use engine::Engine;
 pub use error::{ChangeError, CommitError, DocumentError, EngineError, OpenError};
 pub use events::{EngineEvent, Status};
-pub use host::{Reason, SetAside};
+pub use host::{Reason, SetAside, SetAsideStatus};
+pub use sync::SyncManager;
 
 pub use partita_core as core;
 pub use partita_crypto as crypto;
-pub use partita_protocol::{ContextStatus, NodeConfig, SessionStatus};
+pub use partita_protocol::{ContextStatus, NodeConfig, PeerStatus, Progress, SendError, SessionStatus};
 pub use partita_sync::{ConnectionError, ConnectionState, FileKeystore, RelayUrl, SystemRandom};
 
 #[cfg(feature = "automerge")]

@@ -26,6 +26,8 @@ pub(crate) struct Item {
     pub(crate) kind: ItemKind,
     /// Whether this very replica wrote it: nobody else can have.
     pub(crate) own: bool,
+    /// Whether it was set aside before.
+    pub(crate) retried: bool,
     pub(crate) payload: Result<Bytes, Reason>,
 }
 
@@ -156,6 +158,15 @@ impl Worker {
             // The type's own boundary did not hold: which payload it was cannot be told, so one by one from afresh.
             return self.apply_singly(cell, doc, &good);
         };
+        let settled: Vec<u64> = good
+            .iter()
+            .zip(&outcomes)
+            .filter(|((item, _), outcome)| item.retried && outcome.is_ok())
+            .map(|((item, _), _)| item.arrival)
+            .collect();
+        if !settled.is_empty() {
+            (self.driver)(Command::Settled(cell.context, cell.id, settled));
+        }
         for ((item, _), outcome) in good.iter().zip(outcomes) {
             if let Err(error) = outcome {
                 self.set_aside(cell, item, Reason::from(&error), error.to_string());

@@ -4,20 +4,8 @@
 
 mod common;
 
-use common::{Home, has, patiently, put, string};
+use common::{Home, has, noise, patiently, put, string};
 use partita::automerge::Automerge;
-
-/// Incompressible text, so that the change is as large on the wire as in memory.
-fn noise(bytes: usize) -> String {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..bytes).map(|_| char::from(b' ' + (next() % 95) as u8)).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_50_mb_syncs_over_a_link_that_is_cut_every_5_mb() {

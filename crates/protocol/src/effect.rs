@@ -95,6 +95,16 @@ pub enum CloseReason {
     Closing,
 }
 
+/// How far a node has caught up with what a remote held when a context was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// How many of those entries are durable here.
+    pub received: u64,
+    /// How many were not, at the beginning. The history behind logs that were unknown here is found on the way, so this may
+    /// grow.
+    pub total: u64,
+}
+
 /// What an embedder may care about: the engine's documents, the status, the events.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -138,14 +148,22 @@ pub enum Notice {
         /// The remote.
         peer: PeerInfo,
     },
-    /// A remote holds everything durably that this replica wrote, up to this place in the arrival order.
+    /// A remote holds more than was known of what this replica wrote, durably: [`Node::holders`](crate::Node::holders) says
+    /// how much.
     Acknowledged {
         /// The context.
         context: ContextId,
         /// The remote.
         peer: PeerInfo,
-        /// The arrival of the last own entry that it holds with all before it.
-        arrival: u64,
+    },
+    /// Some of what the remote held when the context was opened is here by now.
+    CatchingUp {
+        /// The context.
+        context: ContextId,
+        /// The remote.
+        peer: PeerInfo,
+        /// How much of it is durable.
+        progress: Progress,
     },
     /// The remote refused a context.
     ContextRefused {
@@ -182,12 +200,23 @@ pub enum Notice {
         /// Why.
         why: Refusal,
     },
-    /// A peer's clock is ahead by more than the drift limit.
+    /// Somebody says something about a document that is not kept: presence, a cursor.
+    Ephemeral {
+        /// The context.
+        context: ContextId,
+        /// The document.
+        document: DocumentId,
+        /// Who says it.
+        sender: ReplicaId,
+        /// What; `None` when it is over.
+        payload: Option<Bytes>,
+    },
+    /// A peer's clock differs by more than the drift limit. Nothing waits for that: it is for people.
     ClockDrift {
-        /// Who writes the log.
+        /// Whose clock: the author of entries, or a remote.
         author: ReplicaId,
-        /// By how many seconds.
-        ahead_seconds: u64,
+        /// By how many seconds it is ahead; negative when it is behind.
+        ahead_seconds: i64,
     },
     /// The session ended.
     SessionClosed {

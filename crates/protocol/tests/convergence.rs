@@ -98,9 +98,12 @@ fn an_unchanged_context_costs_one_open_and_one_opened() {
     let link = fleet.connect(a, relay);
     fleet.run();
     let dialer = fleet.said(link, 0);
-    assert!(matches!(dialer[..], [Message::Credit(_), Message::Open(_)]), "{dialer:?}");
+    assert!(matches!(dialer[..], [Message::Credit(_), Message::Heartbeat { .. }, Message::Open(_)]), "{dialer:?}");
     let acceptor = fleet.said(link, 1);
-    assert!(matches!(acceptor[..], [Message::Credit(_), Message::Opened(_)]), "{acceptor:?}");
+    assert!(
+        matches!(acceptor[..], [Message::Credit(_), Message::Heartbeat { .. }, Message::Opened(_)]),
+        "{acceptor:?}"
+    );
     let reader = relay_reader(&mut fleet, relay);
     fleet.write(reader, 1, b"and it is open both ways");
     fleet.run();

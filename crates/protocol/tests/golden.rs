@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use partita_core::{
     Bytes, ContextId, ContextKind, DocumentId, EntryId, EntryKind, EpochId, Frontier, Hash, LogId, Refusal, Stamp, Tip,
 };
-use partita_protocol::message::{Granted, Message, Open, Opened, Piece, Refused, Run};
+use partita_protocol::message::{Ephemeral, Granted, Message, Open, Opened, Piece, Refused, Run};
 use partita_testing::samples::{self, SampleLog};
 use proptest::prelude::*;
 
@@ -105,9 +105,22 @@ fn messages() -> Vec<(&'static str, Message)> {
         ),
         ("retry", Message::Retry { context, logs: vec![LOG] }),
         ("credit", Message::Credit(4 << 20)),
-        ("heartbeat", Message::Heartbeat { nonce: 0x0102_0304_0506_0708, reply: true }),
+        ("heartbeat", Message::Heartbeat { nonce: 0x0102_0304_0506_0708, clock: 1_800_000_000_000, reply: true }),
         ("error", Message::Error { code: 1, text: "why".into() }),
         ("bye", Message::Bye),
+        (
+            "ephemeral",
+            Message::Ephemeral(Ephemeral {
+                context,
+                document: DocumentId::from_bytes([0xd0; 32]),
+                sender: samples::replica(1),
+                time: partita_core::NTP64(0x6b49_d201_0000_0000),
+                epoch: Some(EpochId(Hash::from_bytes([0xbb; 32]))),
+                payload: Bytes::from_static(b"sealed"),
+                signature: partita_core::Signature::from_bytes([0x51; 64]),
+            }),
+        ),
+        ("gone", Message::Gone { context, sender: samples::replica(1) }),
     ]
 }
 
@@ -159,9 +172,17 @@ const GOLDEN: &[(&str, &str)] = &[
     ),
     ("retry", "0a31c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c00110101010101010101010101010101010"),
     ("credit", "0b0480808002"),
-    ("heartbeat", "0c09010203040506070801"),
+    ("heartbeat", "0c110102030405060708000001a3185c500001"),
     ("error", "0d050103776879"),
     ("bye", "0e00"),
+    (
+        "ephemeral",
+        "40d001c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d08a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c6b49d2010000000001bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb067365616c656451515151515151515151515151515151515151515151515151515151515151515151515151515151515151515151515151515151515151515151515151515151",
+    ),
+    (
+        "gone",
+        "4140c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c08a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c",
+    ),
 ];
 
 #[test]
@@ -199,7 +220,7 @@ fn is_of_a_later_version(frame: &Bytes) -> bool {
         };
         let mut refused = partita_core::codec::Reader::new(body.get(48..).unwrap_or(&[]));
         let later = match tag {
-            64.. => true,
+            66.. => true,
             2 => unknown(32),
             9 => {
                 let _ = refused.varint();

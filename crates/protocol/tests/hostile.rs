@@ -44,7 +44,7 @@ fn raw(tag: u8, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn garbage_closes_its_own_session_only() {
-    let heartbeat = Message::Heartbeat { nonce: 1, reply: false };
+    let heartbeat = Message::Heartbeat { nonce: 1, clock: 0, reply: false };
     let whole = Message::encode_frame(&[heartbeat]);
     let frames: Vec<Bytes> = vec![
         vec![0xff; 300].into(),
@@ -70,12 +70,13 @@ fn garbage_closes_its_own_session_only() {
 #[test]
 fn what_may_be_skipped_is_skipped() {
     let (mut fleet, nodes, link, puppet) = besieged(2);
-    let mut frame = raw(64, b"from a later version");
+    let mut frame = raw(100, b"from a later version");
     frame.extend(raw(200, &[0; 5000]));
-    let heartbeat = Message::Heartbeat { nonce: 5, reply: false };
+    let heartbeat = Message::Heartbeat { nonce: 5, clock: 0, reply: false };
     frame.extend_from_slice(&Message::encode_frame(&[heartbeat]));
     fleet.say_frame(puppet, frame.into());
-    assert_eq!(fleet.said(puppet, 0), [Message::Heartbeat { nonce: 5, reply: true }]);
+    let said = fleet.said(puppet, 0);
+    assert!(matches!(said[..], [Message::Heartbeat { nonce: 5, reply: true, .. }]), "{said:?}");
     others_go_on(&mut fleet, nodes, link);
 }
 
@@ -104,7 +105,7 @@ fn absurd_claims_are_counted_for_no_more_than_they_can_be() {
         Message::Retry { context, logs: vec![own, unknown] },
         Message::Credit(u64::MAX),
         Message::Credit(u64::MAX),
-        Message::Heartbeat { nonce: u64::MAX, reply: true },
+        Message::Heartbeat { nonce: u64::MAX, clock: u64::MAX, reply: true },
         Message::Have { context, tips: vec![tip(own)] },
     ];
     for message in hostile {
@@ -226,7 +227,7 @@ fn a_remote_that_asks_and_never_reads_is_given_up() {
     let a = fleet.add(config, OpenStrategy::new(), 1);
     let puppet = fleet.puppet(a, 66);
     fleet.stall(puppet, 0);
-    let heartbeat = Message::Heartbeat { nonce: 1, reply: false };
+    let heartbeat = Message::Heartbeat { nonce: 1, clock: 0, reply: false };
     for _ in 0..20 {
         fleet.say(puppet, &vec![heartbeat.clone(); 4000]);
     }

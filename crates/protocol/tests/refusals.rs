@@ -130,7 +130,7 @@ fn a_stranger_gets_nothing_and_can_offer_nothing() {
     let said = fleet.said(link, 1);
     let only_refusals = |message: &Message| match message {
         Message::Opened(opened) => opened.outcome == Err(Refusal::Denied),
-        Message::Credit(_) => true,
+        Message::Credit(_) | Message::Heartbeat { .. } => true,
         _ => false,
     };
     assert!(said.iter().all(only_refusals), "{said:?}");

@@ -49,6 +49,8 @@ struct Seat {
     seed: u8,
     config: NodeConfig,
     strategy: OpenStrategy,
+    /// By how many seconds its wall clock is ahead.
+    skew: u64,
     node: Option<Node>,
     store: MemoryStore,
     work: VecDeque<StoreWork>,
@@ -117,6 +119,18 @@ impl Fleet {
         Now { monotonic: self.now, wall: Duration::from_secs(1_800_000_000) + self.now }
     }
 
+    /// What time a node believes it is.
+    fn now_of(&self, member: Member) -> Now {
+        let mut now = self.now();
+        now.wall += Duration::from_secs(self.seats[member].skew);
+        now
+    }
+
+    /// Sets a node's wall clock ahead.
+    pub fn skew(&mut self, member: Member, seconds: u64) {
+        self.seats[member].skew = seconds;
+    }
+
     /// A node that has the contexts of the numbers 0 to `contexts`.
     pub fn add(&mut self, config: NodeConfig, strategy: OpenStrategy, contexts: u8) -> Member {
         let member = self.seats.len();
@@ -125,6 +139,7 @@ impl Fleet {
             seed: member as u8 + 1,
             config,
             strategy,
+            skew: 0,
             node: None,
             store,
             work: VecDeque::new(),
@@ -196,7 +211,7 @@ impl Fleet {
 
     /// Calls a node, then performs what it asks for.
     pub fn with<R>(&mut self, member: Member, call: impl FnOnce(&mut Node, Now) -> R) -> R {
-        let now = self.now();
+        let now = self.now_of(member);
         let answer = call(self.node(member), now);
         self.perform(member);
         answer
@@ -523,7 +538,7 @@ impl Fleet {
     }
 
     fn event(&mut self, member: Member, event: Event) {
-        let now = self.now();
+        let now = self.now_of(member);
         if let Some(node) = &mut self.seats[member].node {
             node.handle(now, event);
             self.perform(member);
@@ -573,7 +588,7 @@ impl Fleet {
 
     /// One piece of a store's work; false when there is none, or it is held back.
     fn serve_store(&mut self, member: Member) -> bool {
-        let now = self.now();
+        let now = self.now_of(member);
         let seat = &mut self.seats[member];
         if seat.holds_commits && matches!(seat.work.front(), Some(StoreWork::Commit(..))) {
             return false;

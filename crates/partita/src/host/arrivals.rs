@@ -49,7 +49,7 @@ impl EngineHost {
         slot.through = arrivals.last().map_or(slot.through, |last| slot.through.max(last.arrival));
         slot.since_snapshot += arrivals.len() as u64;
         let due = slot.since_snapshot >= SNAPSHOT_EVERY;
-        let items: Vec<Item> = arrivals.iter().map(|arrival| self.open(context, &name.0, arrival)).collect();
+        let items: Vec<Item> = arrivals.iter().map(|arrival| self.open(context, name, arrival)).collect();
         for arrival in arrivals {
             self.keep_waiting(name, arrival, items.iter());
         }
@@ -85,12 +85,36 @@ impl EngineHost {
 
     pub(super) fn on_set_aside(&mut self, context: &mut Context<'_>, name: Name, arrival: u64, value: &SetAside) {
         self.put_set_aside(context, name, arrival, value);
-        if value.reason == Reason::Poisoned
-            && let Some(slot) = self.slots.get_mut(&name)
-        {
-            slot.poisoned.insert(arrival);
+        let mut attempts = 1;
+        if let Some(slot) = self.slots.get_mut(&name) {
+            if value.reason == Reason::Poisoned {
+                slot.poisoned.insert(arrival);
+            }
+            if value.reason.is_retried() {
+                let tried = slot.set_aside.entry(arrival).or_default();
+                *tried += 1;
+                attempts = *tried;
+            }
+        }
+        if let Some(state) = self.contexts.get_mut(&name.0) {
+            let status = &mut state.set_aside;
+            status.entries += u64::from(attempts == 1);
+            (status.last, status.attempts) = (Some(value.clone()), attempts);
         }
         self.say(EngineEvent::SetAside { context: name.0, entry: value.clone() });
+    }
+
+    /// Entries that were set aside could be applied after all.
+    pub(super) fn on_settled(&mut self, context: &mut Context<'_>, name: Name, arrivals: &[u64]) {
+        for arrival in arrivals {
+            context.node.delete_record(Key::SetAside(name.0, name.1, *arrival));
+            if let Some(slot) = self.slots.get_mut(&name) {
+                slot.set_aside.remove(arrival);
+            }
+            if let Some(state) = self.contexts.get_mut(&name.0) {
+                state.set_aside.entries = state.set_aside.entries.saturating_sub(1);
+            }
+        }
     }
 
     /// Entries count no more, or again: documents are loaded again from those that count.

@@ -1,13 +1,13 @@
 //! What handles, the store's thread and the worker ask of the driver.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use partita_core::{Bytes, ContextId, ContextInfo, CrdtType, DocumentId, EntryKind, Key, Now, document_id};
+use partita_core::{Bytes, ContextId, ContextInfo, CrdtType, DocumentId, EntryKind, Key, Now, ReplicaId, document_id};
 use partita_protocol::Node;
 use tokio::sync::oneshot;
 
 use super::{
-    Context, EngineHost, Slot,
+    Context, EngineHost, SetAsideStatus, Slot,
     load::{Loaded, Reply},
     records::SetAside,
 };
@@ -22,6 +22,10 @@ pub(crate) type NodeCall = Box<dyn FnOnce(&mut Node, Now) + Send>;
 pub(crate) enum Command {
     /// Open the strategies' contexts, and these.
     Start(Vec<ContextInfo>),
+    /// Open a context.
+    OpenContext(ContextInfo, oneshot::Sender<Result<(), EngineError>>),
+    /// Close one.
+    CloseContext(ContextId, oneshot::Sender<Result<(), EngineError>>),
     /// A context is wanted: is it there?
     Context(ContextId, oneshot::Sender<Result<(), EngineError>>),
     /// Create a document.
@@ -38,18 +42,20 @@ pub(crate) enum Command {
     ReloadAfresh(Arc<Cell>),
     /// The worker could not use a payload.
     SetAside(ContextId, DocumentId, u64, SetAside),
+    /// What was set aside before could be applied.
+    Settled(ContextId, DocumentId, Vec<u64>),
     /// The worker made a snapshot of everything up to this arrival.
     Snapshot { context: ContextId, document: DocumentId, value: Bytes, through: u64 },
     /// Make snapshots of all loaded documents that changed; the reply is dropped when they are on their way.
     SnapshotAll(oneshot::Sender<()>),
     /// The worker did everything that was asked before: the reply is dropped.
     Fence(oneshot::Sender<()>),
-    /// Wait until a remote acknowledged everything written so far in the context.
-    Acknowledged(ContextId, oneshot::Sender<()>),
+    /// Wait until a remote, or this one, holds everything that was ever written here in the context.
+    Acknowledged(ContextId, Option<ReplicaId>, oneshot::Sender<Result<(), EngineError>>),
     /// Wait until everything that some connected remote held is here.
     CaughtUp(ContextId, oneshot::Sender<()>),
-    /// How many documents are loaded?
-    LoadedDocuments(oneshot::Sender<usize>),
+    /// How many documents are loaded, and what is set aside?
+    Documents(oneshot::Sender<(usize, BTreeMap<ContextId, SetAsideStatus>)>),
     /// Call this with the node.
     Node(NodeCall),
     /// Ask the store something, then answer.
@@ -62,6 +68,12 @@ impl EngineHost {
             Command::Start(mut contexts) => {
                 contexts.extend(context.node.strategy_contexts());
                 self.open_contexts(context, contexts);
+            }
+            Command::OpenContext(info, reply) => {
+                let _ = reply.send(self.open_context(context, info));
+            }
+            Command::CloseContext(id, reply) => {
+                let _ = reply.send(self.close_context(context, id));
             }
             Command::Context(id, reply) => self.on_context(id, reply),
             Command::Create { context: id, crdt, nonce, import, reply } => {
@@ -77,48 +89,19 @@ impl EngineHost {
             Command::SetAside(id, document, arrival, set_aside) => {
                 self.on_set_aside(context, (id, document), arrival, &set_aside);
             }
+            Command::Settled(id, document, arrivals) => self.on_settled(context, (id, document), &arrivals),
             Command::Snapshot { context: id, document, value, through } => {
                 self.on_snapshot(context, (id, document), &value, through);
             }
             Command::SnapshotAll(done) => self.on_snapshot_all(done),
             Command::Fence(done) => drop(done),
-            Command::Acknowledged(id, reply) => self.on_wait_acknowledged(context, id, reply),
-            Command::CaughtUp(id, reply) => {
-                let state = self.contexts.entry(id).or_default();
-                if state.caught_up.is_empty() {
-                    state.waiting_caught_up.push(reply);
-                } else {
-                    let _ = reply.send(());
-                }
-            }
-            Command::LoadedDocuments(reply) => {
-                let _ = reply.send(self.slots.len());
+            Command::Acknowledged(id, by, reply) => self.on_wait_acknowledged(context, id, by, reply),
+            Command::CaughtUp(id, reply) => self.on_wait_caught_up(id, reply),
+            Command::Documents(reply) => {
+                let _ = reply.send((self.slots.len(), self.set_aside_status()));
             }
             Command::Node(call) => call(context.node, context.now),
             Command::Store(job) => context.jobs.push(job),
-        }
-    }
-
-    fn on_context(&mut self, id: ContextId, reply: oneshot::Sender<Result<(), EngineError>>) {
-        match self.contexts.get_mut(&id) {
-            Some(state) if state.ready => {
-                let _ = reply.send(Ok(()));
-            }
-            Some(state) => state.waiting.push(reply),
-            None => {
-                let _ = reply.send(Err(EngineError::NoContext(id)));
-            }
-        }
-    }
-
-    fn on_wait_acknowledged(&mut self, context: &mut Context<'_>, id: ContextId, reply: oneshot::Sender<()>) {
-        self.take_all(context);
-        let state = self.contexts.entry(id).or_default();
-        let wanted = state.written;
-        if state.acknowledged.values().any(|reached| *reached >= wanted) || wanted == 0 {
-            let _ = reply.send(());
-        } else {
-            state.waiting_acknowledged.push((wanted, reply));
         }
     }
 
@@ -137,7 +120,6 @@ impl EngineHost {
             Ok(appended) => appended,
             Err(error) => return reply.answer(Err(error.into())),
         };
-        self.contexts.entry(id).or_default().written = appended.arrival;
         let Some(log) = context.node.own_log(&id) else {
             return reply.answer(Err(DocumentError::Engine(EngineError::NoContext(id))));
         };

@@ -41,6 +41,8 @@ struct Stored {
     entries: BTreeMap<u64, Arc<Entry>>,
     /// What damaged the document before: it is not tried again.
     poisoned: Vec<u64>,
+    /// What could not be used before, and may be now.
+    set_aside: Vec<u64>,
 }
 
 impl Slot {
@@ -58,6 +60,7 @@ impl Slot {
             since_snapshot: 0,
             waiting: BTreeMap::new(),
             poisoned: std::collections::BTreeSet::new(),
+            set_aside: BTreeMap::new(),
             used: 0,
         }
     }
@@ -79,8 +82,11 @@ fn read(store: &dyn Store, (context, document): Name, afresh: bool) -> Result<St
         if let (Some(arrival), Ok(set_aside)) = (arrival, SetAside::decode(document, value)) {
             if set_aside.reason == Reason::Poisoned {
                 stored.poisoned.push(arrival);
-            } else if set_aside.reason.is_retried() && !afresh {
-                wanted.push(arrival);
+            } else if set_aside.reason.is_retried() {
+                stored.set_aside.push(arrival);
+                if !afresh {
+                    wanted.push(arrival);
+                }
             }
         }
         ControlFlow::Continue(())
@@ -175,6 +181,9 @@ impl EngineHost {
         }
         if let Some(slot) = self.slots.get_mut(&name) {
             slot.poisoned.extend(stored.poisoned);
+            for arrival in stored.set_aside {
+                slot.set_aside.entry(arrival).or_default();
+            }
             arrivals.retain(|arrival, _| !slot.poisoned.contains(arrival));
         }
         let snapshot = stored.snapshot.and_then(|value| Snapshot::open(&name.0, &name.1, &self.at_rest, &value));
@@ -205,7 +214,7 @@ impl EngineHost {
         let mut created = snapshot.as_ref().map(|snapshot| snapshot.crdt);
         let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
         for arrival in arrivals.values() {
-            let item = self.open(context, &id, arrival);
+            let item = self.open(context, name, arrival);
             let is_create = matches!(arrival.entry.header.kind, EntryKind::Create(_));
             if is_create && created.is_none() {
                 match creates(&id, document, &item) {
@@ -250,14 +259,15 @@ impl EngineHost {
             seq: 0,
             kind: ItemKind::Create(document),
             own: true,
+            retried: false,
             payload: Ok(Bytes::copy_from_slice(plain)),
         }]
     }
 
     /// Opens a payload, as far as that is possible now.
-    pub(super) fn open(&self, context: &Context<'_>, id: &ContextId, arrival: &Arrival) -> Item {
+    pub(super) fn open(&self, context: &Context<'_>, name: Name, arrival: &Arrival) -> Item {
         let header = &arrival.entry.header;
-        let payload = match context.node.open_payload(id, arrival) {
+        let payload = match context.node.open_payload(&name.0, arrival) {
             Opened::Plain(plain) => Ok(plain),
             Opened::Wait(_) => Err(Reason::AwaitingKey),
             Opened::Bad => Err(Reason::BadSeal),
@@ -267,7 +277,8 @@ impl EngineHost {
             _ => ItemKind::Change,
         };
         let own = arrival.author == context.node.replica();
-        Item { arrival: arrival.arrival, log: header.log, seq: header.seq, kind, own, payload }
+        let retried = self.slots.get(&name).is_some_and(|slot| slot.set_aside.contains_key(&arrival.arrival));
+        Item { arrival: arrival.arrival, log: header.log, seq: header.seq, kind, own, retried, payload }
     }
 }
 

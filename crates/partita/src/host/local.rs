@@ -86,7 +86,6 @@ impl EngineHost {
                 slot.through = slot.through.max(arrival);
                 slot.since_snapshot += 1;
                 slot.in_flight.push_back((arrival, made));
-                self.contexts.entry(name.0).or_default().written = arrival;
             }
             // The change came to nothing: it is as durable as what was before it.
             None => match slot.in_flight.back_mut() {

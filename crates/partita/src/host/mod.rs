@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod commands;
+mod contexts;
 mod load;
 mod local;
 mod records;
@@ -15,19 +16,16 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use partita_core::{ContextId, ContextInfo, CrdtType, CrdtTypeId, DeviceKeys, DocumentId, Incarnation, PeerInfo};
+use partita_core::{ContextId, CrdtType, CrdtTypeId, DeviceKeys, DocumentId, Incarnation, PeerInfo};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
-use crate::{
-    cell::Cell,
-    error::{CommitError, DocumentError, EngineError},
-    events::EngineEvent,
-    worker::Job,
-};
+use crate::{cell::Cell, events::EngineEvent, worker::Job};
 pub(crate) use commands::Command;
+use contexts::ContextState;
+pub use contexts::SetAsideStatus;
 pub(crate) use load::Reply;
 pub use records::{Reason, SetAside};
 
@@ -51,6 +49,8 @@ struct Slot {
     waiting: BTreeMap<u64, Arrival>,
     /// What damaged the document when it was applied: left out when it is loaded again.
     poisoned: BTreeSet<u64>,
+    /// What may become usable, and how often it was tried.
+    set_aside: BTreeMap<u64, u32>,
     /// When it was last used, in rounds.
     used: u64,
 }
@@ -71,27 +71,10 @@ pub(crate) struct EngineHost {
     worker: mpsc::Sender<Job>,
     at_rest: AeadKey,
     contexts: BTreeMap<ContextId, ContextState>,
+    ended: Vec<contexts::Ended>,
     events: broadcast::Sender<EngineEvent>,
     wake: Arc<dyn Fn(Command) + Send + Sync>,
     rounds: u64,
-}
-
-/// What the engine knows of a context beyond the node.
-#[derive(Default)]
-struct ContextState {
-    /// Whether the node has loaded it.
-    ready: bool,
-    waiting: Vec<oneshot::Sender<Result<(), EngineError>>>,
-    /// The arrival of the last own entry.
-    written: u64,
-    /// How far each remote acknowledged own entries.
-    acknowledged: BTreeMap<PeerKey, u64>,
-    /// Who waits for a remote to acknowledge up to an arrival.
-    waiting_acknowledged: Vec<(u64, oneshot::Sender<()>)>,
-    /// Remotes of which everything that they held was received.
-    caught_up: BTreeSet<PeerKey>,
-    waiting_caught_up: Vec<oneshot::Sender<()>>,
-    live: BTreeMap<PeerKey, PeerInfo>,
 }
 
 type PeerKey = (partita_core::ReplicaId, Incarnation);
@@ -121,6 +104,7 @@ impl EngineHost {
                 &[],
             )),
             contexts: BTreeMap::new(),
+            ended: Vec::new(),
             events: parts.events,
             wake: parts.wake,
             rounds: 0,
@@ -130,53 +114,6 @@ impl EngineHost {
     fn say(&self, event: EngineEvent) {
         // Nobody may be listening.
         let _ = self.events.send(event);
-    }
-
-    fn open_contexts(&mut self, context: &mut Context<'_>, contexts: Vec<ContextInfo>) {
-        for info in contexts {
-            self.contexts.entry(info.id).or_default();
-            context.node.open_context(context.now, info);
-        }
-    }
-
-    fn on_ready(&mut self, info: ContextInfo) {
-        let state = self.contexts.entry(info.id).or_default();
-        state.ready = true;
-        for reply in state.waiting.drain(..) {
-            let _ = reply.send(Ok(()));
-        }
-        self.say(EngineEvent::ContextReady(info));
-    }
-
-    fn on_acknowledged(&mut self, context: ContextId, peer: &PeerInfo, arrival: u64) {
-        let state = self.contexts.entry(context).or_default();
-        let reached = state.acknowledged.entry(peer_key(peer)).or_default();
-        *reached = arrival.max(*reached);
-        let reached = *reached;
-        for (_, reply) in state.waiting_acknowledged.extract_if(.., |(wanted, _)| *wanted <= reached) {
-            let _ = reply.send(());
-        }
-    }
-
-    fn on_session_closed(&mut self, peer: &PeerInfo) {
-        for state in self.contexts.values_mut() {
-            if state.live.get(&peer_key(peer)).is_some_and(|live| live.session == peer.session) {
-                state.live.remove(&peer_key(peer));
-                state.caught_up.remove(&peer_key(peer));
-            }
-        }
-    }
-
-    fn on_store_failed(&mut self, error: &partita_core::StoreError) {
-        for slot in self.slots.values_mut() {
-            if let Some(cell) = &slot.cell {
-                cell.fail(u64::MAX, CommitError::Store(error.clone()));
-            }
-            for reply in slot.loading.take().into_iter().flat_map(|loading| loading.replies) {
-                reply.answer(Err(DocumentError::from(error.clone())));
-            }
-        }
-        self.say(EngineEvent::StoreFailed(error.clone()));
     }
 }
 
@@ -191,24 +128,20 @@ impl Host for EngineHost {
         match notice {
             Notice::ContextReady(info) => self.on_ready(info),
             Notice::Arrived { context: id, entries } => self.on_arrived(context, id, entries),
-            Notice::Durable { context: id, arrival } => self.on_durable(id, arrival),
+            Notice::Durable { context: id, arrival } => {
+                self.on_durable(id, arrival);
+                self.settle_ended(id, arrival);
+            }
             Notice::Rebuild { context: id, documents } => self.on_rebuild(context, id, &documents),
             Notice::KeysArrived(id) => self.on_keys(context, id),
-            Notice::Acknowledged { context: id, peer, arrival } => {
-                self.on_acknowledged(id, &peer, arrival);
-                self.say(EngineEvent::Acknowledged { context: id, peer: peer.replica });
+            Notice::Acknowledged { context: id, peer } => self.on_acknowledged(context, id, &peer),
+            Notice::Live { context: id, peer } => self.on_live(id, &peer),
+            Notice::CatchingUp { context: id, peer, progress } => {
+                self.say(EngineEvent::CatchingUp { context: id, peer: peer.replica, progress });
             }
-            Notice::Live { context: id, peer } => {
-                self.contexts.entry(id).or_default().live.insert(peer_key(&peer), peer.clone());
-                self.say(EngineEvent::Live { context: id, peer: peer.replica });
-            }
-            Notice::CaughtUp { context: id, peer } => {
-                let state = self.contexts.entry(id).or_default();
-                state.caught_up.insert(peer_key(&peer));
-                for reply in state.waiting_caught_up.drain(..) {
-                    let _ = reply.send(());
-                }
-                self.say(EngineEvent::CaughtUp { context: id, peer: peer.replica });
+            Notice::CaughtUp { context: id, peer } => self.on_caught_up(id, &peer),
+            Notice::Ephemeral { context: id, document, sender, payload } => {
+                self.say(EngineEvent::Ephemeral { context: id, document, sender, payload });
             }
             Notice::ContextRefused { context: id, peer, why } => {
                 self.say(EngineEvent::ContextRefused { context: id, peer: peer.replica, why });

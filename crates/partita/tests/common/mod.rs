@@ -150,3 +150,15 @@ pub fn put(document: &Document<Automerge>, key: &str, value: &str) -> partita::C
 pub async fn has(document: &Document<Automerge>, key: &str) {
     shows(document, key, |doc| string(doc, key).is_some()).await;
 }
+
+/// Incompressible text, so that the change is as large on the wire as in memory.
+pub fn noise(bytes: usize) -> String {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..bytes).map(|_| char::from(b' ' + (next() % 95) as u8)).collect()
+}

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, ContextKind, EntryHeader, EntryId, Hash, LogId, Refusal, Tip,
+    ContextId, ContextKind, EntryHeader, EntryId, Hash, LogId, Refusal, ReplicaId, Tip,
     codec::{DecodeError, Reader},
 };
 
 use super::{
-    Granted, MAX_FRAGMENT, MAX_ITEMS, MAX_MESSAGES, Message, Open, Opened, Piece, Refused, encode::tag, run::Run,
+    Ephemeral, Granted, MAX_FRAGMENT, MAX_ITEMS, MAX_MESSAGES, Message, Open, Opened, Piece, Refused, encode::tag,
+    run::Run,
 };
 
 /// The most bytes of a proof.
@@ -103,8 +104,8 @@ impl Message {
             }
             tag::CREDIT => Self::Credit(input.varint()?),
             tag::HEARTBEAT => {
-                let (nonce, reply) = (input.u64()?, flag(input)?);
-                Self::Heartbeat { nonce, reply }
+                let (nonce, clock, reply) = (input.u64()?, input.u64()?, flag(input)?);
+                Self::Heartbeat { nonce, clock, reply }
             }
             tag::ERROR => {
                 let code = input.u8()?;
@@ -113,6 +114,11 @@ impl Message {
                 Self::Error { code, text }
             }
             tag::BYE => Self::Bye,
+            tag::EPHEMERAL => Self::Ephemeral(Ephemeral::decode(body, input)?),
+            tag::GONE => {
+                let context = ContextId::from_bytes(input.array()?);
+                Self::Gone { context, sender: ReplicaId::from_bytes(input.array()?) }
+            }
             tag::SKIPPABLE.. => return Ok(None),
             _ => return Err(DecodeError::Unknown("message")),
         };
@@ -121,7 +127,7 @@ impl Message {
     }
 }
 
-fn flag(input: &mut Reader<'_>) -> Result<bool, DecodeError> {
+pub(super) fn flag(input: &mut Reader<'_>) -> Result<bool, DecodeError> {
     match input.u8()? {
         0 => Ok(false),
         1 => Ok(true),
@@ -139,6 +145,11 @@ fn piece(input: &mut Reader<'_>) -> Result<Piece, DecodeError> {
 }
 
 /// A byte string that shares the frame's memory instead of copying it.
-fn slice(body: &Bytes, input: &mut Reader<'_>, what: &'static str, most: usize) -> Result<Bytes, DecodeError> {
+pub(super) fn slice(
+    body: &Bytes,
+    input: &mut Reader<'_>,
+    what: &'static str,
+    most: usize,
+) -> Result<Bytes, DecodeError> {
     Ok(body.slice_ref(input.bytes(what, most)?))
 }

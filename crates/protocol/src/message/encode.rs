@@ -21,8 +21,10 @@ pub(super) mod tag {
     pub(in crate::message) const HEARTBEAT: u8 = 12;
     pub(in crate::message) const ERROR: u8 = 13;
     pub(in crate::message) const BYE: u8 = 14;
-    /// From here on a node skips what it does not know.
+    /// From this one on a node skips what it does not know.
     pub(in crate::message) const SKIPPABLE: u8 = 64;
+    pub(in crate::message) const EPHEMERAL: u8 = 64;
+    pub(in crate::message) const GONE: u8 = 65;
 }
 
 impl Message {
@@ -148,8 +150,9 @@ impl Message {
                 out.varint(*bytes);
                 tag::CREDIT
             }
-            Self::Heartbeat { nonce, reply } => {
+            Self::Heartbeat { nonce, clock, reply } => {
                 out.u64(*nonce);
+                out.u64(*clock);
                 out.u8(u8::from(*reply));
                 tag::HEARTBEAT
             }
@@ -159,6 +162,15 @@ impl Message {
                 tag::ERROR
             }
             Self::Bye => tag::BYE,
+            Self::Ephemeral(said) => {
+                said.encode(out);
+                tag::EPHEMERAL
+            }
+            Self::Gone { context, sender } => {
+                out.raw(context.as_bytes());
+                out.raw(sender.as_bytes());
+                tag::GONE
+            }
         }
     }
 }

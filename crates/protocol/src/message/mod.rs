@@ -5,11 +5,13 @@
 
 mod decode;
 mod encode;
+mod ephemeral;
 mod run;
 
 use bytes::Bytes;
-use partita_core::{ContextId, ContextKind, EntryId, Hash, LogId, Refusal, Tip};
+use partita_core::{ContextId, ContextKind, EntryId, Hash, LogId, Refusal, ReplicaId, Tip};
 
+pub use ephemeral::Ephemeral;
 pub use run::{Run, RunLimits};
 
 /// The most messages in one frame.
@@ -26,6 +28,9 @@ pub const MAX_RUN_BYTES: usize = 1 << 20;
 pub const MAX_CONTROL: u64 = 512 << 10;
 /// The most bytes of a fragment.
 pub const MAX_FRAGMENT: usize = 256 << 10;
+
+/// The most bytes of an ephemeral message, sealed.
+pub const MAX_EPHEMERAL: usize = 8 << 10;
 
 /// One message. `docs/protocol.md` has the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +88,8 @@ pub enum Message {
     Heartbeat {
         /// Any number.
         nonce: u64,
+        /// The sender's clock, in milliseconds since 1970: a hint for people.
+        clock: u64,
         /// Whether this is the answer.
         reply: bool,
     },
@@ -95,6 +102,15 @@ pub enum Message {
     },
     /// I close the connection in an orderly way.
     Bye,
+    /// Somebody says something that is not kept.
+    Ephemeral(Ephemeral),
+    /// I have lost sight of somebody whose ephemeral messages I passed on: they are over.
+    Gone {
+        /// The context.
+        context: ContextId,
+        /// Who is gone.
+        sender: ReplicaId,
+    },
 }
 
 /// See [`Message::Open`].

@@ -30,7 +30,7 @@ impl Node {
             && ground.author != self.replica
             && seq == 1
         {
-            let ahead_seconds = drift.ahead.as_secs();
+            let ahead_seconds = i64::try_from(drift.ahead.as_secs()).unwrap_or(i64::MAX);
             self.effects.push(Effect::Notice(Notice::ClockDrift { author: ground.author, ahead_seconds }));
         }
         let is_control = entry.header.kind.is_control();
@@ -70,9 +70,6 @@ impl Node {
                 }
             }
             None => local.insert_log(log, LogRecord::begun(entry, arrival)?, false, replica)?,
-        }
-        if log == local.own_data.id {
-            local.own_arrivals.push(arrival);
         }
         local.tail.push(arrival, entry.clone());
         if let EntryKind::Create(document) = entry.header.kind {

@@ -16,7 +16,7 @@ impl Node {
     }
 
     pub(super) fn on_ack(&mut self, id: SessionId, context: ContextId, held: &[(LogId, u64)]) {
-        let Self { sessions, contexts, .. } = self;
+        let Self { sessions, contexts, replica, .. } = self;
         let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
             return;
         };
@@ -43,11 +43,10 @@ impl Node {
             if link.may_send() && link.make_ready(local, log) {
                 session.work.insert(context);
             }
-            own |= *log == local.own_data.id && seq > 0;
+            own |= state.record.replica() == *replica && seq > 0;
         }
-        let own_log = local.own_data.id;
         if own {
-            self.say_acknowledged(id, context, own_log);
+            self.say_acknowledged(id, context);
         }
     }
 

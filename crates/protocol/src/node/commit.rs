@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{Batch, Bytes, ContextId, EntryId, Key, LogId, Op, SessionId, StoreError};
 
-use super::Node;
+use super::{Node, context::Context};
 use crate::{
     effect::{Effect, Notice},
     message::{MAX_PART, Message},
@@ -51,6 +51,17 @@ impl Commits {
         self.then.local.insert(context, arrival);
     }
 
+    /// Puts the records of changed logs into the pending batch, behind their entries.
+    pub(super) fn put_logs(&mut self, contexts: &BTreeMap<ContextId, Context>) {
+        for (context, log) in std::mem::take(&mut self.dirty) {
+            let Some(state) = contexts.get(&context).and_then(|context| context.logs.get(&log)) else {
+                continue;
+            };
+            self.pending.ops.push(Op::Put(Key::Log(context, log), state.record.encode()));
+            self.then.logs.insert((context, log), (state.record.seq, state.record.head));
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.pending.ops.is_empty() && self.dirty.is_empty() && self.then.credit.is_empty() && self.then.acks.is_empty()
     }
@@ -92,13 +103,7 @@ impl Node {
             self.effects.extend(reads.map(|(id, request)| Effect::Read(id, request)));
             return;
         }
-        for (context, log) in std::mem::take(&mut commits.dirty) {
-            let Some(state) = contexts.get(&context).and_then(|context| context.logs.get(&log)) else {
-                continue;
-            };
-            commits.pending.ops.push(Op::Put(Key::Log(context, log), state.record.encode()));
-            commits.then.logs.insert((context, log), (state.record.seq, state.record.head));
-        }
+        commits.put_logs(contexts);
         let id = commits.next;
         commits.next += 1;
         commits.in_flight = Some((id, std::mem::take(&mut commits.then)));

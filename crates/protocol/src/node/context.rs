@@ -2,10 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{ContextInfo, ControlGraph, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Standing, Tip};
+use partita_core::{
+    ContextInfo, ControlGraph, DocumentId, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Standing, Tip,
+};
 use partita_crypto::VerifyingKey;
 
-use super::{fragments::Incoming, link::SendOrder, tail::Tail};
+use super::{
+    ephemeral::{Heard, Saying, Topic},
+    fragments::Incoming,
+    link::SendOrder,
+    tail::Tail,
+};
 use crate::{
     NodeConfig,
     reads::{ContextState, Quarantined},
@@ -55,8 +62,6 @@ pub(super) struct Context {
     pub(super) tail: Tail,
     pub(super) own_data: OwnLog,
     pub(super) own_control: OwnLog,
-    /// The arrivals of this open's own data entries, by number.
-    pub(super) own_arrivals: Vec<u64>,
     /// The bytes of the logs of others.
     pub(super) remote_bytes: u64,
     /// Large payloads on their way.
@@ -69,6 +74,10 @@ pub(super) struct Context {
     pub(super) recorded: bool,
     /// The sessions that have this context open, or try to.
     pub(super) sessions: BTreeSet<SessionId>,
+    /// What was said last by whom about what.
+    pub(super) heard: BTreeMap<Topic, Heard>,
+    /// What this node says about documents.
+    pub(super) saying: BTreeMap<DocumentId, Saying>,
     frontier: Option<(Frontier, Hash)>,
 }
 
@@ -85,13 +94,14 @@ impl Context {
             tail: Tail::default(),
             own_data,
             own_control,
-            own_arrivals: Vec::new(),
             remote_bytes: 0,
             incoming: BTreeMap::new(),
             quarantined: state.quarantined.clone(),
             excluding: BTreeSet::new(),
             recorded: !state.logs.is_empty(),
             sessions: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            saying: BTreeMap::new(),
             frontier: None,
         }
     }

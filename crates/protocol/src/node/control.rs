@@ -83,6 +83,7 @@ impl Node {
             self.control_changed.remove(&context);
             self.refresh_standing(context);
             self.review_grants(context);
+            self.forget_unheard_of(context);
             self.review.insert(context);
         }
     }

@@ -157,7 +157,6 @@ impl Node {
         if log == local.own_data.id {
             // A number is used once: what this replica may write later goes into another log.
             local.own_data = OwnLog::mint(&local.info, &self.replica, &mut *self.rng);
-            local.own_arrivals.clear();
         }
         let Some(state) = local.logs.get_mut(&log) else {
             return;

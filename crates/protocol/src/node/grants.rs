@@ -55,6 +55,7 @@ impl Node {
                     local.sessions.remove(&id);
                 }
                 self.hand_over_incoming(id, context);
+                self.forget_heard_from(id, context);
             }
         }
     }
@@ -102,6 +103,7 @@ impl Node {
             }
             if is_target {
                 look.insert(id);
+                self.tell_topics(id, context);
             }
         }
         for id in look {

@@ -8,7 +8,7 @@ use std::{
 use partita_core::{Access, Entry, EntryId, Grant, Hash, LogId, Refusal, ReplicaId, Tip};
 
 use super::context::Context;
-use crate::{NodeConfig, message::MAX_ITEMS};
+use crate::{NodeConfig, effect::Progress, message::MAX_ITEMS};
 
 /// A large entry on its way out.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(super) enum Until {
     Lifted(ReplicaId),
     /// The log is no longer being cut back.
     Cut,
+    /// The node takes entries again.
+    Taking,
 }
 
 /// Why this node did not take a log's entries.
@@ -75,6 +77,7 @@ impl Halt {
             Until::Room(bytes) => local.has_room(*bytes, config),
             Until::Lifted(author) => local.cap(author, log, false) >= self.seq,
             Until::Cut => true,
+            Until::Taking => config.takes_entries,
         }
     }
 }
@@ -122,6 +125,8 @@ pub(super) struct Link {
     pub(super) halted: BTreeMap<LogId, Halt>,
     /// What they held when the context was opened and is not durable here yet; `None` once it is.
     pub(super) missing: Option<Vec<Tip>>,
+    /// How far that went.
+    pub(super) progress: Progress,
     pub(super) live_said: bool,
 }
 

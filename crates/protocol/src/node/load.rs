@@ -2,21 +2,32 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use partita_core::{Bytes, ContextId, ContextInfo, Entry, EntryId, Key, LogId, StoreError};
+use partita_core::{Bytes, ContextId, ContextInfo, Entry, EntryId, Key, LogId, Refusal, SessionId, StoreError};
 
 use super::{
-    Node,
+    Node, Purpose,
     context::{Context, OwnLog},
     verdict::Ground,
 };
 use crate::{
     effect::{Effect, Notice},
-    reads::ContextState,
+    message::Open,
+    reads::{ContextState, ReadRequest},
 };
 
 impl Node {
+    /// Has a context read from the store, after everything that was taken or written before: it may have been closed a
+    /// moment ago.
+    pub(super) fn load(&mut self, info: ContextInfo, waiting: BTreeMap<SessionId, Open>) {
+        self.loading.insert(info.id, waiting);
+        let request = ReadRequest::Context(info.id);
+        self.read_settled(Purpose::Load(info), request);
+    }
+
     pub(super) fn on_loaded(&mut self, info: ContextInfo, state: ContextState) {
-        let waiting = self.loading.remove(&info.id).unwrap_or_default();
+        let Some(waiting) = self.loading.remove(&info.id) else {
+            return; // it was closed meanwhile
+        };
         let Some(strategy) = self.strategy_for(&info.kind) else {
             return;
         };
@@ -50,6 +61,27 @@ impl Node {
                 self.on_open(id, open);
             }
         }
+    }
+
+    /// Forgets a context until it is opened again: its sessions are told, what was written or taken is stored all the
+    /// same.
+    pub fn close_context(&mut self, now: partita_core::Now, context: ContextId) {
+        self.now = now;
+        self.loading.remove(&context);
+        self.settle(); // what was written last leaves first
+        for id in self.sessions.ids() {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            session.drop_pages(context);
+            session.refused.remove(&context);
+            if session.links.remove(&context).is_some_and(|link| link.opened || link.granted.is_some()) {
+                self.refuse_open(id, context, Refusal::Closed);
+            }
+            self.hand_over_incoming(id, context);
+        }
+        self.commits.put_logs(&self.contexts);
+        self.contexts.remove(&context);
     }
 
     /// Gives the stored control entries to the strategy again.

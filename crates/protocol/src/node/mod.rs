@@ -6,6 +6,7 @@ mod commit;
 mod context;
 mod control;
 mod cut;
+mod ephemeral;
 mod fragments;
 mod gather;
 mod grants;
@@ -21,6 +22,7 @@ mod send;
 mod session;
 mod sessions;
 mod status;
+mod syncing;
 mod tail;
 mod turns;
 mod verdict;
@@ -42,7 +44,8 @@ use commit::Commits;
 use context::Context;
 pub use local::AppendError;
 use sessions::Sessions;
-pub use status::{ContextStatus, SessionStatus};
+pub use status::{ContextStatus, PeerStatus, SessionStatus};
+pub use syncing::SendError;
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -97,6 +100,8 @@ pub struct Node {
     look: BTreeMap<ContextId, BTreeSet<SessionId>>,
     /// Contexts in which the cause of a refusal may have gone, or a remote may have been caught up with.
     review: BTreeSet<ContextId>,
+    /// What this node says, as soon as it may say something again.
+    saying: BTreeSet<(ContextId, partita_core::DocumentId)>,
     effects: Vec<Effect>,
 }
 
@@ -134,6 +139,7 @@ impl Node {
             grown: BTreeSet::new(),
             look: BTreeMap::new(),
             review: BTreeSet::new(),
+            saying: BTreeSet::new(),
             effects: Vec::new(),
         }
     }
@@ -166,8 +172,7 @@ impl Node {
             return false;
         }
         if !self.contexts.contains_key(&info.id) && !self.loading.contains_key(&info.id) {
-            self.loading.insert(info.id, BTreeMap::new());
-            self.read(Purpose::Load(info.clone()), ReadRequest::Context(info.id));
+            self.load(info, BTreeMap::new());
         }
         true
     }
@@ -193,6 +198,12 @@ impl Node {
 
     /// What is to be done, in order: commits, frames, notices.
     pub fn effects(&mut self) -> Vec<Effect> {
+        self.settle();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Draws the consequences of what happened in this round.
+    fn settle(&mut self) {
         self.settle_control();
         for (context, entries) in std::mem::take(&mut self.arrived) {
             let notice = Notice::Arrived { context, entries };
@@ -209,8 +220,8 @@ impl Node {
         while let Some((context, sessions)) = self.look.pop_first() {
             self.choose_targets(context, sessions);
         }
+        self.say_due();
         self.pump();
-        std::mem::take(&mut self.effects)
     }
 
     /// Has the targets of a context chosen anew, and all of its logs looked at for a session.
@@ -222,6 +233,14 @@ impl Node {
     pub fn set_max_context_bytes(&mut self, now: Now, bytes: u64) {
         self.now = now;
         self.config.max_context_bytes = bytes;
+        self.review.extend(self.contexts.keys());
+    }
+
+    /// Whether entries of remotes are taken from now on. A node that is about to go away takes none, and goes on sending
+    /// what it has; those who offer some are told, and asked again if it stays after all.
+    pub fn set_takes_entries(&mut self, now: Now, takes: bool) {
+        self.now = now;
+        self.config.takes_entries = takes;
         self.review.extend(self.contexts.keys());
     }
 

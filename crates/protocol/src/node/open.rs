@@ -2,11 +2,10 @@
 
 use partita_core::{Access, Bytes, ContextId, ContextInfo, Grant, Hash, Refusal, RemoteContext, SessionId, Transcript};
 
-use super::{Node, Purpose, context::Context, sessions::Session};
+use super::{Node, context::Context, sessions::Session};
 use crate::{
     effect::{Effect, Notice},
     message::{Granted, Message, Open, Opened},
-    reads::ReadRequest,
 };
 
 /// How many refused `Open`s of a session are remembered, to be looked at again.
@@ -159,12 +158,11 @@ impl Node {
         );
         match proved {
             Ok(_) if !self.config.accept_contexts => {
-                self.refuse_open(id, open.context, Refusal::Denied);
+                self.refuse_open(id, open.context, Refusal::Closed);
             }
             Ok(_) if full => self.refuse_open(id, open.context, Refusal::Quota),
             Ok(_) => {
-                self.loading.insert(open.context, [(id, open)].into());
-                self.read(Purpose::Load(info.clone()), ReadRequest::Context(info.id));
+                self.load(info, [(id, open)].into());
             }
             Err(why) => self.refuse_open(id, open.context, why),
         }
@@ -327,6 +325,7 @@ impl Node {
         let notice = Notice::ContextRefused { context, peer, why };
         self.effects.push(Effect::Notice(notice));
         self.hand_over_incoming(id, context);
+        self.forget_heard_from(id, context);
     }
 
     fn say_live(&mut self, id: SessionId, context: ContextId) {

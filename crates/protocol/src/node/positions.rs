@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use partita_core::{ContextId, LogId, Refusal, SessionId, Tip};
+use partita_core::{ContextId, LogId, PeerInfo, Refusal, SessionId, Tip};
 
-use super::Node;
+use super::{Node, context::Context, link::Link};
 use crate::{
-    effect::{Effect, Notice},
+    effect::{Effect, Notice, Progress},
     message::MAX_ITEMS,
 };
 
@@ -90,6 +90,12 @@ impl Node {
         missing: Vec<Tip>,
         unknown_tips: bool,
     ) {
+        let replica = self.replica;
+        let own = self.contexts.get(&context).is_some_and(|local| {
+            held.iter()
+                .any(|(log, seq)| *seq > 0 && local.logs.get(log).is_some_and(|log| log.record.replica() == replica))
+        });
+        let total = self.contexts.get(&context).map_or(0, |local| still_missing(local, &missing));
         let Some(link) = self.sessions.link_mut(&id, &context) else {
             return;
         };
@@ -97,36 +103,55 @@ impl Node {
             link.note_offered(*log, *seq);
         }
         link.held = Some(held);
+        link.progress = Progress { received: 0, total };
         link.missing = Some(missing);
         link.unknown_tips = unknown_tips;
-        let own = self.contexts.get(&context).map(|local| local.own_data.id);
-        if let Some(own) = own {
-            self.say_acknowledged(id, context, own);
+        if own {
+            self.say_acknowledged(id, context);
         }
         self.look_at(context, Some(id));
         self.review.insert(context);
     }
 
-    /// Tells how far the remote holds what this replica wrote since it was opened.
-    pub(super) fn say_acknowledged(&mut self, id: SessionId, context: ContextId, log: LogId) {
-        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context)) else {
+    /// Tells that the remote holds more of what this replica wrote.
+    pub(super) fn say_acknowledged(&mut self, id: SessionId, context: ContextId) {
+        let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        let Some(link) = session.links.get(&context) else {
-            return;
+        if session.links.get(&context).is_some_and(|link| link.granted.is_some()) {
+            let peer = session.peer.clone();
+            self.effects.push(Effect::Notice(Notice::Acknowledged { context, peer }));
+        }
+    }
+
+    /// What this replica ever wrote in a context and still counts: the tips of its logs.
+    pub fn own_tips(&self, context: &ContextId) -> Vec<Tip> {
+        let Some(local) = self.contexts.get(context) else {
+            return Vec::new();
         };
-        if log != local.own_data.id || link.granted.is_none() {
-            return;
-        }
-        let held = usize::try_from(link.held(&log)).unwrap_or(usize::MAX);
-        let arrival = held.min(local.own_arrivals.len()).checked_sub(1).and_then(|at| local.own_arrivals.get(at));
-        if let Some(arrival) = arrival {
-            self.effects.push(Effect::Notice(Notice::Acknowledged {
-                context,
-                peer: session.peer.clone(),
-                arrival: *arrival,
-            }));
-        }
+        let mut tips = local.tips_of(&self.replica, true);
+        tips.extend(local.tips_of(&self.replica, false));
+        tips
+    }
+
+    /// The connected remotes that hold these entries durably, and all before them, by their own word: their frontiers and
+    /// acknowledgements. What was cut off from a log meanwhile need not be held.
+    pub fn holders(&self, context: &ContextId, tips: &[Tip]) -> Vec<PeerInfo> {
+        let Some(local) = self.contexts.get(context) else {
+            return Vec::new();
+        };
+        let holds = |link: &Link| {
+            let mut tips = tips.iter();
+            link.held.is_some()
+                && link.granted.is_some()
+                && tips.all(|tip| {
+                    let counts = local.logs.get(&tip.log).map_or(0, |log| log.record.seq);
+                    link.held(&tip.log) >= tip.seq.min(counts)
+                })
+        };
+        let sessions = local.sessions.iter().filter_map(|id| self.sessions.get(id));
+        let holders = sessions.filter(|session| session.links.get(context).is_some_and(holds));
+        holders.map(|session| session.peer.clone()).collect()
     }
 
     /// Says once that everything that the remote held when the context was opened, and that can be here, is durable.
@@ -136,7 +161,7 @@ impl Node {
             return;
         };
         for id in &local.sessions {
-            let waits = |link: &super::link::Link| link.missing.is_some();
+            let waits = |link: &Link| link.missing.is_some();
             if !sessions.link(id, &context).is_some_and(waits) {
                 continue;
             }
@@ -163,12 +188,27 @@ impl Node {
                     None => !local.quarantined.contains_key(&tip.log),
                 }
             });
+            let peer = session.peer.clone();
             if missing.is_empty() {
-                let peer = session.peer.clone();
                 effects.push(Effect::Notice(Notice::CaughtUp { context, peer }));
-            } else {
-                link.missing = Some(missing);
+                continue;
+            }
+            let before = link.progress;
+            link.progress.received = before.total.saturating_sub(still_missing(local, &missing));
+            link.missing = Some(missing);
+            if link.progress != before {
+                let progress = link.progress;
+                effects.push(Effect::Notice(Notice::CatchingUp { context, peer, progress }));
             }
         }
     }
+}
+
+/// How many entries these tips name, with those before them in their logs, that are not durable here.
+fn still_missing(local: &Context, tips: &[Tip]) -> u64 {
+    let missing = |tip: &Tip| {
+        let held = local.logs.get(&tip.log).map_or(0, |log| log.durable);
+        tip.seq.saturating_sub(held)
+    };
+    tips.iter().map(missing).fold(0, u64::saturating_add)
 }

@@ -106,6 +106,7 @@ impl Node {
     pub(super) fn pump(&mut self) {
         while let Some(id) = self.sessions.next_touched() {
             let mut waiting = 0;
+            self.send_topics(id); // they are small, and late they are worth nothing
             while let Some((message, cost)) = self.next_entries(id) {
                 let Some(session) = self.sessions.get_mut(&id) else {
                     break;

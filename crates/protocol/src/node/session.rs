@@ -15,10 +15,13 @@ const PROTOCOL: u8 = 1;
 
 impl Node {
     pub(super) fn on_connected(&mut self, remote: RemoteSession) {
-        let id = remote.session;
+        let (id, dialled) = (remote.session, remote.dialled);
         let mut session = Session::new(remote, self.now.monotonic);
         session.out.push(Message::Credit(self.config.credit));
         self.sessions.insert(id, session);
+        if dialled {
+            self.ping(id);
+        }
         if self.offers(&id) {
             for context in self.contexts.keys().copied().collect::<Vec<_>>() {
                 self.offer_context(id, context);
@@ -62,21 +65,37 @@ impl Node {
                     session.credit = session.credit.saturating_add(bytes);
                 }
             }
-            Message::Heartbeat { nonce, reply } => self.on_heartbeat(id, nonce, reply),
+            Message::Heartbeat { nonce, clock, reply } => self.on_heartbeat(id, nonce, clock, reply),
             Message::Error { text, .. } => self.end_session(id, Some(CloseReason::Remote(text))),
+            Message::Ephemeral(message) => self.on_ephemeral(id, message),
+            Message::Gone { context, sender } => self.on_gone(id, context, sender),
             Message::Bye => self.end_session(id, Some(CloseReason::Remote("orderly".into()))),
         }
     }
 
-    fn on_heartbeat(&mut self, id: SessionId, nonce: u64, reply: bool) {
+    fn on_heartbeat(&mut self, id: SessionId, nonce: u64, clock: u64, reply: bool) {
+        let here = millis(self.now.wall);
+        let limit = self.config.drift_limit;
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        if reply {
-            let then = Duration::from_nanos(nonce);
-            session.round_trip = self.now.monotonic.checked_sub(then);
-        } else {
-            session.out.push(Message::Heartbeat { nonce, reply: true });
+        if !reply {
+            session.out.push(Message::Heartbeat { nonce, clock: here, reply: true });
+            return;
+        }
+        let then = Duration::from_nanos(nonce);
+        let Some(took) = self.now.monotonic.checked_sub(then).filter(|_| nonce != 0 && nonce == session.ping) else {
+            return; // no answer to what was asked last
+        };
+        session.ping = 0;
+        session.round_trip = Some(took);
+        let clock = i128::from(clock) + took.as_millis() as i128 / 2;
+        let ahead = i64::try_from(clock - i128::from(here)).unwrap_or(if clock > 0 { i64::MAX } else { i64::MIN });
+        session.clock_ahead_ms = Some(ahead);
+        let drifts = u128::from(ahead.unsigned_abs()) > limit.as_millis();
+        if drifts && !std::mem::replace(&mut session.drift_said, drifts) {
+            let (peer, ahead_seconds) = (session.peer.replica, ahead / 1000);
+            self.effects.push(Effect::Notice(Notice::ClockDrift { author: peer, ahead_seconds }));
         }
     }
 
@@ -111,6 +130,7 @@ impl Node {
                 local.sessions.remove(&id);
             }
             self.hand_over_incoming(id, context);
+            self.forget_heard_from(id, context);
             // Its strategy may now name others as targets.
             self.look_at(context, None);
         }
@@ -119,25 +139,39 @@ impl Node {
     pub(super) fn on_tick(&mut self) {
         let now = self.now.monotonic;
         let beat = self.config.heartbeat;
-        let (mut silent, mut quiet) = (Vec::new(), Vec::new());
+        let (mut silent, mut due) = (Vec::new(), Vec::new());
         for (id, session) in self.sessions.iter() {
             let unheard = now.saturating_sub(session.heard);
+            // Who dialled asks in any case, so that the round trip is known; who was dialled only when it gets quiet.
+            let asks = session.remote.dialled || unheard >= beat;
             if unheard >= beat.saturating_mul(3) {
                 silent.push(*id);
-            } else if unheard >= beat && now.saturating_sub(session.pinged) >= beat {
-                quiet.push(*id);
+            } else if asks && now.saturating_sub(session.pinged) >= beat {
+                due.push(*id);
             }
         }
-        let nonce = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        for id in quiet {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.pinged = now;
-                let reply = false;
-                session.out.push(Message::Heartbeat { nonce, reply });
-            }
+        for id in due {
+            self.ping(id);
         }
         for id in silent {
             self.drop_session(id, CloseReason::Silent);
         }
+        self.repeat_ephemeral();
     }
+
+    /// Asks a remote whether it is there.
+    fn ping(&mut self, id: SessionId) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.pinged = now.monotonic;
+        session.ping = u64::try_from(now.monotonic.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let (nonce, clock) = (session.ping, millis(now.wall));
+        session.out.push(Message::Heartbeat { nonce, clock, reply: false });
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,11 @@ use std::{
 
 use partita_core::{ContextId, LogId, PeerInfo, SessionId};
 
-use super::{link::Link, turns::Turns};
+use super::{
+    ephemeral::{Allowance, Topic},
+    link::Link,
+    turns::Turns,
+};
 use crate::{
     effect::RemoteSession,
     message::{Message, Open},
@@ -34,10 +38,19 @@ pub(super) struct Session {
     pub(super) pages: BTreeSet<(ContextId, LogId)>,
     /// What was refused to the remote: looked at again when the context's control entries change.
     pub(super) refused: BTreeMap<ContextId, Open>,
+    /// Ephemeral messages that the remote is to hear: whose, about what.
+    pub(super) topics: BTreeSet<(ContextId, Topic)>,
+    /// How many of them it may send.
+    pub(super) allowance: Allowance,
     pub(super) heard: Duration,
     pub(super) pinged: Duration,
+    /// The number of the heartbeat that waits for its answer; 0 when none does.
+    pub(super) ping: u64,
     /// The last measured round trip.
     pub(super) round_trip: Option<Duration>,
+    /// By how many milliseconds the remote's clock is ahead of this node's, or behind it.
+    pub(super) clock_ahead_ms: Option<i64>,
+    pub(super) drift_said: bool,
 }
 
 impl Session {
@@ -55,9 +68,14 @@ impl Session {
             buffered: 0,
             pages: BTreeSet::new(),
             refused: BTreeMap::new(),
+            topics: BTreeSet::new(),
+            allowance: Allowance::default(),
             heard: now,
             pinged: now,
+            ping: 0,
             round_trip: None,
+            clock_ahead_ms: None,
+            drift_said: false,
         }
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use partita_core::{Access, ContextId, ContextInfo, LogId, PeerInfo, Refusal};
 
-use super::Node;
+use super::{Node, sessions::Session};
+use crate::effect::Progress;
 
 /// One context, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,29 @@ pub struct ContextStatus {
     pub control_entries: usize,
 }
 
+/// One connected remote, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// The remote.
+    pub peer: PeerInfo,
+    /// Whether this node dialled it.
+    pub dialled: bool,
+    /// The last measured round trip.
+    pub round_trip: Option<Duration>,
+    /// By how many milliseconds its clock was ahead of this node's at the last heartbeat; negative when it was behind.
+    /// Nothing depends on it.
+    pub clock_ahead_ms: Option<i64>,
+    /// Bytes that the transport has not taken yet.
+    pub buffered: usize,
+    /// How many contexts are open with it, in both directions.
+    pub live: usize,
+    /// How many contexts are not caught up with yet.
+    pub catching_up: usize,
+    /// How far, over all of them.
+    pub progress: Progress,
+}
+
 /// One context in one session, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,12 +62,18 @@ pub struct SessionStatus {
     pub access: Option<Access>,
     /// Whether entries flow both ways.
     pub live: bool,
-    /// Entries held here that the remote has not acknowledged.
-    pub unacknowledged: u64,
-    /// Logs that the remote refused, and why.
+    /// How far what it held at the beginning is here; `None` before that is known, and once all of it is.
+    pub catching_up: Option<Progress>,
+    /// Entries that the remote has neither been sent nor sent itself.
+    pub pending: u64,
+    /// Entries that were sent to it or came from it, and that it has not acknowledged.
+    pub sent: u64,
+    /// Entries that it holds durably, by its own word.
+    pub acknowledged: u64,
+    /// Logs that the remote refused, and why: each goes on by itself when the remote says so.
     pub paused: Vec<(LogId, Refusal)>,
-    /// The last measured round trip.
-    pub round_trip: Option<Duration>,
+    /// Logs of the remote's that this node refused, and why.
+    pub refused: Vec<(LogId, Refusal)>,
 }
 
 impl Node {
@@ -61,25 +91,52 @@ impl Node {
         self.contexts.values().map(status).collect()
     }
 
+    /// Every connected remote.
+    pub fn peer_status(&self) -> Vec<PeerStatus> {
+        let status = |session: &Session| {
+            let behind = session.links.values().filter(|link| link.missing.is_some());
+            let progress = behind.clone().fold(Progress::default(), |sum, link| Progress {
+                received: sum.received.saturating_add(link.progress.received),
+                total: sum.total.saturating_add(link.progress.total),
+            });
+            PeerStatus {
+                peer: session.peer.clone(),
+                dialled: session.remote.dialled,
+                round_trip: session.round_trip,
+                clock_ahead_ms: session.clock_ahead_ms,
+                buffered: session.buffered,
+                live: session.links.values().filter(|link| link.live_said).count(),
+                catching_up: behind.count(),
+                progress,
+            }
+        };
+        self.sessions.iter().map(|(_, session)| status(session)).collect()
+    }
+
     /// Every context of every session.
     pub fn session_status(&self) -> Vec<SessionStatus> {
         let mut found = Vec::new();
         for (_, session) in self.sessions.iter() {
             for (context, link) in &session.links {
-                let local = self.contexts.get(context);
-                let unacknowledged = local.map_or(0, |local| {
-                    let missing =
-                        |(log, state): (&LogId, &super::context::Log)| state.record.seq.saturating_sub(link.held(log));
-                    local.logs.iter().map(missing).sum()
-                });
+                let (mut pending, mut sent, mut acknowledged) = (0, 0, 0);
+                for (log, state) in self.contexts.get(context).into_iter().flat_map(|local| &local.logs) {
+                    let held = link.held(log).min(state.record.seq);
+                    let reached = link.sent(log).clamp(held, state.record.seq);
+                    acknowledged += held;
+                    sent += reached - held;
+                    pending += state.record.seq - reached;
+                }
                 found.push(SessionStatus {
                     peer: session.peer.clone(),
                     context: *context,
                     access: link.granted.map(|(_, access)| access),
                     live: link.live_said,
-                    unacknowledged,
+                    catching_up: link.missing.as_ref().map(|_| link.progress),
+                    pending,
+                    sent,
+                    acknowledged,
                     paused: link.paused.iter().map(|(log, why)| (*log, *why)).collect(),
-                    round_trip: session.round_trip,
+                    refused: link.halted.iter().map(|(log, halt)| (*log, halt.why)).collect(),
                 });
             }
         }

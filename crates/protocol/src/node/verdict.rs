@@ -39,6 +39,9 @@ impl Node {
         if self.commits.failed.is_some() && author != self.replica {
             return Err(Halt::at(seq, Refusal::ReadOnly));
         }
+        if !self.config.takes_entries && author != self.replica {
+            return Err(Halt::until(seq, Refusal::Draining, Until::Taking));
+        }
         let before = known.map_or(&[][..], |record| &record.heads);
         let heads = header.stamp.as_ref().map_or(before, |stamp| &stamp.heads);
         let need_control = |heads| {

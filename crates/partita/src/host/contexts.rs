@@ -1,0 +1,222 @@
+//! The engine's contexts: opened, closed, awaited.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use partita_core::{ContextId, ContextInfo, PeerInfo, ReplicaId, Tip};
+use tokio::sync::oneshot;
+
+use super::{Context, EngineHost, PeerKey, SetAside, peer_key};
+use crate::{
+    cell::Cell,
+    error::{CommitError, EngineError},
+    events::EngineEvent,
+};
+
+/// What the engine knows of a context beyond the node.
+#[derive(Default)]
+pub(super) struct ContextState {
+    /// Whether the node has loaded it.
+    ready: bool,
+    waiting: Vec<oneshot::Sender<Result<(), EngineError>>>,
+    waiting_acknowledged: Vec<Awaited>,
+    /// Remotes of which everything that they held was received.
+    caught_up: BTreeSet<PeerKey>,
+    waiting_caught_up: Vec<oneshot::Sender<()>>,
+    live: BTreeMap<PeerKey, PeerInfo>,
+    /// What was set aside since the engine was opened.
+    pub(super) set_aside: SetAsideStatus,
+}
+
+/// A document of a context that was closed while the last of what was written of it was on its way to the disk.
+pub(super) struct Ended {
+    context: ContextId,
+    arrival: u64,
+    number: u64,
+    cell: Arc<Cell>,
+}
+
+/// Somebody waits until a remote holds these entries.
+struct Awaited {
+    tips: Vec<Tip>,
+    /// A certain remote; any without.
+    by: Option<ReplicaId>,
+    reply: oneshot::Sender<Result<(), EngineError>>,
+}
+
+/// What could not be applied in a context since the engine was opened; [`Context::set_aside`](crate::Context::set_aside)
+/// lists all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetAsideStatus {
+    /// How many entries are set aside.
+    pub entries: u64,
+    /// The last one, with its reason.
+    pub last: Option<SetAside>,
+    /// How often that one was tried.
+    pub attempts: u32,
+}
+
+impl EngineHost {
+    pub(super) fn open_contexts(&mut self, context: &mut Context<'_>, contexts: Vec<ContextInfo>) {
+        for info in contexts {
+            let _ = self.open_context(context, info); // it is then no context of this engine, and asking for it says so
+        }
+    }
+
+    pub(super) fn open_context(&mut self, context: &mut Context<'_>, info: ContextInfo) -> Result<(), EngineError> {
+        let (id, kind) = (info.id, info.kind.clone());
+        if !context.node.open_context(context.now, info) {
+            return Err(EngineError::NoStrategy(kind));
+        }
+        self.contexts.entry(id).or_default();
+        Ok(())
+    }
+
+    /// What was changed is written first; then documents and remotes are told.
+    pub(super) fn close_context(&mut self, context: &mut Context<'_>, id: ContextId) -> Result<(), EngineError> {
+        if !self.contexts.contains_key(&id) {
+            return Err(EngineError::NoContext(id));
+        }
+        self.dirty.extend(self.slots.keys().filter(|(of, _)| *of == id));
+        self.take_all(context);
+        self.contexts.remove(&id);
+        for (_, slot) in self.slots.extract_if(.., |(of, _), _| *of == id) {
+            let Some(cell) = slot.cell else { continue };
+            cell.end("its context was closed");
+            match slot.in_flight.back() {
+                Some((arrival, number)) => {
+                    self.ended.push(Ended { context: id, arrival: *arrival, number: *number, cell })
+                }
+                None => cell.fail(u64::MAX, CommitError::Closed),
+            }
+        }
+        context.node.close_context(context.now, id);
+        self.say(EngineEvent::ContextClosed(id));
+        Ok(())
+    }
+
+    pub(super) fn on_ready(&mut self, info: ContextInfo) {
+        let state = self.contexts.entry(info.id).or_default();
+        state.ready = true;
+        for reply in state.waiting.drain(..) {
+            let _ = reply.send(Ok(()));
+        }
+        self.say(EngineEvent::ContextReady(info));
+    }
+
+    pub(super) fn on_context(&mut self, id: ContextId, reply: oneshot::Sender<Result<(), EngineError>>) {
+        match self.contexts.get_mut(&id) {
+            Some(state) if state.ready => {
+                let _ = reply.send(Ok(()));
+            }
+            Some(state) => state.waiting.push(reply),
+            None => {
+                let _ = reply.send(Err(EngineError::NoContext(id)));
+            }
+        }
+    }
+
+    pub(super) fn on_wait_acknowledged(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ContextId,
+        by: Option<ReplicaId>,
+        reply: oneshot::Sender<Result<(), EngineError>>,
+    ) {
+        self.take_all(context);
+        let Some(state) = self.contexts.get_mut(&id) else {
+            let _ = reply.send(Err(EngineError::NoContext(id)));
+            return;
+        };
+        let awaited = Awaited { tips: context.node.own_tips(&id), by, reply };
+        if awaited.tips.is_empty() || awaited.is_over(context, &id) {
+            let _ = awaited.reply.send(Ok(()));
+        } else {
+            state.waiting_acknowledged.push(awaited);
+        }
+    }
+
+    pub(super) fn on_acknowledged(&mut self, context: &Context<'_>, id: ContextId, peer: &PeerInfo) {
+        if let Some(state) = self.contexts.get_mut(&id) {
+            for awaited in state.waiting_acknowledged.extract_if(.., |awaited| awaited.is_over(context, &id)) {
+                let _ = awaited.reply.send(Ok(()));
+            }
+        }
+        self.say(EngineEvent::Acknowledged { context: id, peer: peer.replica });
+    }
+
+    pub(super) fn on_live(&mut self, id: ContextId, peer: &PeerInfo) {
+        if let Some(state) = self.contexts.get_mut(&id) {
+            state.live.insert(peer_key(peer), peer.clone());
+        }
+        self.say(EngineEvent::Live { context: id, peer: peer.replica });
+    }
+
+    pub(super) fn on_caught_up(&mut self, id: ContextId, peer: &PeerInfo) {
+        if let Some(state) = self.contexts.get_mut(&id) {
+            state.caught_up.insert(peer_key(peer));
+            for reply in state.waiting_caught_up.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+        self.say(EngineEvent::CaughtUp { context: id, peer: peer.replica });
+    }
+
+    pub(super) fn on_wait_caught_up(&mut self, id: ContextId, reply: oneshot::Sender<()>) {
+        match self.contexts.get_mut(&id) {
+            Some(state) if state.caught_up.is_empty() => state.waiting_caught_up.push(reply),
+            Some(_) => {
+                let _ = reply.send(());
+            }
+            None => drop(reply),
+        }
+    }
+
+    pub(super) fn on_session_closed(&mut self, peer: &PeerInfo) {
+        for state in self.contexts.values_mut() {
+            if state.live.get(&peer_key(peer)).is_some_and(|live| live.session == peer.session) {
+                state.live.remove(&peer_key(peer));
+                state.caught_up.remove(&peer_key(peer));
+            }
+        }
+    }
+
+    /// Own entries up to an arrival are durable: whoever waits for that in a context that was closed meanwhile is told.
+    pub(super) fn settle_ended(&mut self, context: ContextId, arrival: u64) {
+        for ended in self.ended.extract_if(.., |ended| ended.context == context && ended.arrival <= arrival) {
+            ended.cell.progress.send_modify(|progress| progress.durable = ended.number.max(progress.durable));
+            ended.cell.fail(u64::MAX, CommitError::Closed);
+        }
+    }
+
+    /// What was set aside, by context.
+    pub(super) fn set_aside_status(&self) -> BTreeMap<ContextId, SetAsideStatus> {
+        let some = self.contexts.iter().filter(|(_, state)| state.set_aside.last.is_some());
+        some.map(|(id, state)| (*id, state.set_aside.clone())).collect()
+    }
+
+    pub(super) fn on_store_failed(&mut self, error: &partita_core::StoreError) {
+        for ended in self.ended.drain(..) {
+            ended.cell.fail(u64::MAX, CommitError::Store(error.clone()));
+        }
+        for slot in self.slots.values_mut() {
+            if let Some(cell) = &slot.cell {
+                cell.fail(u64::MAX, CommitError::Store(error.clone()));
+            }
+            for reply in slot.loading.take().into_iter().flat_map(|loading| loading.replies) {
+                reply.answer(Err(error.clone().into()));
+            }
+        }
+        self.say(EngineEvent::StoreFailed(error.clone()));
+    }
+}
+
+impl Awaited {
+    fn is_over(&self, context: &Context<'_>, id: &ContextId) -> bool {
+        let mut holders = context.node.holders(id, &self.tips).into_iter();
+        holders.any(|holder| self.by.is_none_or(|by| holder.replica == by))
+    }
+}

@@ -1,0 +1,196 @@
+//! Contexts that come and go in a running engine, what is durable elsewhere, what is said and not kept.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
+
+mod common;
+
+use common::{Home, has, patiently, put};
+use partita::{
+    ChangeError, EngineError, EngineEvent, SendError,
+    automerge::Automerge,
+    core::{ContextId, ContextInfo, ContextKind, Refusal},
+    single_owner::SingleOwner,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_context_closes_and_opens_again_while_the_connection_stays() {
+    let home = Home::new();
+    home.enrol("b");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    let info = b.engine.status().await.unwrap().contexts.remove(0).info;
+    let last = put(&plan_b, "last", "before the close");
+    let mut connections = b.engine.events();
+    b.engine.close_context(b.notes.id()).await.unwrap();
+    last.durable().await.unwrap(); // what was changed is stored all the same
+    assert!(matches!(plan_b.change(|_| Ok(())), Err(ChangeError::Unusable(_))));
+    assert!(matches!(b.engine.context(b.notes.id()).await, Err(EngineError::NoContext(_))));
+    put(&plan, "meanwhile", "x").durable().await.unwrap();
+    has(&plan, "last").await;
+
+    b.engine.open_context(info).await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    has(&plan_b, "meanwhile").await;
+    put(&plan_b, "again", "x").durable().await.unwrap();
+    has(&plan, "again").await;
+    while let Ok(event) = connections.try_recv() {
+        assert!(!matches!(event, EngineEvent::Connection(_)), "{event:?}");
+    }
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_context_of_a_kind_that_nobody_answers_for_is_refused_by_name() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let kind = ContextKind::new("later/plugin").unwrap();
+    let info = ContextInfo { id: ContextId::derive(&kind, &[7; 32]), kind: kind.clone() };
+    let refused = patiently("the answer", a.engine.open_context(info.clone())).await;
+    assert_eq!(refused.err(), Some(EngineError::NoStrategy(kind)));
+    let unknown = a.engine.sync().send_for_context(info.id).await;
+    assert_eq!(unknown.err(), Some(EngineError::Send(SendError::NoContext(info.id))));
+    a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_was_ever_written_is_durable_at_the_relay_once_the_engine_says_so() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "written", "in an earlier open, without a network").durable().await.unwrap();
+    let id = plan.id();
+    a.engine.close().await.unwrap();
+
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let a = home.open("a", &[&url]).await;
+    patiently("the relay's word", a.engine.acknowledged(Some(relay.replica()))).await.unwrap();
+    patiently("the relay's word", a.notes.acknowledged_by(relay.replica())).await.unwrap();
+    a.engine.close().await.unwrap();
+    // So the device may be lost: another one finds it.
+    home.enrol("b");
+    let b = home.open("b", &[&url]).await;
+    patiently("what the relay has", b.notes.caught_up()).await.unwrap();
+    let documents = b.notes.documents().await.unwrap();
+    assert_eq!(documents, [id]);
+    b.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comparing_from_nothing_goes_on_without_loss_and_without_a_second_copy() {
+    let home = Home::new();
+    home.enrol("b");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    for n in 0..20 {
+        drop(put(&plan, &format!("a {n}"), "x"));
+        drop(put(&plan_b, &format!("b {n}"), "x"));
+        a.engine.sync().reset(a.notes.id()).await.unwrap();
+        b.engine.sync().reset(b.notes.id()).await.unwrap();
+    }
+    has(&plan, "b 19").await;
+    has(&plan_b, "a 19").await;
+    assert_eq!(plan.digest(), plan_b.digest());
+    let syncable = a.engine.sync().syncable_contexts(relay.replica()).await.unwrap();
+    assert_eq!(syncable.iter().map(|(info, _)| info.id).collect::<Vec<_>>(), [a.notes.id()]);
+    a.engine.sync().send_to(relay.replica(), a.notes.id()).await.unwrap();
+    a.engine.sync().send_for_all_contexts().await.unwrap();
+    let nobody = b.replica();
+    let refused = a.engine.sync().send_to(nobody, a.notes.id()).await;
+    assert_eq!(refused.err(), Some(EngineError::NotConnected(nobody)));
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_seen_on_the_other_device_and_gone_with_this_one() {
+    let home = Home::new();
+    home.enrol("b");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    plan.say("at line 7").await.unwrap();
+    let seen = || async { !plan_b.heard().await.unwrap().is_empty() };
+    b.until("the cursor", seen).await;
+    assert_eq!(plan_b.heard().await.unwrap(), [(a.replica(), "at line 7".into())]);
+    assert!(plan.say(vec![0; 5000]).await.is_err(), "it is no way to send files");
+    a.engine.close().await.unwrap();
+    let gone = || async { plan_b.heard().await.unwrap().is_empty() };
+    b.until("the cursor's end", gone).await;
+    b.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+/// Readers fill a wiped relay again, also with what somebody wrote who never comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_wiped_while_all_are_away_is_filled_again_by_readers() {
+    let home = Home::new();
+    home.enrol("b");
+    home.enrol("c");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    for n in 0..50 {
+        drop(put(&plan, &format!("key {n}"), "of a device that was then lost"));
+    }
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    has(&plan_b, "key 49").await;
+    a.engine.close().await.unwrap(); // and it never comes back
+    b.engine.close().await.unwrap();
+    relay.close().await;
+    // The relay keeps its key: it is the same relay to everyone, with nothing in it.
+    std::fs::remove_file(home.path().join("relay")).unwrap();
+    std::fs::File::create(home.path().join("relay")).unwrap();
+
+    let relay = home.relay("relay").await;
+    assert_eq!(relay.url().to_string(), url);
+    let b = home.open("b", &[&url]).await;
+    patiently("the relay", b.notes.acknowledged_by(relay.replica())).await.unwrap();
+    let c = home.open("c", &[&url]).await;
+    let plan_c = c.get::<Automerge>(plan_b.id()).await;
+    has(&plan_c, "key 49").await;
+    let plan_b = b.get::<Automerge>(plan_b.id()).await;
+    assert_eq!(plan_c.digest(), plan_b.digest());
+    b.engine.close().await.unwrap();
+    c.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_without_the_plugin_refuses_one_kind_by_name_and_syncs_the_others() {
+    let home = Home::new();
+    home.enrol("b");
+    let b = home.builder("b", false).listen("mem://b").open().await.unwrap();
+    let url = format!("mem://b#{}", b.replica());
+    let a = home.builder("a", true).connect(&url).open().await.unwrap();
+    let mut events = a.events();
+    let [sealed, plain] =
+        a.with_strategy::<SingleOwner, _>(|owner, _| [owner.context(), owner.plain_context()]).await.unwrap();
+    let note = a.context(sealed).await.unwrap().create::<Automerge>().await.unwrap();
+    let refused = async {
+        loop {
+            if let Ok(EngineEvent::ContextRefused { context, why, .. }) = events.recv().await {
+                return (context, why);
+            }
+        }
+    };
+    assert_eq!(patiently("the refusal", refused).await, (plain, Refusal::UnknownKind));
+    let device = common::Device::of(b).await;
+    device.get::<Automerge>(note.id()).await;
+    a.close().await.unwrap();
+    device.engine.close().await.unwrap();
+}
