@@ -233,7 +233,7 @@ fn a_flood_is_not_passed_on() {
         later.monotonic += Duration::from_millis(u64::from(n) * 60);
         let payload = Bytes::copy_from_slice(&n.to_be_bytes());
         fleet.node(flooder).say_ephemeral(later, context, document, payload).unwrap();
-        let _ = fleet.with(flooder, |_, _| ());
+        fleet.with(flooder, |_, _| ());
     }
     fleet.run();
     let said = fleet.said(link, 0).into_iter().filter(|message| matches!(message, Message::Ephemeral(_))).count();

@@ -119,7 +119,7 @@ impl Message {
                 let context = ContextId::from_bytes(input.array()?);
                 Self::Gone { context, sender: ReplicaId::from_bytes(input.array()?) }
             }
-            tag::SKIPPABLE.. => return Ok(None),
+            _ if tag >= tag::SKIPPABLE => return Ok(None),
             _ => return Err(DecodeError::Unknown("message")),
         };
         reader.end()?;

@@ -26,7 +26,7 @@ const MOST_LATER: usize = 64;
 
 /// What a context has for a session.
 enum Turn {
-    Say(Message, u64),
+    Say(Box<Message>, u64),
     /// Something, once the session has room for a page.
     Later,
     /// Nothing until it is woken.
@@ -155,7 +155,7 @@ impl Node {
             match self.next_of_link(id, context) {
                 Turn::Say(message, cost) => {
                     self.sessions.get_mut(&id)?.work.served(context, cost);
-                    return Some((message, cost));
+                    return Some((*message, cost));
                 }
                 Turn::Later => {
                     later += 1;
@@ -187,7 +187,7 @@ impl Node {
                 return Turn::Nothing;
             }
             if let Some((message, cost)) = next_fragment(link, local, context, fragment_bytes(config)) {
-                return Turn::Say(message, cost);
+                return Turn::Say(Box::new(message), cost);
             }
             if link.reading.is_some() {
                 return Turn::Nothing; // the page wakes it
@@ -218,7 +218,7 @@ impl Node {
                     }
                     link.make_ready(local, &log);
                     let cost = run.cost();
-                    return Turn::Say(Message::Entries(run), cost);
+                    return Turn::Say(Box::new(Message::Entries(run)), cost);
                 }
                 Gathered::Large(entry) => {
                     let run = withheld(&entry);
@@ -226,7 +226,7 @@ impl Node {
                     link.large.insert(log, LargeOut { entry, offset });
                     session.drop_page(context, log);
                     let cost = run.cost();
-                    return Turn::Say(Message::Entries(run), cost);
+                    return Turn::Say(Box::new(Message::Entries(run)), cost);
                 }
                 Gathered::Read if !room && !link.pages.contains_key(&log) => {
                     link.ready.insert(order);
