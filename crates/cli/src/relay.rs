@@ -21,6 +21,9 @@ pub(crate) struct RelayArgs {
     /// The most connections at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: Option<u32>,
+    /// Where an HTTP server shows /metrics, /healthz and /readyz: 127.0.0.1:9464; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
+    metrics: Option<String>,
 }
 
 /// Runs a relay until it is told to stop, or its store fails.
@@ -28,7 +31,7 @@ pub(crate) async fn run(args: RelayArgs) -> Result<bool, CliError> {
     // Before the URL is printed: whoever has read it may send a signal.
     let mut stop = Stop::listen()?;
     let relay = open(&args).await?;
-    print_url(&relay)?;
+    print_addresses(&relay)?;
     let failed = tokio::select! {
         () = stop.asked() => None,
         error = relay.failed() => Some(error),
@@ -45,6 +48,9 @@ async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
     if let Some(connections) = args.max_connections {
         builder = builder.max_connections(usize::try_from(connections).unwrap_or(usize::MAX));
     }
+    if let Some(address) = &args.metrics {
+        builder = builder.metrics(address);
+    }
     builder.open().await.map_err(|error: RelayError| CliError::Relay {
         listen: args.listen.clone(),
         store: args.store.clone(),
@@ -52,10 +58,15 @@ async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
     })
 }
 
-/// The first line on standard output; a pipe that is closed already is no reason to stop.
-fn print_url(relay: &Relay) -> Result<(), CliError> {
+/// The URL is the first line on standard output, the metrics' the second; a pipe that is closed already is no reason to
+/// stop.
+fn print_addresses(relay: &Relay) -> Result<(), CliError> {
+    let mut lines = format!("{}\n", relay.url());
+    if let Some(address) = relay.metrics_address() {
+        lines += &format!("http://{address}/metrics\n");
+    }
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", relay.url()).and_then(|()| out.flush()) {
+    match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(CliError::io("cannot print the relay's URL")),
     }
@@ -66,10 +77,23 @@ fn address(text: &str) -> Result<String, String> {
     let url = if text.contains("://") { text.to_owned() } else { format!("ws://{text}") };
     let rest =
         url.strip_prefix("ws://").ok_or("a relay listens on ws://; put a TLS terminator before it for wss://")?;
-    match rest.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(url),
-        _ => Err("an address looks like 127.0.0.1:7400, [::1]:7400 or ws://0.0.0.0:7400".into()),
+    if is_host_and_port(rest) {
+        Ok(url)
+    } else {
+        Err("an address looks like 127.0.0.1:7400, [::1]:7400 or ws://0.0.0.0:7400".into())
     }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    if is_host_and_port(text) {
+        Ok(text.into())
+    } else {
+        Err("an address looks like 127.0.0.1:9464 or [::1]:9464".into())
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// The signals that ask a program to end.

@@ -110,6 +110,28 @@ fn a_folder_that_is_not_there_is_named() {
 }
 
 #[test]
+fn metrics_are_shown_where_the_second_line_says() {
+    use std::io::{Read as _, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("relay.partita");
+    let (relay, metrics) = Relay::start_with_metrics("127.0.0.1:0", &store);
+    let address = metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    for (path, says) in [("/metrics", "partita_relay_sessions 0"), ("/healthz", "alive"), ("/readyz", "ready")] {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: relay\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(says), "{answer}");
+    }
+    let second = folder.path().join("second");
+    let taken = ["relay", "--listen", "127.0.0.1:0", "--store", second.to_str().unwrap(), "--metrics", address];
+    let (code, _, err) = run(&taken);
+    assert_eq!(code, Some(3));
+    assert!(err.contains(address) && err.contains("in use"), "{err}");
+    assert_eq!(relay.signal("TERM").code(), Some(0));
+}
+
+#[test]
 fn wrong_usage_ends_with_2() {
     for args in [
         &[][..],
@@ -118,6 +140,7 @@ fn wrong_usage_ends_with_2() {
         &["relay", "--listen", "nonsense", "--store", "x"],
         &["relay", "--listen", "wss://127.0.0.1:1", "--store", "x"],
         &["relay", "--listen", "127.0.0.1:0", "--store", "x", "--max-connections", "none"],
+        &["relay", "--listen", "127.0.0.1:0", "--store", "x", "--metrics", "9464"],
         &["demo", "--colour"],
         &["dance"],
     ] {

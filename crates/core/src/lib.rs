@@ -18,6 +18,7 @@
 //! | [`CrdtType`], [`CrdtDocument`], [`DocumentType`] | CRDT plugins | what the entries of a document mean |
 //! | [`Store`], [`StoreRead`] | stores | where entries live |
 //! | [`Transport`], [`Listener`], [`Connection`] | transports | how frames travel |
+//! | [`Observer`] | whoever keeps numbers | nothing: it is told |
 
 mod clock;
 pub mod codec;
@@ -27,6 +28,7 @@ mod entry;
 mod frontier;
 mod ids;
 mod keystore;
+mod observe;
 mod standing;
 mod store;
 mod strategy;
@@ -45,6 +47,7 @@ pub use ids::{
     ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId, ReplicaId, SessionId,
 };
 pub use keystore::{DeviceKeys, Keystore, KeystoreError};
+pub use observe::{Observation, Observer, Sample};
 pub use standing::Standing;
 pub use store::{
     Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry, VisitRecord,

@@ -7,10 +7,11 @@ use std::{
 };
 
 use partita_core::{
-    ContextInfo, CrdtType, CrdtTypeId, DeviceKeys, Incarnation, Keystore, Limits, PartitionStrategy, Store, Transport,
+    ContextInfo, CrdtType, CrdtTypeId, DeviceKeys, Incarnation, Keystore, Limits, Observer, PartitionStrategy, Store,
+    Transport,
 };
 use partita_protocol::{NodeConfig, NodeParts, channel::LocalIdentity};
-use partita_sync::{Dialer, Driver, DriverHandle, DriverParts, FileKeystore, RelayUrl, SystemRandom, Transports};
+use partita_sync::{Driver, DriverHandle, DriverParts, FileKeystore, RelayUrl, SystemRandom, Transports};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -37,6 +38,7 @@ pub struct Builder {
     contexts: Vec<ContextInfo>,
     config: NodeConfig,
     limits: Limits,
+    observer: Arc<dyn Observer>,
 }
 
 type StoreMaker = Box<dyn FnOnce(Incarnation) -> Result<Arc<dyn Store>, partita_core::StoreError> + Send>;
@@ -61,6 +63,7 @@ impl Builder {
             contexts: Vec::new(),
             config: NodeConfig::default(),
             limits: Limits::default(),
+            observer: Arc::new(()),
         };
         #[cfg(feature = "automerge")]
         let builder = builder.crdt(partita_automerge::Automerge);
@@ -144,6 +147,13 @@ impl Builder {
         self
     }
 
+    /// Who is told numbers: commits, queues, bytes, refusals, how far remotes are behind.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
     /// Opens the engine. Call it inside a tokio runtime: connections live there.
     ///
     /// # Errors
@@ -193,18 +203,17 @@ impl Builder {
             strategies: self.strategies,
             rng: Box::new(SystemRandom),
         };
-        let driver = Driver::start(DriverParts { node, store: store.clone(), host, tap: None })?;
+        let parts = DriverParts { node, store: store.clone(), host, tap: None, observer: self.observer };
+        let driver = Driver::start(parts)?;
         *late.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(driver.clone());
         let _ = driver.command(Command::Start(self.contexts));
 
-        let shared = Shared::new(driver, store, events, late);
+        let shared = Shared::new(driver, store, events, late, self.transports);
         for listener in listeners {
             shared.accept(listener);
         }
         for url in urls {
-            let report = shared.reporter();
-            let dialer = Dialer::start(shared.driver.clone(), &self.transports, url, report)?;
-            shared.dialers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(dialer);
+            shared.connect(url)?;
         }
         Ok(Engine { shared })
     }

@@ -1,14 +1,13 @@
 //! The engine, as applications use it.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use partita_core::{ContextId, ContextInfo, Listener, Now, PartitionStrategy, ReplicaId, Store, Turn};
 use partita_protocol::Node;
-use partita_sync::{ConnectionEvent, ConnectionState, Dialer, DriverHandle, accept_connections};
+use partita_sync::{ConnectionEvent, DriverHandle, Transports, accept_connections};
 use tokio::{
     sync::{broadcast, oneshot},
     task::JoinHandle,
@@ -16,6 +15,7 @@ use tokio::{
 
 use crate::{
     builder::{Builder, Events},
+    connections::Links,
     context::Context,
     error::EngineError,
     events::{EngineEvent, Status},
@@ -36,10 +36,9 @@ pub(crate) struct Shared {
     pub(crate) driver: DriverHandle<Command>,
     pub(crate) store: Arc<Mutex<Option<Arc<dyn Store>>>>,
     events: Events,
-    pub(crate) dialers: Mutex<Vec<Dialer>>,
+    pub(crate) links: Links,
     listeners: Mutex<Vec<JoinHandle<()>>>,
     addresses: Mutex<Vec<String>>,
-    connections: Arc<Mutex<BTreeMap<String, ConnectionState>>>,
     /// The way from documents to the driver: taken away at the close, so that the driver's thread can end.
     late: Arc<Mutex<Option<DriverHandle<Command>>>>,
 }
@@ -54,23 +53,22 @@ impl Shared {
         store: Arc<dyn Store>,
         events: Events,
         late: Arc<Mutex<Option<DriverHandle<Command>>>>,
+        transports: Transports,
     ) -> Arc<Self> {
         Arc::new(Self {
             driver,
             store: Arc::new(Mutex::new(Some(store))),
             events,
-            dialers: Mutex::default(),
+            links: Links::new(transports),
             listeners: Mutex::default(),
             addresses: Mutex::default(),
-            connections: Arc::default(),
             late,
         })
     }
 
     pub(crate) fn reporter(&self) -> impl Fn(ConnectionEvent) + Send + Sync + 'static {
-        let (connections, events) = (self.connections.clone(), self.events.clone());
+        let events = self.events.clone();
         move |event: ConnectionEvent| {
-            lock(&connections).insert(event.url.clone(), event.state.clone());
             let _ = events.send(EngineEvent::Connection(event));
         }
     }
@@ -86,7 +84,7 @@ impl Shared {
     }
 
     fn disconnect(&self) {
-        lock(&self.dialers).clear();
+        self.links.close();
         for task in lock(&self.listeners).drain(..) {
             task.abort();
         }
@@ -202,8 +200,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Closed`].
     pub async fn status(&self) -> Result<Status, EngineError> {
-        let connections =
-            lock(&self.shared.connections).iter().map(|(url, state)| (url.clone(), state.clone())).collect();
+        let connections = self.shared.links.states();
         let (loaded_documents, set_aside) = self.ask(Command::Documents).await?;
         self.with_node(move |node, _| Status {
             connections,
@@ -227,11 +224,10 @@ impl Engine {
         lock(&self.shared.addresses).clone()
     }
 
-    /// The network is back: connections that wait to be dialled again are dialled now.
+    /// The network is back: connections that wait to be dialled again, or whose attempt may hang, are dialled now, and
+    /// those that stand are asked whether they still do.
     pub fn network_is_back(&self) {
-        for dialer in lock(&self.shared.dialers).iter() {
-            dialer.retry_now();
-        }
+        self.shared.links.retry_now();
     }
 
     /// Stores everything, says goodbye to the remotes, and closes the store. Handles that are left answer with errors.

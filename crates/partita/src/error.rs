@@ -6,6 +6,18 @@ use partita_core::{
 use partita_protocol::{AppendError, SendError};
 use partita_sync::{RelayUrlError, Stopped};
 
+/// Why an address cannot be connected to. One where nobody answers is no error: it is dialled again and again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// It is not an address with an id.
+    #[error(transparent)]
+    Url(#[from] RelayUrlError),
+    /// No transport has it.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
 /// Why an engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

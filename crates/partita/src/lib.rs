@@ -125,6 +125,7 @@
 mod builder;
 mod cell;
 mod commit;
+mod connections;
 mod context;
 mod document;
 mod engine;
@@ -139,7 +140,7 @@ pub use commit::Commit;
 pub use context::Context;
 pub use document::{Change, Changes, Document};
 pub use engine::Engine;
-pub use error::{ChangeError, CommitError, DocumentError, EngineError, OpenError};
+pub use error::{ChangeError, CommitError, ConnectError, DocumentError, EngineError, OpenError};
 pub use events::{EngineEvent, Status};
 pub use host::{Reason, SetAside, SetAsideStatus};
 pub use sync::SyncManager;
@@ -147,7 +148,9 @@ pub use sync::SyncManager;
 pub use partita_core as core;
 pub use partita_crypto as crypto;
 pub use partita_protocol::{ContextStatus, NodeConfig, PeerStatus, Progress, SendError, SessionStatus};
-pub use partita_sync::{ConnectionError, ConnectionState, FileKeystore, RelayUrl, SystemRandom};
+pub use partita_sync::{
+    ConnectionError, ConnectionEvent, ConnectionHandle, ConnectionState, FileKeystore, RelayUrl, Retry, SystemRandom,
+};
 
 #[cfg(feature = "automerge")]
 pub use partita_automerge as automerge;

@@ -29,9 +29,13 @@ impl Backoff {
         }
         let limit = self.first.saturating_mul(1 << self.attempts.min(20)).min(self.most);
         self.attempts = self.attempts.saturating_add(1);
-        let mut bytes = [0; 4];
-        rng.fill_bytes(&mut bytes);
-        limit.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+        limit.mul_f64(unit(rng))
+    }
+
+    /// How long to wait after a refusal that will hardly go away by itself: between half of the cap and the cap.
+    pub fn slowly(&mut self, rng: &mut dyn CryptoRng) -> Duration {
+        self.attempts = self.attempts.saturating_add(1);
+        self.most.mul_f64(0.5 + 0.5 * unit(rng))
     }
 
     /// How many attempts were made since the last stable connection.
@@ -43,6 +47,13 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.attempts = 0;
     }
+}
+
+/// A number from zero to one.
+fn unit(rng: &mut dyn CryptoRng) -> f64 {
+    let mut bytes = [0; 4];
+    rng.fill_bytes(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 impl Default for Backoff {

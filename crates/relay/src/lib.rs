@@ -10,26 +10,32 @@
 //! relay.close().await;
 //! # Ok(()) }
 //! ```
+//!
+//! # Watching over it
+//!
+//! [`Builder::metrics`] names an address for an HTTP server:
+//!
+//! | page | what it says |
+//! | --- | --- |
+//! | `/metrics` | connections, sessions, bytes, entries taken and refused with reasons, how long commits take, queues, how far remotes are behind; in Prometheus' text format, all names begin with `partita_relay_` |
+//! | `/healthz` | 200 while the process lives |
+//! | `/readyz` | 200 while the store has not failed, the listener listens, and a question comes round through the node's thread and the store's within two seconds; otherwise 503 and a sentence that says which of these is not so |
+//!
+//! [`Builder::observer`] hands the same observations to code of one's own. None of them has a payload, a key or a name in it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod builder;
+mod host;
+mod http;
+mod metrics;
+mod ready;
 
-use partita_core::{
-    DeviceKeys, Incarnation, Keystore, KeystoreError, PartitionStrategy, ReplicaId, Store, StoreError, Transport,
-    TransportError,
-};
-use partita_crypto::rand_core::Rng as _;
-use partita_protocol::{NodeConfig, NodeParts, Notice, channel::LocalIdentity};
-use partita_redb::RedbStore;
-use partita_single_owner::SingleOwnerRelay;
-use partita_sync::{
-    Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, Host, HostContext, RelayUrl, SystemRandom, Transports,
-    accept_connections,
-};
-use partita_websocket::WebSocket;
+use std::{net::SocketAddr, path::PathBuf};
+
+use partita_core::{KeystoreError, ReplicaId, StoreError, TransportError};
+use partita_sync::{DriverHandle, RelayUrl};
 use tokio::{sync::watch, task::JoinHandle};
+
+pub use builder::Builder;
 
 /// Why a relay could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,139 +50,14 @@ pub enum RelayError {
     /// The address.
     #[error(transparent)]
     Transport(#[from] TransportError),
-}
-
-/// What a relay is made of.
-pub struct Builder {
-    path: PathBuf,
-    listen: String,
-    config: NodeConfig,
-    max_connections: usize,
-    strategies: Vec<Box<dyn PartitionStrategy>>,
-    transports: Transports,
-    tap: Option<FrameTap>,
-}
-
-/// The relay's part of the driver: it only watches for the store's failure.
-struct RelayHost {
-    failed: watch::Sender<Option<StoreError>>,
-}
-
-impl Host for RelayHost {
-    type Command = ();
-
-    fn command(&mut self, _context: &mut HostContext<'_, ()>, (): ()) {}
-
-    fn notice(&mut self, _context: &mut HostContext<'_, ()>, notice: Notice) {
-        match notice {
-            Notice::StoreFailed(error) => {
-                self.failed.send_replace(Some(error));
-            }
-            Notice::Refused { context, peer, seq, why, .. } => {
-                tracing::info!(%context, peer = %peer.replica, seq, %why, "an entry was refused");
-            }
-            Notice::SessionClosed { peer, reason: Some(reason) } => {
-                tracing::info!(peer = %peer.replica, %reason, "a session was closed");
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Builder {
-    /// The address to listen on; port 0 takes a free one. `ws://127.0.0.1:7400` if nothing is said.
-    #[must_use]
-    pub fn listen(mut self, url: impl Into<String>) -> Self {
-        self.listen = url.into();
-        self
-    }
-
-    /// The most bytes of entries in one context; what is over it is refused and tried again when there is room.
-    #[must_use]
-    pub fn max_context_bytes(mut self, bytes: u64) -> Self {
-        self.config.max_context_bytes = bytes;
-        self
-    }
-
-    /// The most connections at once.
-    #[must_use]
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections;
-        self
-    }
-
-    /// The node's limits. A relay accepts contexts whatever they say.
-    #[must_use]
-    pub fn config(mut self, config: NodeConfig) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// The relay side of another plugin.
-    #[must_use]
-    pub fn strategy(mut self, strategy: impl PartitionStrategy) -> Self {
-        self.strategies.push(Box::new(strategy));
-        self
-    }
-
-    /// Shows every frame that comes, once its channel was opened: for tests that look for what a relay must not see.
-    #[must_use]
-    pub fn tap(mut self, tap: impl Fn(&partita_core::Bytes) + Send + Sync + 'static) -> Self {
-        self.tap = Some(Arc::new(tap));
-        self
-    }
-
-    /// Another transport than WebSockets.
-    #[must_use]
-    pub fn transport(mut self, transport: impl Transport) -> Self {
-        self.transports.add(Arc::new(transport));
-        self
-    }
-
-    /// Opens the relay. Its store is made if it is not there, and with it its key, beside it (`<path>.key`); a store without
-    /// its key is an error, because a relay with another id is another relay to everyone who pinned it.
-    ///
-    /// # Errors
-    /// [`RelayError`].
-    pub async fn open(mut self) -> Result<Relay, RelayError> {
-        let keys = relay_keys(&self.path)?;
-        let mut bytes = [0; 16];
-        SystemRandom.fill_bytes(&mut bytes);
-        let incarnation = Incarnation::from_bytes(bytes);
-        let path = self.path.clone();
-        let store = tokio::task::spawn_blocking(move || RedbStore::open(path, incarnation))
-            .await
-            .map_err(|_| StoreError::Damaged("opening it panicked".into()))??;
-        let store: Arc<dyn Store> = Arc::new(store);
-        let listener = self.transports.of(&self.listen)?.listen(&self.listen).await?;
-        let address = listener.address();
-        self.strategies.push(Box::new(SingleOwnerRelay::new()));
-        let node = NodeParts {
-            config: NodeConfig { accept_contexts: true, ..self.config },
-            identity: LocalIdentity { key: Arc::new(keys.signing), incarnation },
-            strategies: self.strategies,
-            rng: Box::new(SystemRandom),
-        };
-        let (failed, failure) = watch::channel(None);
-        let driver = Driver::start(DriverParts { node, store, host: RelayHost { failed }, tap: self.tap })?;
-        let url = RelayUrl { address, replica: Some(driver.replica()) };
-        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections));
-        Ok(Relay { driver, url, accepting, failure })
-    }
-}
-
-async fn accept(driver: DriverHandle<()>, listener: Box<dyn partita_core::Listener>, most: usize) {
-    let ended = accept_connections(driver, listener, most).await;
-    tracing::error!(%ended, "the listener broke");
-}
-
-fn relay_keys(store: &Path) -> Result<DeviceKeys, RelayError> {
-    let path = store.with_added_extension("key");
-    if path.exists() || store.exists() {
-        return Ok(DeviceKeys::load(&FileKeystore::open(path)?)?);
-    }
-    let keystore: &dyn Keystore = &FileKeystore::create(path)?;
-    Ok(DeviceKeys::create(keystore, &mut SystemRandom)?)
+    /// The address for the metrics.
+    #[error("cannot show metrics on {address}: {reason}")]
+    Metrics {
+        /// The address.
+        address: String,
+        /// What the system says, or what an address looks like.
+        reason: String,
+    },
 }
 
 /// A running relay.
@@ -186,27 +67,24 @@ pub struct Relay {
     url: RelayUrl,
     accepting: JoinHandle<()>,
     failure: watch::Receiver<Option<StoreError>>,
+    serving: Option<JoinHandle<()>>,
+    metrics_address: Option<SocketAddr>,
 }
 
 impl Relay {
     /// A relay whose store is the redb file at `path`.
     pub fn builder(path: impl Into<PathBuf>) -> Builder {
-        let mut transports = Transports::default();
-        transports.add(Arc::new(WebSocket::default()));
-        Builder {
-            path: path.into(),
-            listen: "ws://127.0.0.1:7400".into(),
-            config: NodeConfig::default(),
-            max_connections: 10_000,
-            strategies: Vec::new(),
-            transports,
-            tap: None,
-        }
+        Builder::new(path.into())
     }
 
     /// What devices connect to: the address and the relay's id.
     pub fn url(&self) -> RelayUrl {
         self.url.clone()
+    }
+
+    /// Where the metrics are shown, with the port that was taken.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The relay's replica id.
@@ -227,6 +105,9 @@ impl Relay {
     /// Stores what waits, says goodbye to everyone and closes the store.
     pub async fn close(self) {
         self.accepting.abort();
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
         self.driver.stop().await;
     }
 }

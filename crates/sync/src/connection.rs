@@ -4,22 +4,24 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use partita_core::{Connection, FrameSink, FrameSource, ReplicaId, SessionId, TransportError};
+use partita_core::{Connection, FrameSink, FrameSource, Observation, ReplicaId, SessionId, TransportError};
 use partita_protocol::{
     CloseReason, Event, RemoteSession,
     channel::{Authenticated, ChannelError, Handshake, LocalIdentity, MAX_FRAME, MAX_HANDSHAKE_FRAME, Opener, Sealer},
 };
-use tokio::sync::{Semaphore, mpsc as frames};
+use tokio::sync::{Semaphore, mpsc as frames, oneshot};
+use tracing::{Instrument as _, debug, field};
 
 use crate::{
     SystemRandom,
-    driver::{DriverHandle, Input, Outgoing},
+    driver::Input,
+    ends::{End, Outgoing},
+    handle::DriverHandle,
 };
 
 /// From the first byte to the proof of who is there. Traffic does not prolong it.
@@ -28,6 +30,8 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const RECEIVE_BYTES: usize = 2 * MAX_FRAME;
 /// How many frames are sealed before they are handed to the transport.
 const SEND_TOGETHER: usize = 32;
+/// How long a transport that takes nothing holds up the end of its connection.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Session numbers are this process's own and never cross the wire: one counter serves all engines in it.
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
@@ -51,6 +55,14 @@ pub enum ConnectionError {
     /// This node closed it.
     #[error(transparent)]
     Closed(#[from] CloseReason),
+}
+
+impl ConnectionError {
+    /// Whether the same attempt will hardly go better later: somebody has to change an address, a key or a program.
+    pub fn is_refusal(&self) -> bool {
+        use ChannelError::{Identity, Ourselves, Version, WrongRemote};
+        matches!(self, Self::Channel(WrongRemote { .. } | Version(_) | Ourselves | Identity))
+    }
 }
 
 /// Proves both sides to each other.
@@ -91,42 +103,97 @@ pub(crate) enum Role {
     Accept,
 }
 
+/// A connection for as long as it is there, however it ends: also when its task is dropped.
+struct Open<C> {
+    driver: DriverHandle<C>,
+    dialled: bool,
+    session: Option<SessionId>,
+}
+
+impl<C> Open<C> {
+    fn new(driver: DriverHandle<C>, role: Role) -> Self {
+        let dialled = matches!(role, Role::Dial(_));
+        driver.observer.observe(&Observation::ConnectionOpened { dialled });
+        Self { driver, dialled, session: None }
+    }
+}
+
+impl<C> Drop for Open<C> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            let _ = self.driver.sender.send(Input::Event(Event::Disconnected(session)));
+        }
+        let (dialled, authenticated) = (self.dialled, self.session.is_some());
+        self.driver.observer.observe(&Observation::ConnectionClosed { dialled, authenticated });
+    }
+}
+
 /// Serves a connection until it ends, and says why it did.
 pub(crate) async fn serve<C: Send + 'static>(
     driver: DriverHandle<C>,
     connection: Box<dyn Connection>,
     role: Role,
-    connected: impl FnOnce(ReplicaId) + Send,
+    connected: impl FnOnce(SessionId, ReplicaId) + Send,
 ) -> ConnectionError {
+    let name = if matches!(role, Role::Dial(_)) { "dialer" } else { "acceptor" };
+    let span = tracing::info_span!("connection", role = name, session = field::Empty, remote = field::Empty);
+    let served = async move {
+        let ended = serve_inside(driver, connection, role, connected).await;
+        debug!(%ended, "the connection ended");
+        ended
+    };
+    served.instrument(span).await
+}
+
+async fn serve_inside<C: Send + 'static>(
+    driver: DriverHandle<C>,
+    connection: Box<dyn Connection>,
+    role: Role,
+    connected: impl FnOnce(SessionId, ReplicaId) + Send,
+) -> ConnectionError {
+    let mut open = Open::new(driver, role);
+    let driver = open.driver.clone();
     let (mut sink, mut source) = connection.split();
     let proved =
         tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(&driver.identity, role, &mut *sink, &mut *source)).await;
     let channel = match proved {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => {
-            let _ = sink.close().await;
+            let _ = tokio::time::timeout(LAST_WORDS, sink.close()).await;
             return error;
         }
         Err(_) => return ConnectionError::Deadline,
     };
     let session = SessionId(NEXT_SESSION.fetch_add(1, Ordering::Relaxed));
     let Authenticated { remote, incarnation, handshake, dialled, pinned, sealer, opener } = channel;
-    connected(ReplicaId::from_bytes(*remote.as_bytes()));
+    let replica = ReplicaId::from_bytes(*remote.as_bytes());
+    tracing::Span::current().record("session", session.0).record("remote", field::debug(replica));
+    debug!("the remote proved who it is");
     let (writer, outgoing) = frames::unbounded_channel();
+    let (closing, closed) = oneshot::channel();
     let remote = RemoteSession { session, remote, incarnation, handshake, dialled, pinned };
-    if driver.sender.send(Input::Connected(remote, writer)).is_err() {
+    if driver.sender.send(Input::Connected(remote, End::new(writer, closing))).is_err() {
         return CloseReason::Closing.into();
     }
-    let write = write(sink, sealer, outgoing, session, driver.sender.clone());
-    let read = read(source, opener, session, driver.sender.clone());
-    tokio::pin!(write, read);
-    // The reader's end must not cut off what is still to be written, so the writer is given the last word.
-    let ended = tokio::select! {
-        ended = &mut write => ended,
-        ended = &mut read => ended,
-    };
-    let _ = driver.sender.send(Input::Event(Event::Disconnected(session)));
-    ended
+    open.session = Some(session);
+    // Whoever hears of it may ask the driver about the session at once.
+    connected(session, replica);
+    let write = write(sink, sealer, outgoing, session, &driver);
+    let read = read(source, opener, session, &driver);
+    // The reader's end must not cut off what is still to be written, so the writer is given the last word; a transport
+    // that takes nothing keeps the writer from ever hearing that it should stop.
+    tokio::select! {
+        ended = write => ended,
+        ended = read => ended,
+        reason = cut_off(closed) => reason.into(),
+    }
+}
+
+/// Ends a little after the driver wants the connection closed.
+async fn cut_off(closed: oneshot::Receiver<CloseReason>) -> CloseReason {
+    let reason = closed.await.unwrap_or(CloseReason::Closing); // the driver is gone
+    tokio::time::sleep(LAST_WORDS).await;
+    reason
 }
 
 async fn write<C>(
@@ -134,7 +201,7 @@ async fn write<C>(
     mut sealer: Sealer,
     mut outgoing: frames::UnboundedReceiver<Outgoing>,
     session: SessionId,
-    driver: mpsc::Sender<Input<C>>,
+    driver: &DriverHandle<C>,
 ) -> ConnectionError {
     let mut ended = None;
     while ended.is_none() {
@@ -159,7 +226,9 @@ async fn write<C>(
         if let Err(error) = sink.send(&sealed).await {
             return error.into();
         }
-        let _ = driver.send(Input::Event(Event::Sent(session, plain_bytes)));
+        let bytes = sealed.iter().map(Bytes::len).sum();
+        driver.observer.observe(&Observation::Sent { frames: sealed.len(), bytes });
+        let _ = driver.sender.send(Input::Event(Event::Sent(session, plain_bytes)));
     }
     let _ = sink.close().await;
     ended.unwrap_or(CloseReason::Closing.into())
@@ -169,7 +238,7 @@ async fn read<C>(
     mut source: Box<dyn FrameSource>,
     mut opener: Opener,
     session: SessionId,
-    driver: mpsc::Sender<Input<C>>,
+    driver: &DriverHandle<C>,
 ) -> ConnectionError {
     let room = Arc::new(Semaphore::new(RECEIVE_BYTES));
     loop {
@@ -182,11 +251,12 @@ async fn read<C>(
             Ok(plain) => plain,
             Err(error) => return error.into(),
         };
+        driver.observer.observe(&Observation::Received { bytes: frame.len() });
         let bytes = u32::try_from(plain.len().min(RECEIVE_BYTES)).unwrap_or(u32::MAX);
         let Ok(permit) = room.clone().acquire_many_owned(bytes).await else {
             return CloseReason::Closing.into();
         };
-        if driver.send(Input::Frame(session, plain, permit)).is_err() {
+        if driver.sender.send(Input::Frame(session, plain, permit)).is_err() {
             return CloseReason::Closing.into();
         }
     }

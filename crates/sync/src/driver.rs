@@ -1,20 +1,23 @@
 //! The thread that drives the node.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, mpsc},
+    sync::{Arc, mpsc::RecvTimeoutError},
     thread,
     time::Duration,
 };
 
 use bytes::Bytes;
-use partita_core::{SessionId, Store, StoreError};
-use partita_protocol::{CloseReason, Effect, Event, Node, NodeParts, RemoteSession, channel::LocalIdentity};
-use tokio::sync::{OwnedSemaphorePermit, mpsc as frames, oneshot};
+use partita_core::{Observation, Observer, SessionId, Store, StoreError};
+use partita_protocol::{CloseReason, Effect, Event, Node, NodeParts, Notice, RemoteSession};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
+    ends::{End, Ends},
+    handle::{DriverHandle, Probing},
     host::{Host, HostContext, StoreJob},
-    now,
+    inbox::{Inbox, Sender, queue},
+    notices, now,
+    sampler::{Queues, Sampler},
     store_thread::{self, Work},
 };
 
@@ -26,16 +29,14 @@ const ROUND: usize = 1024;
 /// What the driver is told.
 pub(crate) enum Input<C> {
     Event(Event),
-    Connected(RemoteSession, frames::UnboundedSender<Outgoing>),
+    Connected(RemoteSession, End),
     Frame(SessionId, Bytes, OwnedSemaphorePermit),
     Command(C),
+    /// The connection is not wanted any more.
+    HangUp(SessionId),
+    Probe(Probing),
+    ProbeBack(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
-}
-
-/// What a connection's writer is told.
-pub(crate) enum Outgoing {
-    Frame(Bytes),
-    Close(CloseReason),
 }
 
 /// What a driver is made of.
@@ -48,61 +49,24 @@ pub struct DriverParts<H: Host> {
     pub host: H,
     /// Sees every frame that comes, once its channel was opened: for tests that look for what must not be there.
     pub tap: Option<FrameTap>,
+    /// Is told numbers; `Arc::new(())` for nobody.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// See [`DriverParts::tap`].
 pub type FrameTap = Arc<dyn Fn(&Bytes) + Send + Sync>;
 
-/// The driver has stopped: the engine was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the engine is closed: open it again")]
-pub struct Stopped;
-
-/// Talks to a running driver. Cheap to clone.
-#[derive(Debug)]
-pub struct DriverHandle<C> {
-    pub(crate) sender: mpsc::Sender<Input<C>>,
-    pub(crate) identity: LocalIdentity,
-}
-
-impl<C> Clone for DriverHandle<C> {
-    fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), identity: self.identity.clone() }
-    }
-}
-
-impl<C> DriverHandle<C> {
-    /// Who the node is.
-    pub fn replica(&self) -> partita_core::ReplicaId {
-        self.identity.replica()
-    }
-
-    /// Hands the host a command. Never blocks.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub fn command(&self, command: C) -> Result<(), Stopped> {
-        self.sender.send(Input::Command(command)).map_err(|_| Stopped)
-    }
-
-    /// Lets everything that was written become durable, ends all sessions, and stops the driver.
-    pub async fn stop(&self) {
-        let (done, stopped) = oneshot::channel();
-        if self.sender.send(Input::Stop(done)).is_ok() {
-            let _ = stopped.await;
-        }
-    }
-}
-
 /// Starts drivers.
 pub struct Driver<H: Host> {
     node: Node,
     host: H,
-    receiver: mpsc::Receiver<Input<H::Command>>,
-    store: mpsc::Sender<Work<H::Command>>,
+    inbox: Inbox<Input<H::Command>>,
+    store: Sender<Work<H::Command>>,
     store_thread: thread::JoinHandle<()>,
-    writers: BTreeMap<SessionId, frames::UnboundedSender<Outgoing>>,
+    ends: Ends,
     tap: Option<FrameTap>,
+    observer: Arc<dyn Observer>,
+    sampler: Sampler,
     /// Jobs for the store that have to see what is not yet on its way there.
     jobs: Vec<StoreJob<H::Command>>,
 }
@@ -113,36 +77,39 @@ impl<H: Host> Driver<H> {
     /// # Errors
     /// When the system gives no threads.
     pub fn start(parts: DriverParts<H>) -> Result<DriverHandle<H::Command>, StoreError> {
-        let (sender, receiver) = mpsc::channel();
-        let (store, store_thread) = store_thread::start(parts.store, sender.clone())?;
+        let (sender, inbox) = queue();
+        let observer = parts.observer;
+        let (store, store_thread) = store_thread::start(parts.store, sender.clone(), observer.clone())?;
         let identity = parts.node.identity.clone();
         let node = Node::new(now(), parts.node);
         let driver = Self {
             node,
             host: parts.host,
-            receiver,
+            inbox,
             store,
             store_thread,
-            writers: BTreeMap::new(),
+            ends: Ends::default(),
             tap: parts.tap,
+            observer: observer.clone(),
+            sampler: Sampler::default(),
             jobs: Vec::new(),
         };
         thread::Builder::new()
             .name("partita-node".into())
             .spawn(move || driver.run())
             .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
-        Ok(DriverHandle { sender, identity })
+        Ok(DriverHandle { sender, identity, observer })
     }
 
     fn run(mut self) {
         let mut ticked = now().monotonic;
         loop {
-            let first = match self.receiver.recv_timeout(TICK) {
+            let first = match self.inbox.recv_timeout(TICK) {
                 Ok(input) => Some(input),
-                Err(mpsc::RecvTimeoutError::Timeout) => None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return self.finish(None),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return self.finish(None),
             };
-            let more: Vec<_> = std::iter::from_fn(|| self.receiver.try_recv().ok()).take(ROUND).collect();
+            let more: Vec<_> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(ROUND).collect();
             let mut stop = None;
             for input in first.into_iter().chain(more) {
                 // What came with the stop still counts: it may be the end of the commit that the stop waits for.
@@ -158,6 +125,7 @@ impl<H: Host> Driver<H> {
             if time.monotonic.saturating_sub(ticked) >= TICK {
                 ticked = time.monotonic;
                 self.node.handle(time, Event::Tick);
+                self.sample();
             }
             self.round();
         }
@@ -166,13 +134,17 @@ impl<H: Host> Driver<H> {
     fn take(&mut self, input: Input<H::Command>) {
         match input {
             Input::Event(event) => {
-                if let Event::Disconnected(session) = &event {
-                    self.writers.remove(session);
+                match &event {
+                    Event::Disconnected(session) => self.ends.forget(session),
+                    Event::Sent(session, bytes) => self.ends.sent(session, *bytes),
+                    _ => {}
                 }
                 self.node.handle(now(), event);
             }
-            Input::Connected(remote, writer) => {
-                self.writers.insert(remote.session, writer);
+            Input::Connected(remote, end) => {
+                let (session, replica) = (remote.session, remote.peer().replica);
+                self.observer.observe(&Observation::SessionBegan { session, remote: replica });
+                self.ends.insert(session, end);
                 self.node.handle(now(), Event::Connected(remote));
             }
             Input::Frame(session, frame, permit) => {
@@ -183,12 +155,23 @@ impl<H: Host> Driver<H> {
                 drop(permit);
             }
             Input::Command(command) => self.with_host(|host, context| host.command(context, command)),
+            Input::HangUp(session) => {
+                self.ends.close(&session, CloseReason::Closing);
+                self.node.handle(now(), Event::Disconnected(session));
+            }
+            Input::Probe(Probing { node, store }) => {
+                let _ = node.send(());
+                let _ = self.store.send(Work::Probe(store));
+            }
+            Input::ProbeBack(back) => {
+                let _ = back.send(());
+            }
             Input::Stop(_) => {}
         }
     }
 
     fn with_host(&mut self, call: impl FnOnce(&mut H, &mut HostContext<'_, H::Command>)) {
-        let mut context = HostContext { node: &mut self.node, now: now(), jobs: Vec::new() };
+        let mut context = HostContext { node: &mut self.node, now: now(), jobs: Vec::new(), observer: &*self.observer };
         call(&mut self.host, &mut context);
         self.jobs.append(&mut context.jobs);
     }
@@ -196,6 +179,29 @@ impl<H: Host> Driver<H> {
     fn round(&mut self) {
         self.with_host(|host, context| host.round(context));
         self.perform();
+        self.sampler.round(&self.node, &*self.observer);
+    }
+
+    fn sample(&mut self) {
+        let (outgoing_bytes, outgoing_bytes_max) = self.ends.waiting();
+        let queues = Queues {
+            inbox: self.inbox.waiting(),
+            store: self.store.waiting(),
+            outgoing: &|session| self.ends.waiting_for(&session),
+            outgoing_bytes,
+            outgoing_bytes_max,
+        };
+        self.sampler.tick(&self.node, &queues, &*self.observer);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let span = notices::context_of(&notice).map(|context| tracing::debug_span!("context", id = ?context));
+        let _inside = span.as_ref().map(tracing::Span::enter);
+        notices::tell(&notice, &*self.observer);
+        if let Notice::SessionClosed { peer, .. } = &notice {
+            self.sampler.session_ended(peer.session);
+        }
+        self.with_host(|host, context| host.notice(context, notice));
     }
 
     fn perform(&mut self) {
@@ -209,16 +215,8 @@ impl<H: Host> Driver<H> {
             }
             for effect in effects {
                 match effect {
-                    Effect::Send(session, frame) => {
-                        if let Some(writer) = self.writers.get(&session) {
-                            let _ = writer.send(Outgoing::Frame(frame));
-                        }
-                    }
-                    Effect::Close(session, reason) => {
-                        if let Some(writer) = self.writers.remove(&session) {
-                            let _ = writer.send(Outgoing::Close(reason));
-                        }
-                    }
+                    Effect::Send(session, frame) => self.ends.send(&session, frame),
+                    Effect::Close(session, reason) => self.ends.close(&session, reason),
                     Effect::Commit(id, batch) => {
                         let _ = self.store.send(Work::Commit(id, batch));
                         self.send_jobs();
@@ -226,7 +224,7 @@ impl<H: Host> Driver<H> {
                     Effect::Read(id, request) => {
                         let _ = self.store.send(Work::Read(id, request));
                     }
-                    Effect::Notice(notice) => self.with_host(|host, context| host.notice(context, notice)),
+                    Effect::Notice(notice) => self.notice(notice),
                 }
             }
         }
@@ -243,7 +241,7 @@ impl<H: Host> Driver<H> {
         self.with_host(|host, context| host.closing(context));
         self.perform();
         while !self.node.is_settled() {
-            match self.receiver.recv() {
+            match self.inbox.recv() {
                 Ok(input @ (Input::Event(_) | Input::Command(_))) => {
                     self.take(input);
                     self.perform();

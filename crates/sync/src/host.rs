@@ -1,6 +1,6 @@
 //! What an embedder adds to the node.
 
-use partita_core::{Now, Store};
+use partita_core::{Now, Observer, Store};
 use partita_protocol::{Node, Notice};
 
 /// Work for the store's thread, after every commit and read that was asked for before. What it returns becomes a command.
@@ -14,6 +14,8 @@ pub struct HostContext<'a, C> {
     pub now: Now,
     /// Jobs for the store's thread: handed over after the node's effects of this round, so after their commit.
     pub jobs: Vec<StoreJob<C>>,
+    /// Is told what the host sees. Never give it a payload, a key or a name that a person gave.
+    pub observer: &'a dyn Observer,
 }
 
 /// An embedder's own part of the driver's thread. Nothing here may block for long.

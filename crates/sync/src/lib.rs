@@ -4,20 +4,31 @@
 //! which they were asked for, and tasks on the caller's tokio runtime move frames. What an embedder adds to the node —
 //! the engine its documents, a relay nothing — is a [`Host`] on the driver's thread.
 
+mod accept;
+mod address;
 mod clock;
 mod connection;
+mod dialer;
 mod driver;
+mod ends;
+mod handle;
 mod host;
+mod inbox;
 mod keystore;
-mod link;
+mod notices;
 mod random;
+mod sampler;
+mod state;
 mod store_thread;
 
+pub use accept::accept_connections;
+pub use address::{RelayUrl, RelayUrlError, Transports};
 pub use clock::now;
-pub use driver::{Driver, DriverHandle, DriverParts, FrameTap, Stopped};
+pub use connection::ConnectionError;
+pub use dialer::Dialer;
+pub use driver::{Driver, DriverParts, FrameTap};
+pub use handle::{DriverHandle, Leg, Probe, ProbeError, Stopped};
 pub use host::{Host, HostContext, StoreJob};
 pub use keystore::FileKeystore;
-pub use link::{
-    ConnectionError, ConnectionEvent, ConnectionState, Dialer, RelayUrl, RelayUrlError, Transports, accept_connections,
-};
 pub use random::SystemRandom;
+pub use state::{ConnectionEvent, ConnectionHandle, ConnectionState, Retry};

@@ -1,42 +1,47 @@
 //! The thread that reads from and commits to a store, in the order in which it is asked.
 
-use std::{
-    sync::{Arc, mpsc},
-    thread,
-};
+use std::{sync::Arc, thread, time::Instant};
 
-use partita_core::{Batch, Durability, Store, StoreError};
+use partita_core::{Batch, Durability, Observation, Observer, Op, Store, StoreError};
 use partita_protocol::{
     Event,
     reads::{ReadRequest, answer},
 };
 
-use crate::{driver::Input, host::StoreJob};
+use crate::{
+    driver::Input,
+    handle::StoreProbing,
+    host::StoreJob,
+    inbox::{Sender, queue},
+};
 
 pub(crate) enum Work<C> {
     Commit(u64, Batch),
     Read(u64, ReadRequest),
     Job(StoreJob<C>),
+    Probe(StoreProbing),
 }
 
 /// Starts the thread; it ends when the sender is dropped, and the store is closed with it.
 pub(crate) fn start<C: Send + 'static>(
     store: Arc<dyn Store>,
-    driver: mpsc::Sender<Input<C>>,
-) -> Result<(mpsc::Sender<Work<C>>, thread::JoinHandle<()>), StoreError> {
-    let (sender, receiver) = mpsc::channel();
+    driver: Sender<Input<C>>,
+    observer: Arc<dyn Observer>,
+) -> Result<(Sender<Work<C>>, thread::JoinHandle<()>), StoreError> {
+    let (sender, inbox) = queue();
     let run = move || {
-        for work in receiver {
+        while let Ok(work) = inbox.recv() {
             let input = match work {
-                Work::Commit(id, batch) => {
-                    let result = store.commit(&batch, Durability::Durable);
-                    Input::Event(Event::Committed(id, result))
-                }
+                Work::Commit(id, batch) => Input::Event(Event::Committed(id, commit(&*store, &batch, &*observer))),
                 Work::Read(id, request) => {
                     let result = store.read().and_then(|view| answer(&*view, &request));
                     Input::Event(Event::Read(id, result))
                 }
                 Work::Job(job) => Input::Command(job(&*store)),
+                Work::Probe(StoreProbing { store: answer, back }) => {
+                    let _ = answer.send(store.read().map(drop));
+                    Input::ProbeBack(back)
+                }
             };
             if driver.send(input).is_err() {
                 return; // the driver is gone, and nobody waits for an answer
@@ -48,4 +53,20 @@ pub(crate) fn start<C: Send + 'static>(
         .spawn(run)
         .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
     Ok((sender, thread))
+}
+
+fn commit(store: &dyn Store, batch: &Batch, observer: &dyn Observer) -> Result<(), StoreError> {
+    let began = Instant::now();
+    let result = store.commit(batch, Durability::Durable);
+    let (took, ok) = (began.elapsed(), result.is_ok());
+    let (mut entries, mut bytes) = (0, 0);
+    for op in &batch.ops {
+        if let Op::Append(stored) = op {
+            entries += 1;
+            bytes += stored.entry.size();
+        }
+    }
+    tracing::trace!(entries, bytes, ?took, ok, "committed");
+    observer.observe(&Observation::Committed { entries, bytes, took, ok });
+    result
 }

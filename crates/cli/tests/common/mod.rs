@@ -8,7 +8,7 @@ pub mod replica;
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
 };
 
 pub fn partita() -> Command {
@@ -31,12 +31,26 @@ pub struct Relay {
 
 impl Relay {
     pub fn start(listen: &str, store: &Path) -> Self {
-        let child = partita().args(["relay", "--listen", listen, "--store"]).arg(store).stdout(Stdio::piped()).spawn();
-        let mut child = child.unwrap();
+        Self::run(listen, store, &[]).0
+    }
+
+    /// Also where its metrics are shown.
+    pub fn start_with_metrics(listen: &str, store: &Path) -> (Self, String) {
+        let (relay, mut rest) = Self::run(listen, store, &["--metrics", "127.0.0.1:0"]);
+        let mut metrics = String::new();
+        rest.read_line(&mut metrics).unwrap();
+        (relay, metrics.trim_end().to_owned())
+    }
+
+    fn run(listen: &str, store: &Path, more: &[&str]) -> (Self, BufReader<ChildStdout>) {
+        let mut command = partita();
+        command.args(["relay", "--listen", listen, "--store"]).arg(store).args(more);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut url).unwrap();
         assert!(url.ends_with('\n'), "the relay ended before it printed its URL");
-        Self { child, url: url.trim_end().to_owned() }
+        (Self { child, url: url.trim_end().to_owned() }, said)
     }
 
     /// The address without scheme and id: to listen on it again.

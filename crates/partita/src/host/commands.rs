@@ -144,6 +144,7 @@ impl EngineHost {
     }
 
     pub(super) fn put_set_aside(&self, context: &mut Context<'_>, name: super::Name, arrival: u64, value: &SetAside) {
+        context.observer.observe(&partita_core::Observation::SetAside);
         context.node.put_record(Key::SetAside(name.0, name.1, arrival), value.encode());
     }
 }

@@ -21,7 +21,9 @@ impl Node {
         {
             self.quarantine(context, &entry);
         }
-        self.accept(context, entry, judged?)
+        self.accept(context, entry, judged?)?;
+        self.taken += 1;
+        Ok(())
     }
 
     pub(super) fn accept(&mut self, context: ContextId, entry: Arc<Entry>, ground: Ground) -> Result<(), Halt> {

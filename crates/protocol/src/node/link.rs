@@ -110,6 +110,8 @@ pub(super) struct Link {
     pub(super) unknown_tips: bool,
     /// How far each log was sent, or came from there.
     pub(super) sent: BTreeMap<LogId, u64>,
+    /// How far logs of others came from there: for samples of lag alone, it is no evidence that they are durable there.
+    pub(super) came: BTreeMap<LogId, u64>,
     /// Logs with something to send.
     pub(super) ready: BTreeSet<SendOrder>,
     /// Logs of which it was asked whether they hold them.

@@ -15,9 +15,11 @@ mod load;
 mod local;
 mod open;
 mod positions;
+mod probe;
 mod quarantine;
 mod receive;
 mod refusals;
+mod sample;
 mod send;
 mod session;
 mod sessions;
@@ -43,6 +45,7 @@ use crate::{
 use commit::Commits;
 use context::Context;
 pub use local::AppendError;
+pub use sample::LagCursor;
 use sessions::Sessions;
 pub use status::{ContextStatus, PeerStatus, SessionStatus};
 pub use syncing::SendError;
@@ -103,6 +106,8 @@ pub struct Node {
     /// What this node says, as soon as it may say something again.
     saying: BTreeSet<(ContextId, partita_core::DocumentId)>,
     effects: Vec<Effect>,
+    /// Entries of remotes that were taken, ever.
+    taken: u64,
 }
 
 impl std::fmt::Debug for Node {
@@ -141,6 +146,7 @@ impl Node {
             review: BTreeSet::new(),
             saying: BTreeSet::new(),
             effects: Vec::new(),
+            taken: 0,
         }
     }
 
@@ -189,6 +195,7 @@ impl Node {
                 }
             }
             Event::Disconnected(session) => self.end_session(session, None),
+            Event::Probe(session) => self.on_probe(session),
             Event::Read(id, Ok(result)) => self.on_read(id, result),
             Event::Read(_, Err(error)) | Event::Committed(_, Err(error)) => self.fail(error),
             Event::Committed(id, Ok(())) => self.on_committed(id),

@@ -157,6 +157,7 @@ impl Node {
         if let Some(link) = self.sessions.link_mut(&id, &context) {
             link.note_offered(log, seq);
         }
+        self.note_came(id, context, log, seq);
         self.acknowledge_later(id, context, log);
     }
 

@@ -34,6 +34,7 @@ impl Node {
             return;
         };
         session.heard = self.now.monotonic;
+        session.probed = None;
         match Message::decode_frame(frame) {
             Ok(messages) => {
                 for message in messages {
@@ -139,7 +140,7 @@ impl Node {
     pub(super) fn on_tick(&mut self) {
         let now = self.now.monotonic;
         let beat = self.config.heartbeat;
-        let (mut silent, mut due) = (Vec::new(), Vec::new());
+        let (mut silent, mut due) = (self.probes_unanswered(), Vec::new());
         for (id, session) in self.sessions.iter() {
             let unheard = now.saturating_sub(session.heard);
             // Who dialled asks in any case, so that the round trip is known; who was dialled only when it gets quiet.
@@ -160,7 +161,7 @@ impl Node {
     }
 
     /// Asks a remote whether it is there.
-    fn ping(&mut self, id: SessionId) {
+    pub(super) fn ping(&mut self, id: SessionId) {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&id) else {
             return;

@@ -46,6 +46,8 @@ pub(super) struct Session {
     pub(super) pinged: Duration,
     /// The number of the heartbeat that waits for its answer; 0 when none does.
     pub(super) ping: u64,
+    /// When the remote was asked whether it is there, if it said nothing since.
+    pub(super) probed: Option<Duration>,
     /// The last measured round trip.
     pub(super) round_trip: Option<Duration>,
     /// By how many milliseconds the remote's clock is ahead of this node's, or behind it.
@@ -73,6 +75,7 @@ impl Session {
             heard: now,
             pinged: now,
             ping: 0,
+            probed: None,
             round_trip: None,
             clock_ahead_ms: None,
             drift_said: false,
@@ -146,6 +149,11 @@ impl Sessions {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
         self.all.iter()
+    }
+
+    /// The sessions with this number and higher ones.
+    pub(super) fn from(&self, id: SessionId) -> impl Iterator<Item = (&SessionId, &Session)> {
+        self.all.range(id..)
     }
 
     pub(super) fn ids(&self) -> Vec<SessionId> {

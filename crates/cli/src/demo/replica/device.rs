@@ -196,7 +196,7 @@ async fn report(mut events: tokio::sync::broadcast::Receiver<EngineEvent>, said:
         let event = match events.recv().await {
             Ok(EngineEvent::Connection(event)) => match event.state {
                 ConnectionState::Connected(_) => Event::Connected(true),
-                ConnectionState::BackingOff { .. } => Event::Connected(false),
+                ConnectionState::BackingOff { .. } | ConnectionState::Refused { .. } => Event::Connected(false),
                 _ => continue,
             },
             Ok(EngineEvent::StoreFailed(error)) => Event::StoreFailed(error.to_string()),

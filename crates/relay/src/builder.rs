@@ -1,0 +1,215 @@
+//! Opening a relay.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use partita_core::{
+    DeviceKeys, Incarnation, Keystore, Listener, Observer, PartitionStrategy, Store, StoreError, Transport,
+};
+use partita_crypto::rand_core::Rng as _;
+use partita_protocol::{NodeConfig, NodeParts, channel::LocalIdentity};
+use partita_redb::RedbStore;
+use partita_single_owner::SingleOwnerRelay;
+use partita_sync::{
+    Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, RelayUrl, SystemRandom, Transports, accept_connections,
+};
+use partita_websocket::WebSocket;
+use tokio::sync::watch;
+
+use crate::{
+    Relay, RelayError,
+    host::RelayHost,
+    http::{self, Pages},
+    metrics::Metrics,
+    ready::Readiness,
+};
+
+type StoreMaker = Box<dyn FnOnce(Incarnation) -> Result<Arc<dyn Store>, StoreError> + Send>;
+
+/// What a relay is made of.
+pub struct Builder {
+    path: PathBuf,
+    listen: String,
+    config: NodeConfig,
+    max_connections: usize,
+    strategies: Vec<Box<dyn PartitionStrategy>>,
+    transports: Transports,
+    tap: Option<FrameTap>,
+    store: Option<StoreMaker>,
+    observers: Vec<Arc<dyn Observer>>,
+    metrics: Option<String>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("path", &self.path).field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let mut transports = Transports::default();
+        transports.add(Arc::new(WebSocket::default()));
+        Self {
+            path,
+            listen: "ws://127.0.0.1:7400".into(),
+            config: NodeConfig::default(),
+            max_connections: 10_000,
+            strategies: Vec::new(),
+            transports,
+            tap: None,
+            store: None,
+            observers: Vec::new(),
+            metrics: None,
+        }
+    }
+
+    /// The address to listen on; port 0 takes a free one. `ws://127.0.0.1:7400` if nothing is said.
+    #[must_use]
+    pub fn listen(mut self, url: impl Into<String>) -> Self {
+        self.listen = url.into();
+        self
+    }
+
+    /// The most bytes of entries in one context; what is over it is refused and tried again when there is room.
+    #[must_use]
+    pub fn max_context_bytes(mut self, bytes: u64) -> Self {
+        self.config.max_context_bytes = bytes;
+        self
+    }
+
+    /// The most connections at once.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// The node's limits. A relay accepts contexts whatever they say.
+    #[must_use]
+    pub fn config(mut self, config: NodeConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The relay side of another plugin.
+    #[must_use]
+    pub fn strategy(mut self, strategy: impl PartitionStrategy) -> Self {
+        self.strategies.push(Box::new(strategy));
+        self
+    }
+
+    /// Shows every frame that comes, once its channel was opened: for tests that look for what a relay must not see.
+    #[must_use]
+    pub fn tap(mut self, tap: impl Fn(&partita_core::Bytes) + Send + Sync + 'static) -> Self {
+        self.tap = Some(Arc::new(tap));
+        self
+    }
+
+    /// Another transport than WebSockets.
+    #[must_use]
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transports.add(Arc::new(transport));
+        self
+    }
+
+    /// Another store than the redb file at the path. It is opened with a fresh incarnation. The relay's key stays in the
+    /// file beside the path.
+    #[must_use]
+    pub fn store(
+        mut self,
+        open: impl FnOnce(Incarnation) -> Result<Arc<dyn Store>, StoreError> + Send + 'static,
+    ) -> Self {
+        self.store = Some(Box::new(open));
+        self
+    }
+
+    /// Who is told numbers, beside the metrics. May be called more than once.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// An address such as `127.0.0.1:9464` on which an HTTP server shows `/metrics` in Prometheus' text format, `/healthz` and
+    /// `/readyz`; port 0 takes a free one. Nothing there is secret and nobody is asked who he is: keep it from strangers.
+    #[must_use]
+    pub fn metrics(mut self, address: impl Into<String>) -> Self {
+        self.metrics = Some(address.into());
+        self
+    }
+
+    /// Opens the relay. Its store is made if it is not there, and with it its key, beside it (`<path>.key`); a store without
+    /// its key is an error, because a relay with another id is another relay to everyone who pinned it.
+    ///
+    /// # Errors
+    /// [`RelayError`].
+    pub async fn open(mut self) -> Result<Relay, RelayError> {
+        let keys = relay_keys(&self.path)?;
+        let mut bytes = [0; 16];
+        SystemRandom.fill_bytes(&mut bytes);
+        let incarnation = Incarnation::from_bytes(bytes);
+        let (path, maker) = (self.path.clone(), self.store.take());
+        let store = tokio::task::spawn_blocking(move || open_store(path, maker, incarnation))
+            .await
+            .map_err(|_| StoreError::Damaged("opening it panicked".into()))??;
+        let listener = self.transports.of(&self.listen)?.listen(&self.listen).await?;
+        let address = listener.address();
+        let http = match &self.metrics {
+            Some(address) => Some(http::bind(address).await?),
+            None => None,
+        };
+        let metrics = Arc::new(Metrics::default());
+        if http.is_some() {
+            self.observers.push(metrics.clone());
+        }
+        self.strategies.push(Box::new(SingleOwnerRelay::new()));
+        let node = NodeParts {
+            config: NodeConfig { accept_contexts: true, ..self.config },
+            identity: LocalIdentity { key: Arc::new(keys.signing), incarnation },
+            strategies: self.strategies,
+            rng: Box::new(SystemRandom),
+        };
+        let (failed, failure) = watch::channel(None);
+        let observer: Arc<dyn Observer> = Arc::new(self.observers);
+        let driver = Driver::start(DriverParts { node, store, host: RelayHost { failed }, tap: self.tap, observer })?;
+        let url = RelayUrl { address, replica: Some(driver.replica()) };
+        let (listens, listening) = watch::channel(true);
+        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, listens));
+        let mut metrics_address = None;
+        let serving = http.map(|server| {
+            metrics_address = Some(server.address());
+            let readiness = Readiness::new(driver.clone(), failure.clone(), listening);
+            tokio::spawn(server.serve(Arc::new(Pages { metrics, readiness })))
+        });
+        Ok(Relay { driver, url, accepting, failure, serving, metrics_address })
+    }
+}
+
+fn open_store(
+    path: PathBuf,
+    maker: Option<StoreMaker>,
+    incarnation: Incarnation,
+) -> Result<Arc<dyn Store>, StoreError> {
+    match maker {
+        Some(maker) => maker(incarnation),
+        None => Ok(Arc::new(RedbStore::open(path, incarnation)?)),
+    }
+}
+
+async fn accept(driver: DriverHandle<()>, listener: Box<dyn Listener>, most: usize, listens: watch::Sender<bool>) {
+    let ended = accept_connections(driver, listener, most).await;
+    tracing::error!(%ended, "the listener broke");
+    listens.send_replace(false);
+}
+
+fn relay_keys(store: &Path) -> Result<DeviceKeys, RelayError> {
+    let path = store.with_added_extension("key");
+    if path.exists() || store.exists() {
+        return Ok(DeviceKeys::load(&FileKeystore::open(path)?)?);
+    }
+    let keystore: &dyn Keystore = &FileKeystore::create(path)?;
+    Ok(DeviceKeys::create(keystore, &mut SystemRandom)?)
+}

@@ -1,0 +1,190 @@
+//! The life of connections between real nodes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
+
+mod common;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use common::{Death, Mortal, driver, patiently, seen};
+use partita_core::{Observation, Observer, ReplicaId, Transport};
+use partita_protocol::{CloseReason, NodeConfig, channel::ChannelError};
+use partita_sync::{
+    ConnectionError, ConnectionHandle, ConnectionState, Dialer, DriverHandle, RelayUrl, Retry, Transports,
+    accept_connections,
+};
+use partita_testing::network::MemoryNetwork;
+use tokio::sync::mpsc;
+
+const ADDRESS: &str = "mem://relay";
+
+async fn listen(network: &MemoryNetwork, driver: &DriverHandle<()>) {
+    let listener = network.listen(ADDRESS).await.unwrap();
+    tokio::spawn(accept_connections(driver.clone(), listener, 10));
+}
+
+fn dial(driver: &DriverHandle<()>, transport: impl Transport, replica: ReplicaId) -> Dialer {
+    let mut transports = Transports::default();
+    transports.add(Arc::new(transport));
+    let url = RelayUrl { address: ADDRESS.into(), replica: Some(replica) };
+    Dialer::start(driver.clone(), &transports, url, |_| {}).unwrap()
+}
+
+fn quiet() -> Arc<dyn Observer> {
+    Arc::new(())
+}
+
+async fn connected(handle: &mut ConnectionHandle) {
+    patiently("the connection", handle.until(|state| matches!(state, ConnectionState::Connected(_)))).await.unwrap();
+}
+
+async fn ended(handle: &mut ConnectionHandle) -> ConnectionError {
+    let over =
+        |state: &ConnectionState| matches!(state, ConnectionState::BackingOff { .. } | ConnectionState::Refused { .. });
+    match patiently("the end", handle.until(over)).await {
+        Some(ConnectionState::BackingOff { error, .. } | ConnectionState::Refused { error, .. }) => error,
+        state => panic!("{state:?}"),
+    }
+}
+
+async fn refused(dialer: &Dialer) -> (ConnectionError, Retry) {
+    let mut handle = dialer.handle();
+    match patiently("the refusal", handle.until(|state| matches!(state, ConnectionState::Refused { .. }))).await {
+        Some(ConnectionState::Refused { error, retry }) => (error, retry),
+        state => panic!("{state:?}"),
+    }
+}
+
+/// Waits until this was seen.
+async fn until(seen: &mut mpsc::UnboundedReceiver<Observation>, what: &str, wanted: impl Fn(&Observation) -> bool) {
+    patiently(what, async { while !wanted(&seen.recv().await.expect("the node is there")) {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_whom_the_address_names_is_refused_and_asked_again_slowly() {
+    let network = MemoryNetwork::default();
+    let (relay, device) = (driver(1, NodeConfig::default(), quiet()), driver(2, NodeConfig::default(), quiet()));
+    listen(&network, &relay).await;
+    let expected = ReplicaId::from_bytes([7; 32]);
+    let (error, retry) = refused(&dial(&device, network.clone(), expected)).await;
+    let found = relay.replica();
+    assert_eq!(error, ConnectionError::Channel(ChannelError::WrongRemote { expected, found }));
+    assert!(retry.after >= Duration::from_secs(15) && retry.after <= Duration::from_secs(30), "{retry:?}");
+    assert_eq!(retry.attempts, 1);
+
+    // One's own id, as with a copied key.
+    let (error, _) = refused(&dial(&relay, network, relay.replica())).await;
+    assert_eq!(error, ConnectionError::Channel(ChannelError::Ourselves));
+}
+
+#[test]
+fn another_version_is_a_refusal_and_a_broken_line_is_none() {
+    assert!(ConnectionError::Channel(ChannelError::Version(2)).is_refusal());
+    for error in [ConnectionError::Deadline, ConnectionError::HungUp, ChannelError::Noise.into()] {
+        assert!(!error.is_refusal(), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_not_wanted_any_more_ends_its_session_on_both_sides() {
+    let network = MemoryNetwork::default();
+    let ((at_relay, mut relay_saw), (at_device, mut device_saw)) = (seen(), seen());
+    let (relay, device) = (driver(1, NodeConfig::default(), at_relay), driver(2, NodeConfig::default(), at_device));
+    listen(&network, &relay).await;
+    let dialer = dial(&device, network, relay.replica());
+    let mut handle = dialer.handle();
+    connected(&mut handle).await;
+    until(&mut relay_saw, "a session", |seen| matches!(seen, Observation::SessionBegan { .. })).await;
+    drop(dialer);
+    patiently("the end", handle.until(|state| *state == ConnectionState::Closed)).await.unwrap();
+    let over = |seen: &Observation| matches!(seen, Observation::SessionEnded { .. });
+    until(&mut relay_saw, "the relay's end of the session", over).await;
+    until(&mut device_saw, "the device's end of the session", over).await;
+    let gone =
+        |seen: &Observation| matches!(seen, Observation::ConnectionClosed { dialled: true, authenticated: true });
+    until(&mut device_saw, "the end of the connection", gone).await;
+}
+
+/// A line goes dead without a word. How long it takes until the dialer is told.
+async fn dies(death: Death, heartbeat: Duration, network_is_back: bool) -> (ConnectionError, Duration) {
+    let network = MemoryNetwork::default();
+    let config = NodeConfig { heartbeat, ..NodeConfig::default() };
+    let (relay, device) = (driver(1, config.clone(), quiet()), driver(2, config, quiet()));
+    listen(&network, &relay).await;
+    let dead = Arc::new(AtomicBool::new(false));
+    let dialer = dial(&device, Mortal { inner: network, dead: dead.clone(), death }, relay.replica());
+    let mut handle = dialer.handle();
+    connected(&mut handle).await;
+    dead.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    if network_is_back {
+        dialer.retry_now();
+    }
+    let error = ended(&mut handle).await;
+    (error, began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_swallows_everything_is_found_dead_after_three_heartbeats() {
+    let (error, took) = dies(Death::Swallows, Duration::from_millis(200), false).await;
+    assert_eq!(error, ConnectionError::Closed(CloseReason::Silent));
+    assert!(took >= Duration::from_millis(500), "a heartbeat that is late is no death: {took:?}");
+}
+
+/// The writer then waits for ever in the transport, and never hears of the close behind what it writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_takes_nothing_more_is_found_dead_too() {
+    let (error, _) = dies(Death::Blocks, Duration::from_millis(200), false).await;
+    assert_eq!(error, ConnectionError::Closed(CloseReason::Silent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_network_is_back_a_dead_line_is_found_sooner() {
+    let (error, took) = dies(Death::Swallows, Duration::from_secs(9), true).await;
+    assert_eq!(error, ConnectionError::Closed(CloseReason::Silent));
+    assert!(took < Duration::from_secs(20), "three heartbeats take 27 s; it took {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_well_survives_the_question() {
+    let network = MemoryNetwork::default();
+    let config = NodeConfig { heartbeat: Duration::from_millis(600), ..NodeConfig::default() };
+    let (at_device, mut device_saw) = seen();
+    let (relay, device) = (driver(1, config.clone(), quiet()), driver(2, config, at_device));
+    listen(&network, &relay).await;
+    let dialer = dial(&device, network, relay.replica());
+    connected(&mut dialer.handle()).await;
+    dialer.retry_now();
+    for _ in 0..4 {
+        // About a second each: beyond the time that an answer is waited for.
+        until(&mut device_saw, "a tick", |seen| matches!(seen, Observation::Sampled(_))).await;
+        assert_eq!(dialer.handle().state(), ConnectionState::Connected(relay.replica()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_over_is_dialled_from_no_more() {
+    let network = MemoryNetwork::default();
+    let (relay, device) = (driver(1, NodeConfig::default(), quiet()), driver(2, NodeConfig::default(), quiet()));
+    listen(&network, &relay).await;
+    let dialer = dial(&device, network, relay.replica());
+    connected(&mut dialer.handle()).await;
+    device.stop().await;
+    patiently("the end", dialer.handle().until(|state| *state == ConnectionState::Closed)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_comes_round_and_a_stopped_node_says_so() {
+    let node = driver(1, NodeConfig::default(), quiet());
+    patiently("the probe", node.probe().unwrap().home()).await.unwrap();
+    node.stop().await;
+    if let Ok(mut probe) = node.probe() {
+        patiently("an answer", probe.home()).await.unwrap_err();
+    }
+}
