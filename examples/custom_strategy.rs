@@ -14,7 +14,7 @@ use partita::{
 };
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
-struct AllowList {
+pub(crate) struct AllowList {
     kind: [ContextKind; 1],
     context: ContextInfo,
     members: BTreeSet<ReplicaId>,
@@ -22,7 +22,7 @@ struct AllowList {
 
 impl AllowList {
     /// The context's id commits to the list, so two replicas with different lists have nothing to say to each other.
-    fn new(members: impl IntoIterator<Item = ReplicaId>) -> Result<Self, IdError> {
+    pub(crate) fn new(members: impl IntoIterator<Item = ReplicaId>) -> Result<Self, IdError> {
         let members: BTreeSet<_> = members.into_iter().collect();
         let kind = ContextKind::new("example/allow-list")?;
         let listed: Vec<&[u8]> = members.iter().map(|member| &member.as_bytes()[..]).collect();
@@ -42,15 +42,19 @@ impl PartitionStrategy for AllowList {
         vec![self.context.clone()]
     }
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
-        let listed = local.id == remote.id && self.members.contains(&remote.peer.replica);
-        if listed { Access::Both } else { Access::Refused(Refusal::Denied) }
+        let same = *local == self.context && remote.id == local.id && remote.kind == local.kind;
+        if same && self.members.contains(&remote.peer.replica) {
+            Access::Both
+        } else {
+            Access::Refused(Refusal::Denied)
+        }
     }
     fn filter_targets(&self, _: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
         out.extend(peers.iter().filter(|peer| self.members.contains(&peer.replica)).map(|peer| peer.session));
     }
     fn authorize(&self, claim: &Claim<'_>) -> Verdict {
-        let listed = self.members.contains(&claim.author) && claim.control.is_none(); // there is nothing to control
-        if listed { Verdict::Accept } else { Verdict::Excluded(Refusal::Denied) }
+        let here = claim.header.context == self.context.id && claim.control.is_none(); // there is nothing to control
+        if here && self.members.contains(&claim.author) { Verdict::Accept } else { Verdict::Excluded(Refusal::Denied) }
     }
     fn epoch(&self, _: &ContextId) -> Result<Option<EpochId>, StrategyError> {
         Ok(None)
@@ -70,9 +74,9 @@ impl AuthProvider for AllowList {
     fn prove(&self, _: &Transcript, _: &ContextInfo) -> Result<Bytes, StrategyError> {
         Ok(Bytes::new()) // the session itself proves who is there: that is all that the list asks
     }
-    fn verify(&self, _: &Transcript, who: &VerifyingKey, _: &ContextInfo, _: &[u8]) -> Result<Grant, Refusal> {
+    fn verify(&self, _: &Transcript, who: &VerifyingKey, what: &ContextInfo, _: &[u8]) -> Result<Grant, Refusal> {
         let listed = self.members.contains(&ReplicaId::from_bytes(*who.as_bytes()));
-        if listed { Ok(Grant { access: Access::Both }) } else { Err(Refusal::Denied) }
+        if listed && *what == self.context { Ok(Grant { access: Access::Both }) } else { Err(Refusal::Denied) }
     }
 }
 

@@ -85,9 +85,7 @@ impl End {
             }
             let event = match work.pop_front() {
                 None => return Ok(()),
-                Some(Work::Commit(id, batch)) => {
-                    Event::Committed(id, self.store.commit(&batch, Durability::Durable))
-                }
+                Some(Work::Commit(id, batch)) => Event::Committed(id, self.store.commit(&batch, Durability::Durable)),
                 Some(Work::Read(id, request)) => {
                     self.reads += 1;
                     Event::Read(id, self.store.read().and_then(|view| reads::answer(&*view, &request)))

@@ -98,7 +98,8 @@ fn unchanged(contexts: usize) -> Result<(f64, f64, usize), Box<dyn std::error::E
 
     let reads = device.reads + relay.reads;
     let mut wire = Wire::connect(2, &mut device, &mut relay)?;
-    let is_open = |wire: &Wire<'_>| (0..2).all(|at| wire.end(at).node.peer_status().iter().any(|peer| peer.live == contexts));
+    let is_open =
+        |wire: &Wire<'_>| (0..2).all(|at| wire.end(at).node.peer_status().iter().any(|peer| peer.live == contexts));
     while !is_open(&wire) {
         if !wire.trip()? {
             return Err("the contexts did not open".into());
@@ -127,7 +128,8 @@ fn sparse() -> Result<(usize, usize, usize), Box<dyn std::error::Error>> {
     for number in 0..LOGS {
         let (writer, of_writer) = ((number % 250) as u8, (number / 250) as u8);
         let mut log = SampleLog::new(writer, info.id, of_writer);
-        let mut entries: Vec<_> = (0..ENTRIES_EACH).map(|_| log.change(samples::document(1), &b"an entry"[..])).collect();
+        let mut entries: Vec<_> =
+            (0..ENTRIES_EACH).map(|_| log.change(samples::document(1), &b"an entry"[..])).collect();
         fill(&mut full, &info, number, &entries)?;
         if number == LOGS / 2 {
             entries.pop();

@@ -44,6 +44,41 @@ pub trait Keystore: Send + Sync {
     fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError>;
 }
 
+/// A part of a keystore, by name: the device's own keys are the same in every part, everything else is the part's own.
+///
+/// For a device that belongs to several owners: the keystore itself for the first, a named part for each other.
+pub struct NamedKeystore<'a> {
+    whole: &'a dyn Keystore,
+    name: String,
+}
+
+impl<'a> NamedKeystore<'a> {
+    /// The part of this name.
+    pub fn new(whole: &'a dyn Keystore, name: impl Into<String>) -> Self {
+        Self { whole, name: name.into() }
+    }
+
+    fn place(&self, name: &str) -> String {
+        if name == DEVICE { name.into() } else { format!("{}/{name}", self.name) }
+    }
+}
+
+impl std::fmt::Debug for NamedKeystore<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NamedKeystore").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Keystore for NamedKeystore<'_> {
+    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
+        self.whole.get(&self.place(name))
+    }
+
+    fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
+        self.whole.put(&self.place(name), secret)
+    }
+}
+
 /// One device's own keys. The replica id is the verifying key of the first.
 #[derive(Debug)]
 pub struct DeviceKeys {

@@ -46,15 +46,15 @@ pub use frontier::{Frontier, Tip};
 pub use ids::{
     ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId, ReplicaId, SessionId,
 };
-pub use keystore::{DeviceKeys, Keystore, KeystoreError};
+pub use keystore::{DeviceKeys, Keystore, KeystoreError, NamedKeystore};
 pub use observe::{Observation, Observer, Sample};
 pub use standing::Standing;
 pub use store::{
     Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry, VisitRecord,
 };
 pub use strategy::{
-    AuthProvider, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy, PeerInfo,
-    RemoteContext, StrategyEffect, StrategyError, Transcript, Turn, WaitReason,
+    AuthProvider, Brought, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy, PeerInfo,
+    RemoteContext, StrategyEffect, StrategyError, Transcript, Turn, Visit, WaitReason,
 };
 pub use transport::{Connection, FrameSink, FrameSource, Listener, Transport, TransportError};
 pub use verdict::{Access, Refusal, Verdict};

@@ -62,6 +62,17 @@ pub struct Transcript {
     pub remote_pinned: bool,
 }
 
+/// How a remote brought a context that this node did not have: its `Open`, whose proof was granted or is about to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Brought<'a> {
+    /// What the proof is bound to.
+    pub transcript: Transcript,
+    /// Who the remote is, by the authenticated session.
+    pub remote: VerifyingKey,
+    /// The proof.
+    pub proof: &'a [u8],
+}
+
 /// What a session may do with a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
@@ -171,6 +182,12 @@ pub trait PartitionStrategy: Any + Send + Sync {
         Vec::new()
     }
 
+    /// The node has this context: it came from the store, the application opened it, or a remote brought it. Called
+    /// before the context's control entries are given, and again at every `Open` of a remote. Most strategies need
+    /// nothing; one that holds others remembers here whose the context is. Never a right: only `verify` and
+    /// [`should_sync`](Self::should_sync) grant, and what `brought` says may be false.
+    fn adopt(&mut self, _context: &ContextInfo, _brought: Option<&Brought<'_>>) {}
+
     /// May these two sync? Asked at every open of a context in a session, and again after each control entry; a refusal
     /// takes effect at once.
     fn should_sync(&self, _local: &ContextInfo, _remote: &RemoteContext) -> Access {
@@ -233,7 +250,16 @@ pub trait PartitionStrategy: Any + Send + Sync {
 
     /// For the application to find its own plugin.
     fn as_any_mut(&mut self) -> &mut dyn Any;
+
+    /// Shows itself to `visit`, and then each strategy that it holds, until one of them is the wanted one, which `visit`
+    /// says. A strategy that holds no others keeps this as it is; one that does learns from `turn` what a visit opened.
+    fn reach(&mut self, turn: &mut Turn<'_>, visit: &mut Visit<'_>) -> bool {
+        visit(self.as_any_mut(), turn)
+    }
 }
+
+/// Looks at a strategy, and says whether it is the wanted one: see [`PartitionStrategy::reach`].
+pub type Visit<'v> = dyn FnMut(&mut dyn Any, &mut Turn<'_>) -> bool + 'v;
 
 /// Proves and verifies the right to open a context in a session.
 pub trait AuthProvider: Send + Sync {

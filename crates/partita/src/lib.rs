@@ -102,7 +102,7 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
 //! ```
 //!
-//! [`Engine::with_strategy`] reaches your own plugin: to revoke a device that was stolen, or to list them.
+//! [`Engine::with_strategy`] reaches your own plugin, also inside one that holds others: to revoke a device that was stolen, or to list them.
 //!
 //! # What is going on
 //!
@@ -116,6 +116,7 @@
 //! | feature, all on by default | brings |
 //! | --- | --- |
 //! | `automerge`, `yrs` | the two CRDT libraries |
+//! | `multi-context` | many strategies in one engine: [`multi_context`] |
 //! | `redb` | the store in one file |
 //! | `single-owner` | the partition strategy above |
 //! | `websocket` | the transport for `ws` and `wss` |
@@ -154,6 +155,8 @@ pub use partita_sync::{
 
 #[cfg(feature = "automerge")]
 pub use partita_automerge as automerge;
+#[cfg(feature = "multi-context")]
+pub use partita_multi_context as multi_context;
 #[cfg(feature = "redb")]
 pub use partita_redb as redb;
 #[cfg(feature = "single-owner")]

@@ -16,6 +16,8 @@ macro_rules! example {
     };
 }
 
+example!(by_region, "../../../examples/by_region.rs");
+example!(publish, "../../../examples/publish.rs");
 example!(notes, "../../../examples/notes.rs");
 example!(custom_strategy, "../../../examples/custom_strategy.rs");
 example!(custom_transport, "../../../examples/custom_transport.rs");

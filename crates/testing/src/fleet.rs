@@ -16,6 +16,7 @@ use partita_core::{
     Batch, ContextId, ContextInfo, ContextKind, Durability, EntryKind, Incarnation, Now, PartitionStrategy, ReplicaId,
     SessionId, Store, StoreError, Tip,
 };
+use partita_crypto::{SigningKey, VerifyingKey};
 use partita_protocol::{
     AppendError, Appended, CloseReason, Effect, Event, Node, NodeConfig, NodeParts, Notice, RemoteSession,
     channel::LocalIdentity,
@@ -44,11 +45,14 @@ enum StoreWork {
     Read(u64, ReadRequest),
 }
 
+/// Makes a node's strategy anew at each of its starts.
+pub type StrategyMaker = Box<dyn Fn() -> Box<dyn PartitionStrategy>>;
+
 /// One node with its store.
 struct Seat {
-    seed: u8,
+    key: SigningKey,
     config: NodeConfig,
-    strategy: OpenStrategy,
+    strategy: StrategyMaker,
     /// By how many seconds its wall clock is ahead.
     skew: u64,
     node: Option<Node>,
@@ -69,6 +73,7 @@ enum End {
 #[derive(Debug)]
 struct Link {
     ends: [End; 2],
+    handshake: [u8; 32],
     up: bool,
     latency: Duration,
     /// Frames of each end that nobody takes for now.
@@ -133,10 +138,20 @@ impl Fleet {
 
     /// A node that has the contexts of the numbers 0 to `contexts`.
     pub fn add(&mut self, config: NodeConfig, strategy: OpenStrategy, contexts: u8) -> Member {
+        let key = samples::signing_key(self.seats.len() as u8 + 1);
+        let member = self.add_with(config, key, Box::new(move || Box::new(strategy.clone())));
+        for number in 0..contexts {
+            self.open(member, number);
+        }
+        member
+    }
+
+    /// A node of any strategy, which has the contexts that the strategy names.
+    pub fn add_with(&mut self, config: NodeConfig, key: SigningKey, strategy: StrategyMaker) -> Member {
         let member = self.seats.len();
         let store = MemoryStore::new(self.incarnation());
         self.seats.push(Seat {
-            seed: member as u8 + 1,
+            key,
             config,
             strategy,
             skew: 0,
@@ -149,9 +164,6 @@ impl Fleet {
             closed: Vec::new(),
         });
         self.start(member);
-        for number in 0..contexts {
-            self.open(member, number);
-        }
         member
     }
 
@@ -175,7 +187,7 @@ impl Fleet {
 
     /// The replica id of a node.
     pub fn id(&self, member: Member) -> ReplicaId {
-        samples::replica(self.seats[member].seed)
+        ReplicaId::from_bytes(*self.seats[member].key.verifying_key().as_bytes())
     }
 
     /// A node that runs.
@@ -270,6 +282,7 @@ impl Fleet {
         let link = self.links.len();
         self.links.push(Link {
             ends: [End::Node(dialer, sessions[0]), End::Node(acceptor, sessions[1])],
+            handshake,
             up: true,
             latency: LATENCY,
             stalled: [None, None],
@@ -278,7 +291,7 @@ impl Fleet {
         for (at, here, there) in [(0, dialer, acceptor), (1, acceptor, dialer)] {
             let remote = RemoteSession {
                 session: sessions[at],
-                remote: samples::signing_key(self.seats[there].seed).verifying_key(),
+                remote: self.seats[there].key.verifying_key(),
                 incarnation: self.seats[there].store.incarnation(),
                 handshake,
                 dialled: at == 0,
@@ -291,26 +304,35 @@ impl Fleet {
 
     /// Connects a node to the test itself, which plays the replica of this seed and was dialled.
     pub fn puppet(&mut self, member: Member, seed: u8) -> LinkId {
+        self.puppet_with(member, samples::signing_key(seed).verifying_key(), samples::incarnation(seed), true)
+    }
+
+    /// Connects a node to the test itself, which plays the replica of this key and dialled the node.
+    pub fn caller(&mut self, member: Member, remote: VerifyingKey) -> LinkId {
+        let incarnation = self.incarnation();
+        self.puppet_with(member, remote, incarnation, false)
+    }
+
+    fn puppet_with(&mut self, member: Member, remote: VerifyingKey, incarnation: Incarnation, dialled: bool) -> LinkId {
         let handshake = self.bytes();
         let session = self.session();
         let link = self.links.len();
         self.links.push(Link {
             ends: [End::Node(member, session), End::Puppet],
+            handshake,
             up: true,
             latency: LATENCY,
             stalled: [None, None],
             said: [Vec::new(), Vec::new()],
         });
-        let remote = RemoteSession {
-            session,
-            remote: samples::signing_key(seed).verifying_key(),
-            incarnation: samples::incarnation(seed),
-            handshake,
-            dialled: true,
-            pinned: true,
-        };
+        let remote = RemoteSession { session, remote, incarnation, handshake, dialled, pinned: dialled };
         self.event(member, Event::Connected(remote));
         link
+    }
+
+    /// The hash of a link's handshake.
+    pub fn handshake(&self, link: LinkId) -> [u8; 32] {
+        self.links[link].handshake
     }
 
     /// Says a frame to a puppet's node, and lets everything come to rest.
@@ -412,17 +434,19 @@ impl Fleet {
         self.rng.fill_bytes(&mut seed);
         let now = self.now();
         let seat = &mut self.seats[member];
-        let identity =
-            LocalIdentity { key: Arc::new(samples::signing_key(seat.seed)), incarnation: seat.store.incarnation() };
+        let identity = LocalIdentity { key: Arc::new(seat.key.clone()), incarnation: seat.store.incarnation() };
         let mut node = Node::new(
             now,
             NodeParts {
                 config: seat.config.clone(),
                 identity,
-                strategies: vec![Box::new(seat.strategy.clone()) as Box<dyn PartitionStrategy>],
+                strategies: vec![(seat.strategy)()],
                 rng: Box::new(ChaCha20Rng::from_seed(seed)),
             },
         );
+        for info in node.strategy_contexts() {
+            node.open_context(now, info);
+        }
         let known = seat.store.read().and_then(|view| reads::answer(&*view, &ReadRequest::Contexts));
         if let Ok(reads::ReadResult::Contexts(known)) = known {
             for (id, kind) in known {

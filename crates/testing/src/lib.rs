@@ -9,5 +9,11 @@ pub mod network;
 pub mod samples;
 pub mod store_conformance;
 pub mod strategy;
+pub mod strategy_conformance;
 
 pub use memory_store::MemoryStore;
+
+/// The program of the guide runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/write-a-strategy.md")]
+struct WriteAStrategy;

@@ -55,10 +55,16 @@ pub struct SampleLog {
 impl SampleLog {
     /// An empty log of the replica of `seed`, the one with this number.
     pub fn new(seed: u8, context: ContextId, number: u8) -> Self {
+        Self::of(signing_key(seed), context, number)
+    }
+
+    /// The same for the replica of any key.
+    pub fn of(key: SigningKey, context: ContextId, number: u8) -> Self {
+        let replica = ReplicaId::from_bytes(*key.verifying_key().as_bytes());
         Self {
-            key: signing_key(seed),
+            key,
             context,
-            log: log(seed, context, number),
+            log: LogId::derive(&context, &replica, &[number; 16]),
             nonce: [number; 16],
             seq: 0,
             head: EntryId::NONE,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use partita_core::{ContextId, ContextInfo, ContextKind, CryptoRng, DeviceKeys, Keystore, KeystoreError, ReplicaId};
+use partita_core::{
+    ContextId, ContextInfo, ContextKind, CryptoRng, DeviceKeys, Keystore, KeystoreError, ReplicaId, Signature,
+};
 use partita_crypto::{Mnemonic, Secret, VerifyingKey};
 
 use crate::{
@@ -76,6 +78,23 @@ impl SingleOwner {
     /// The words of another owner give a certificate of that owner: compare [`Certificate::owner`] where it matters.
     pub fn certify(mnemonic: &Mnemonic, request: &Request) -> Certificate {
         Certificate::sign(&OwnerKeys::of(mnemonic), request)
+    }
+
+    /// The owner's signature on a statement of another plugin, under that plugin's own purpose, with the key that verifies
+    /// it. Pure, like [`certify`](Self::certify).
+    ///
+    /// # Errors
+    /// [`OwnerError::OwnPurpose`] for the purposes of this crate: certificates and revocations have their own ways.
+    pub fn sign_for(
+        mnemonic: &Mnemonic,
+        purpose: &'static str,
+        statement: &[u8],
+    ) -> Result<(VerifyingKey, Signature), OwnerError> {
+        if purpose.contains("single-owner") {
+            return Err(OwnerError::OwnPurpose);
+        }
+        let keys = OwnerKeys::of(mnemonic);
+        Ok((keys.owner(), keys.signing.sign(purpose, statement)))
     }
 
     /// Keeps this device's certificate. Accepting it twice changes nothing.

@@ -42,6 +42,9 @@ pub enum OwnerError {
     /// The device has more logs than one revocation can list.
     #[error("the device has {0} logs, more than one op can list")]
     TooManyLogs(usize),
+    /// The words sign certificates and revocations only where these are made.
+    #[error("this purpose belongs to the single-owner plugin: use its own calls for certificates and revocations")]
+    OwnPurpose,
     /// A secret could not be boxed. Nothing was written.
     #[error(transparent)]
     Box(#[from] EpochError),

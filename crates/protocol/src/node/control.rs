@@ -1,6 +1,6 @@
 //! What follows from control entries: what this replica has to write by itself, how far logs count, who may stay.
 
-use std::collections::BTreeMap;
+use std::{any::Any, collections::BTreeMap};
 
 use partita_core::{ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, StrategyError, Tip, Turn};
 
@@ -22,7 +22,7 @@ impl ContextView for View<'_> {
 }
 
 impl Node {
-    /// Runs an application's call into its own plugin and appends the control entries that it asks for.
+    /// Runs an application's call into its own plugin, also one that another strategy holds, and appends the control entries that it asks for.
     ///
     /// # Errors
     /// When no strategy is a `P`.
@@ -33,16 +33,23 @@ impl Node {
     ) -> Result<R, StrategyError> {
         self.now = now;
         let Self { strategies, contexts, rng, .. } = self;
-        let strategy = strategies.iter_mut().find_map(|strategy| strategy.as_any_mut().downcast_mut::<P>());
-        let Some(strategy) = strategy else {
+        let view = View(contexts);
+        let mut turn = Turn { now, rng: &mut **rng, view: &view, writing: false, append: Vec::new(), open: Vec::new() };
+        let (mut call, mut answer) = (Some(call), None);
+        let mut visit = |plugin: &mut dyn Any, turn: &mut Turn<'_>| {
+            let Some(plugin) = plugin.downcast_mut::<P>() else {
+                return false;
+            };
+            answer = call.take().map(|call| call(plugin, turn));
+            true
+        };
+        let found = strategies.iter_mut().any(|strategy| strategy.reach(&mut turn, &mut visit));
+        let Some(answer) = answer.filter(|_| found) else {
             return Err(StrategyError(format!(
                 "this engine has no strategy of the type {}",
                 std::any::type_name::<P>()
             )));
         };
-        let view = View(contexts);
-        let mut turn = Turn { now, rng: &mut **rng, view: &view, writing: false, append: Vec::new(), open: Vec::new() };
-        let answer = call(strategy, &mut turn);
         let (append, open) = (turn.append, turn.open);
         for info in open {
             self.open_context(now, info);

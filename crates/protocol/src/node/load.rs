@@ -47,6 +47,10 @@ impl Node {
             self.commits.put(Key::Context(info.id), kind);
         }
         self.contexts.insert(info.id, context);
+        self.adopt(&info.id, None);
+        for (id, open) in &waiting {
+            self.adopt(&info.id, Some((*id, open)));
+        }
         self.replay_control(info.id, state.control);
         self.effects.push(Effect::Notice(Notice::ContextReady(info.clone())));
         self.control_changed.insert(info.id);

@@ -1,6 +1,8 @@
 //! Opening contexts in a session: who offers, what a proof is granted.
 
-use partita_core::{Access, Bytes, ContextId, ContextInfo, Grant, Hash, Refusal, RemoteContext, SessionId, Transcript};
+use partita_core::{
+    Access, Brought, Bytes, ContextId, ContextInfo, Grant, Hash, Refusal, RemoteContext, SessionId, Transcript,
+};
 
 use super::{Node, context::Context, sessions::Session};
 use crate::{
@@ -108,6 +110,7 @@ impl Node {
         if !self.contexts.contains_key(&open.context) {
             return self.on_unknown_context(id, open);
         }
+        self.adopt(&open.context, Some((id, &open)));
         match self.granted(id, &open) {
             Ok(granted) => self.on_granted(id, &open, granted),
             Err(why) => {
@@ -115,6 +118,21 @@ impl Node {
                 self.remember_refused(id, open, why);
             }
         }
+    }
+
+    /// Tells the strategy that this context is here, and which remote brought it, if one did.
+    pub(super) fn adopt(&mut self, context: &ContextId, brought: Option<(SessionId, &Open)>) {
+        let Self { sessions, contexts, strategies, .. } = self;
+        let Some(local) = contexts.get(context) else {
+            return;
+        };
+        let brought = brought.and_then(|(id, open)| Some((sessions.get(&id)?, open)));
+        let brought = brought.filter(|(_, open)| open.kind == local.info.kind).map(|(session, open)| Brought {
+            transcript: transcript(session, true),
+            remote: session.remote.remote,
+            proof: &open.proof,
+        });
+        strategies[local.strategy].adopt(&local.info, brought.as_ref());
     }
 
     pub(super) fn refuse_open(&mut self, id: SessionId, context: ContextId, why: Refusal) {
@@ -280,6 +298,7 @@ impl Node {
                 return;
             };
             let open = Open { context, kind: local.info.kind.clone(), frontier: Hash::ZERO, proof };
+            self.adopt(&context, Some((id, &open)));
             match self.granted(id, &open) {
                 Ok(granted) => {
                     if let Some(link) = self.sessions.link_mut(&id, &context) {

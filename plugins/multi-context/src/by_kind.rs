@@ -1,0 +1,130 @@
+//! Each kind with its own strategy.
+
+use std::any::Any;
+
+use bytes::Bytes;
+use partita_core::{
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
+    StrategyEffect, StrategyError, Tip, Transcript, Turn, Verdict, Visit,
+};
+use partita_crypto::VerifyingKey;
+
+use crate::routes::Routes;
+
+/// One strategy for each kind of contexts: the first that was added of those that know it. Kinds alone decide, whoever
+/// brings a context; for several strategies of one kind take [`MultiContext`](crate::MultiContext).
+#[derive(Debug, Default)]
+pub struct ByKind(Routes);
+
+impl ByKind {
+    /// Without any strategy: it refuses everything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more, for those of its kinds that no earlier one knows.
+    #[must_use]
+    pub fn with(mut self, strategy: impl PartitionStrategy) -> Self {
+        self.0.add_for_new_kinds(Box::new(strategy));
+        self
+    }
+
+    fn of<'a>(&'a self, kind: &'a ContextKind) -> Result<&'a dyn PartitionStrategy, Refusal> {
+        self.0.of_kind(kind).next().map(|(_, member)| member).ok_or(Refusal::UnknownKind)
+    }
+}
+
+impl PartitionStrategy for ByKind {
+    fn kinds(&self) -> &[ContextKind] {
+        self.0.kinds()
+    }
+
+    fn auth(&self) -> &dyn AuthProvider {
+        self
+    }
+
+    fn contexts(&self) -> Vec<ContextInfo> {
+        self.0.contexts()
+    }
+
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) {
+        let first = self.0.of_kind(&context.kind).next().map(|(at, _)| at);
+        if let Some(at) = first {
+            self.0.give(context, at);
+        }
+        self.0.at_mut(&context.id).adopt(context, brought);
+    }
+
+    fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
+        match self.of(&remote.kind) {
+            Ok(member) if local.kind == remote.kind => member.should_sync(local, remote),
+            Ok(_) => Access::Refused(Refusal::Denied),
+            Err(why) => Access::Refused(why),
+        }
+    }
+
+    fn filter_targets(&self, context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
+        self.0.at(context).filter_targets(context, peers, out);
+    }
+
+    fn authorize(&self, claim: &Claim<'_>) -> Verdict {
+        self.0.at(&claim.header.context).authorize(claim)
+    }
+
+    fn standing(&self, context: &ContextId) -> Standing {
+        self.0.at(context).standing(context)
+    }
+
+    fn epoch(&self, context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
+        self.0.at(context).epoch(context)
+    }
+
+    fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
+        self.0.at(&prefix.header.context).seal(prefix, plain, rng)
+    }
+
+    fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
+        self.0.at(&prefix.header.context).open(prefix, sealed)
+    }
+
+    fn control(&mut self, now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
+        self.0.at_mut(&entry.header.context).control(now, entry)
+    }
+
+    fn duties(&mut self, context: &ContextId, turn: &mut Turn<'_>) -> Result<(), StrategyError> {
+        self.0.at_mut(context).duties(context, turn)
+    }
+
+    fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
+        self.0.at(context).vouch(context, tips)
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn reach(&mut self, turn: &mut Turn<'_>, visit: &mut Visit<'_>) -> bool {
+        visit(self, turn) || (0..self.0.len()).any(|at| self.0.member_mut(at).is_some_and(|one| one.reach(turn, visit)))
+    }
+}
+
+impl AuthProvider for ByKind {
+    fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Result<Bytes, StrategyError> {
+        self.of(&context.kind).map_err(|why| StrategyError(why.to_string()))?.auth().prove(transcript, context)
+    }
+
+    fn prove_briefly(&self, transcript: &Transcript, context: &ContextInfo) -> Option<Bytes> {
+        self.of(&context.kind).ok()?.auth().prove_briefly(transcript, context)
+    }
+
+    fn verify(
+        &self,
+        transcript: &Transcript,
+        remote: &VerifyingKey,
+        context: &ContextInfo,
+        proof: &[u8],
+    ) -> Result<Grant, Refusal> {
+        self.of(&context.kind)?.auth().verify(transcript, remote, context, proof)
+    }
+}

@@ -1,0 +1,179 @@
+//! The first that answers.
+
+use std::{any::Any, collections::BTreeMap};
+
+use bytes::Bytes;
+use partita_core::{
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
+    StrategyEffect, StrategyError, Tip, Transcript, Turn, Verdict, Visit,
+};
+use partita_crypto::VerifyingKey;
+
+/// A strategy and others that are asked where it has nothing to say: another way in beside the usual one.
+///
+/// A plain denial ([`Refusal::Denied`], [`Refusal::UnknownKind`]) is no answer: the next one is asked. Any other is: whom
+/// the strategy knows as revoked, no other lets in. The strategy is the one that seals, opens, writes and understands
+/// control entries.
+pub struct FirstOf {
+    nominated: Box<dyn PartitionStrategy>,
+    others: Vec<Box<dyn PartitionStrategy>>,
+    /// The contexts that are here: targets are asked for without the kind.
+    known: BTreeMap<ContextId, ContextInfo>,
+}
+
+impl std::fmt::Debug for FirstOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FirstOf").field("others", &self.others.len()).finish_non_exhaustive()
+    }
+}
+
+impl FirstOf {
+    /// This strategy, without others yet.
+    pub fn new(nominated: impl PartitionStrategy) -> Self {
+        let known = nominated.contexts().into_iter().map(|info| (info.id, info)).collect();
+        Self { nominated: Box::new(nominated), others: Vec::new(), known }
+    }
+
+    /// With one more, asked after those that are there already. It is asked who may sync and who may write, and to
+    /// verify proofs.
+    #[must_use]
+    pub fn or(mut self, other: impl PartitionStrategy) -> Self {
+        self.others.push(Box::new(other));
+        self
+    }
+
+    fn all(&self) -> impl Iterator<Item = &dyn PartitionStrategy> {
+        std::iter::once(&self.nominated).chain(&self.others).map(|member| &**member)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn PartitionStrategy>> {
+        std::iter::once(&mut self.nominated).chain(&mut self.others)
+    }
+
+    /// Whether a peer gets anything, were its proof granted in full.
+    fn may_read(&self, context: &ContextInfo, peer: &PeerInfo) -> bool {
+        let grant = Some(Grant { access: Access::Both });
+        let remote = RemoteContext { id: context.id, kind: context.kind.clone(), peer: peer.clone(), grant };
+        self.should_sync(context, &remote).reads()
+    }
+}
+
+fn is_answer(why: Refusal) -> bool {
+    !matches!(why, Refusal::Denied | Refusal::UnknownKind)
+}
+
+impl PartitionStrategy for FirstOf {
+    fn kinds(&self) -> &[ContextKind] {
+        self.nominated.kinds()
+    }
+
+    fn auth(&self) -> &dyn AuthProvider {
+        self
+    }
+
+    fn contexts(&self) -> Vec<ContextInfo> {
+        self.nominated.contexts()
+    }
+
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) {
+        self.known.insert(context.id, context.clone());
+        self.all_mut().for_each(|member| member.adopt(context, brought));
+    }
+
+    fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
+        if !self.kinds().contains(&remote.kind) {
+            return Access::Refused(Refusal::UnknownKind);
+        }
+        let answers = self.all().map(|member| member.should_sync(local, remote));
+        let mut answers = answers.filter(|access| !matches!(access, Access::Refused(why) if !is_answer(*why)));
+        answers.next().unwrap_or(Access::Refused(Refusal::Denied))
+    }
+
+    /// Whom any of them names, except those that were refused outright.
+    fn filter_targets(&self, context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
+        let Some(context) = self.known.get(context) else {
+            return;
+        };
+        let mut named = Vec::with_capacity(peers.len());
+        self.all().for_each(|member| member.filter_targets(&context.id, peers, &mut named));
+        let targets = peers.iter().filter(|peer| named.contains(&peer.session) && self.may_read(context, peer));
+        out.extend(targets.map(|peer| peer.session));
+    }
+
+    fn authorize(&self, claim: &Claim<'_>) -> Verdict {
+        if claim.control.is_some() {
+            return self.nominated.authorize(claim); // control entries are its own alone
+        }
+        let verdicts = self.all().map(|member| member.authorize(claim));
+        let mut verdicts = verdicts.filter(|verdict| !matches!(verdict, Verdict::Excluded(why) if !is_answer(*why)));
+        verdicts.next().unwrap_or(Verdict::Excluded(Refusal::Denied))
+    }
+
+    fn standing(&self, context: &ContextId) -> Standing {
+        self.nominated.standing(context)
+    }
+
+    fn epoch(&self, context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
+        self.nominated.epoch(context)
+    }
+
+    fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
+        self.nominated.seal(prefix, plain, rng)
+    }
+
+    fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
+        self.nominated.open(prefix, sealed)
+    }
+
+    fn control(&mut self, now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
+        self.nominated.control(now, entry)
+    }
+
+    fn duties(&mut self, context: &ContextId, turn: &mut Turn<'_>) -> Result<(), StrategyError> {
+        self.nominated.duties(context, turn)
+    }
+
+    fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
+        self.nominated.vouch(context, tips)
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn reach(&mut self, turn: &mut Turn<'_>, visit: &mut Visit<'_>) -> bool {
+        visit(self, turn) || self.all_mut().any(|member| member.reach(turn, visit))
+    }
+}
+
+impl AuthProvider for FirstOf {
+    /// Of the first that has one.
+    fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Result<Bytes, StrategyError> {
+        let nominated = self.nominated.auth().prove(transcript, context);
+        let mut others = self.others.iter().map(|other| other.auth().prove(transcript, context));
+        if nominated.is_ok() { nominated } else { others.find(Result::is_ok).unwrap_or(nominated) }
+    }
+
+    /// One's proof is nonsense to another, so a proof that does not hold is no answer here; being shut out by name is.
+    fn verify(
+        &self,
+        transcript: &Transcript,
+        remote: &VerifyingKey,
+        context: &ContextInfo,
+        proof: &[u8],
+    ) -> Result<Grant, Refusal> {
+        if !self.kinds().contains(&context.kind) {
+            return Err(Refusal::UnknownKind);
+        }
+        let mut told = Refusal::Denied;
+        for member in self.all() {
+            match member.auth().verify(transcript, remote, context, proof) {
+                Err(Refusal::BadProof) => told = Refusal::BadProof,
+                Err(why) if !is_answer(why) => {}
+                answer => return answer,
+            }
+        }
+        Err(told)
+    }
+}
