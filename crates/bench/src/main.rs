@@ -5,6 +5,7 @@ mod owners;
 mod pair;
 mod report;
 mod resume;
+mod strategy;
 
 use clap::{Parser, Subcommand};
 
@@ -22,10 +23,13 @@ struct Arguments {
 enum Figure {
     /// What a reconnect costs: when nothing changed, and when one entry of many is missing.
     Resume(resume::Arguments),
+    /// What it costs that partition strategies are plugins, beside a live change.
+    Strategy(strategy::Arguments),
 }
 
 fn main() -> Outcome {
     match Arguments::parse().figure {
         Figure::Resume(arguments) => resume::run(&arguments),
+        Figure::Strategy(arguments) => strategy::run(&arguments),
     }
 }

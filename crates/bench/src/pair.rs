@@ -167,7 +167,7 @@ impl<'a> Wire<'a> {
     /// Lets frames go one way, both ways at once; false when there were none.
     pub(crate) fn trip(&mut self) -> Result<bool, Failure> {
         let mut sealed = [Vec::new(), Vec::new()];
-        for at in 0..2 {
+        for (at, sealed) in sealed.iter_mut().enumerate() {
             for frame in self.ends[at].take_out() {
                 let entries = Message::decode_frame(&frame)?.into_iter().map(|message| match message {
                     Message::Entries(run) => run.entries.len(),
@@ -177,7 +177,7 @@ impl<'a> Wire<'a> {
                 let bytes = frame.len();
                 let frame = self.sealing[at].0.seal(&frame)?;
                 self.traffic.bytes += frame.len();
-                sealed[at].push(frame);
+                sealed.push(frame);
                 self.ends[at].node.handle(now(1), Event::Sent(self.sessions[at], bytes));
             }
         }

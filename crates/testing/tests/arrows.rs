@@ -63,6 +63,19 @@ const HOUSE: &[(&str, &[&str])] = &[
             "partita-sync",
         ],
     ),
+    (
+        "partita-bench",
+        &[
+            "partita",
+            "partita-core",
+            "partita-crypto",
+            "partita-multi-context",
+            "partita-protocol",
+            "partita-relay",
+            "partita-single-owner",
+            "partita-testing",
+        ],
+    ),
 ];
 
 /// What a partition plugin may name of ours.

@@ -1,0 +1,218 @@
+//! What it costs that strategies are plugins.
+
+use std::{
+    collections::BTreeSet,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
+use partita::{Engine, FileKeystore, SystemRandom, automerge::Automerge};
+use partita_core::{
+    Claim, ContextInfo, EntryId, EntryKind, EpochId, PartitionStrategy, PeerInfo, ReplicaId, SessionId, Verdict,
+};
+use partita_multi_context::MultiContext;
+use partita_protocol::{Arrival, NodeConfig, Notice};
+use partita_relay::Relay;
+use partita_single_owner::{SingleOwner, SingleOwnerRelay};
+use partita_testing::samples;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use serde::Serialize;
+
+use crate::{
+    owners,
+    pair::{End, Wire, now},
+    report,
+};
+
+/// How many decisions one figure is the middle of: so many rounds of so many.
+const ROUNDS: usize = 21;
+const EACH: usize = 20_000;
+/// How many live changes are made.
+const CHANGES: usize = 300;
+/// How many contexts the multi-context strategy holds.
+const CONTEXTS: usize = 100;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Also print the figures as one line of JSON, the last one.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    /// One entry's decision and routing, written out by hand for one owner.
+    direct_ns: f64,
+    /// The same by the single-owner plugin.
+    single_owner_ns: f64,
+    /// The same by the multi-context plugin with 100 contexts.
+    multi_context_ns: f64,
+    /// One live change, from one engine through a relay to another's document.
+    live_ns: f64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
+    let [direct_ns, single_owner_ns, multi_context_ns] = decisions()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let live_ns = runtime.block_on(live()).map_err(|error| error.to_string())?;
+    let share =
+        |ns: f64| format!("{ns:.0} ns, {:.3} % of a live change more than by hand", (ns - direct_ns) / live_ns * 100.0);
+    let rows = [
+        ("by hand", format!("{direct_ns:.0} ns")),
+        ("single-owner", share(single_owner_ns)),
+        ("multi-context, 100 contexts", share(multi_context_ns)),
+        ("one live change", format!("{:.0} µs", live_ns / 1000.0)),
+    ];
+    let figures = Figures { direct_ns, single_owner_ns, multi_context_ns, live_ns };
+    report::print("strategy: decision and routing for one entry", &rows, &figures, arguments.json)
+}
+
+/// An entry and the remotes that it may go to.
+struct Question {
+    entry: Arrival,
+    heads: Vec<EntryId>,
+    peers: Vec<PeerInfo>,
+}
+
+impl Question {
+    fn claim(&self) -> Claim<'_> {
+        let Arrival { entry, author, epoch, .. } = &self.entry;
+        Claim { header: &entry.header, author: *author, heads: &self.heads, epoch: *epoch, control: None }
+    }
+}
+
+/// What an engine would do that knows one owner and nothing else.
+struct ByHand {
+    devices: BTreeSet<ReplicaId>,
+    heads: BTreeSet<EntryId>,
+    epochs: BTreeSet<EpochId>,
+}
+
+impl ByHand {
+    fn decide(&self, question: &Question, targets: &mut Vec<SessionId>) -> bool {
+        let claim = question.claim();
+        let allowed = self.devices.contains(&claim.author)
+            && claim.heads.iter().all(|head| self.heads.contains(head))
+            && claim.epoch.is_some_and(|epoch| self.epochs.contains(&epoch));
+        let known = question.peers.iter().filter(|peer| peer.pinned || self.devices.contains(&peer.replica));
+        targets.extend(known.map(|peer| peer.session));
+        allowed
+    }
+}
+
+fn ask(strategy: &dyn PartitionStrategy, question: &Question, targets: &mut Vec<SessionId>) -> bool {
+    let claim = question.claim();
+    strategy.filter_targets(&claim.header.context, &question.peers, targets);
+    strategy.authorize(&claim) == Verdict::Accept
+}
+
+/// The middle of the rounds, for one decision.
+fn measure(mut decide: impl FnMut(&mut Vec<SessionId>) -> bool) -> Result<f64, &'static str> {
+    let mut targets = Vec::new();
+    let mut took = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        for _ in 0..EACH {
+            targets.clear();
+            if !black_box(decide(&mut targets)) || targets.len() != 2 {
+                return Err("the entry was not allowed, or not to both remotes");
+            }
+        }
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    Ok(took[ROUNDS / 2].as_nanos() as f64 / EACH as f64)
+}
+
+/// By hand, single-owner, multi-context: asked about the same entry, in turns.
+fn decisions() -> Result<[f64; 3], Box<dyn std::error::Error>> {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let (owners, keys) = owners::create(CONTEXTS, &mut rng)?;
+    let me = keys.replica();
+    let infos: Vec<ContextInfo> = owners.iter().flat_map(PartitionStrategy::contexts).collect();
+    let strategy = owners.into_iter().fold(MultiContext::new(), MultiContext::with);
+    let mut device = End::new(2, Arc::new(keys.signing), NodeConfig::default(), strategy);
+    let config = NodeConfig { accept_contexts: true, ..NodeConfig::default() };
+    let mut relay = End::new(3, Arc::new(samples::signing_key(200)), config, SingleOwnerRelay::new());
+    device.open(infos.iter().cloned())?;
+    let context = infos[CONTEXTS / 2].id;
+    device.node.append(now(1), context, EntryKind::Change(samples::document(1)), b"something")?;
+    device.settle()?;
+    let mut wire = Wire::connect(1, &mut device, &mut relay)?;
+    wire.run()?;
+    wire.disconnect()?;
+    let mut arrived = relay.notices.into_iter().filter_map(|notice| match notice {
+        Notice::Arrived { mut entries, .. } => entries.pop(),
+        _ => None,
+    });
+    let entry = arrived.next().ok_or("the entry did not arrive")?;
+    let heads = entry.entry.header.stamp.as_ref().map(|stamp| stamp.heads.clone()).unwrap_or_default();
+    let peer = |session, replica, pinned| PeerInfo {
+        session: SessionId(session),
+        replica,
+        incarnation: samples::incarnation(1),
+        pinned,
+    };
+    let peers = vec![peer(1, relay.node.replica(), true), peer(2, me, false)];
+    let by_hand = ByHand {
+        devices: [me].into(),
+        heads: heads.iter().copied().collect(),
+        epochs: entry.epoch.into_iter().collect(),
+    };
+    let question = Question { entry, heads, peers };
+    let direct = measure(|targets| by_hand.decide(&question, targets))?;
+    let asked = device.node.with_strategy::<MultiContext, _>(now(1), |multi, turn| {
+        let single = multi.with_strategy_of::<SingleOwner, _>(&context, turn, |owner, _| {
+            measure(|targets| ask(owner, &question, targets))
+        });
+        (single, measure(|targets| ask(multi, &question, targets)))
+    })?;
+    Ok([direct, asked.0??, asked.1?])
+}
+
+/// The middle of live changes over real sockets and stores, in nanoseconds.
+async fn live() -> Result<f64, Failure> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let relay = Relay::builder(path("relay")).listen("ws://127.0.0.1:0").open().await?;
+    let url = relay.url().to_string();
+    let (owner, words) = SingleOwner::create(&FileKeystore::create(path("a.key"))?, &mut SystemRandom)?;
+    let context = owner.context();
+    let a = Engine::builder(path("a")).strategy(owner).connect(&url).open().await?;
+    let keystore = FileKeystore::create(path("b.key"))?;
+    let request = SingleOwner::request(&keystore, &mut SystemRandom)?;
+    SingleOwner::accept(&keystore, &SingleOwner::certify(&words, &request))?;
+    let b = Engine::builder(path("b")).strategy(SingleOwner::open(&keystore)?).connect(&url).open().await?;
+    let here = a.context(context).await?.create::<Automerge>().await?;
+    let notes = b.context(context).await?;
+    let mut events = b.events();
+    let there = loop {
+        match notes.get::<Automerge>(here.id()).await {
+            Ok(found) => break found,
+            Err(_) => drop(tokio::time::timeout(Duration::from_secs(1), events.recv()).await),
+        }
+    };
+    let mut took = Vec::with_capacity(CHANGES);
+    let (_, mut changes) = there.subscribe(|_| ())?;
+    for n in 0..CHANGES as i64 {
+        let began = Instant::now();
+        drop(here.change(|tx| tx.put(ROOT, "n", n))?);
+        let shows =
+            |doc: &automerge::Automerge| doc.get(ROOT, "n").ok().flatten().and_then(|(value, _)| value.as_i64());
+        while there.read(shows) != Some(n) {
+            let changed = tokio::time::timeout(Duration::from_secs(30), changes.next()).await?;
+            changed.ok_or("the engine closed")?;
+        }
+        took.push(began.elapsed());
+    }
+    a.close().await?;
+    b.close().await?;
+    relay.close().await;
+    took.sort_unstable();
+    Ok(took[CHANGES / 2].as_nanos() as f64)
+}
