@@ -26,7 +26,7 @@ async fn seen_by_relay(plain: bool) -> (Vec<u8>, Vec<u8>) {
     let relay = Relay::builder(home.path().join("relay"))
         .transport(home.network.clone())
         .listen("mem://relay")
-        .tap(move |frame| tap.lock().unwrap().extend_from_slice(frame));
+        .tap(move |seen| tap.lock().unwrap().extend_from_slice(seen.frame));
     let relay = relay.open().await.unwrap();
     let url = relay.url().to_string();
     let mut documents = Vec::new();

@@ -44,10 +44,10 @@ impl Default for NodeConfig {
         Self {
             max_payload: 256 << 20,
             max_context_bytes: u64::MAX,
-            run: RunLimits { entries: 512, bytes: 128 << 10 },
+            run: RunLimits { entries: 512, bytes: 64 << 10 },
             fragment_bytes: 64 << 10,
             credit: 4 << 20,
-            send_buffer: 512 << 10,
+            send_buffer: 128 << 10,
             tail_bytes: 4 << 20,
             heartbeat: Duration::from_secs(15),
             drift_limit: Duration::from_secs(300),

@@ -13,7 +13,8 @@ use partita_protocol::{NodeConfig, NodeParts, channel::LocalIdentity};
 use partita_redb::RedbStore;
 use partita_single_owner::SingleOwnerRelay;
 use partita_sync::{
-    Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, RelayUrl, SystemRandom, Transports, accept_connections,
+    Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, RelayUrl, SystemRandom, Tapped, Transports,
+    accept_connections,
 };
 use partita_websocket::WebSocket;
 use tokio::sync::watch;
@@ -101,9 +102,10 @@ impl Builder {
         self
     }
 
-    /// Shows every frame that comes, once its channel was opened: for tests that look for what a relay must not see.
+    /// Shows every frame that comes or goes, without its channel's encryption: for tests that look for what a relay must
+    /// not see, or must not tell.
     #[must_use]
-    pub fn tap(mut self, tap: impl Fn(&partita_core::Bytes) + Send + Sync + 'static) -> Self {
+    pub fn tap(mut self, tap: impl Fn(&Tapped<'_>) + Send + Sync + 'static) -> Self {
         self.tap = Some(Arc::new(tap));
         self
     }

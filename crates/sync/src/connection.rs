@@ -172,7 +172,8 @@ async fn serve_inside<C: Send + 'static>(
     let (writer, outgoing) = frames::unbounded_channel();
     let (closing, closed) = oneshot::channel();
     let remote = RemoteSession { session, remote, incarnation, handshake, dialled, pinned };
-    if driver.sender.send(Input::Connected(remote, End::new(writer, closing))).is_err() {
+    let end = End::new(remote.peer().replica, writer, closing);
+    if driver.sender.send(Input::Connected(remote, end)).is_err() {
         return CloseReason::Closing.into();
     }
     open.session = Some(session);

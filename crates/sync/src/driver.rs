@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use partita_core::{Observation, Observer, SessionId, Store, StoreError};
+use partita_core::{Observation, Observer, ReplicaId, SessionId, Store, StoreError};
 use partita_protocol::{CloseReason, Effect, Event, Node, NodeParts, Notice, RemoteSession};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -47,14 +47,25 @@ pub struct DriverParts<H: Host> {
     pub store: Arc<dyn Store>,
     /// The embedder's part.
     pub host: H,
-    /// Sees every frame that comes, once its channel was opened: for tests that look for what must not be there.
+    /// Sees every frame that comes or goes, without its channel: for tests that look for what must not be there.
     pub tap: Option<FrameTap>,
     /// Is told numbers; `Arc::new(())` for nobody.
     pub observer: Arc<dyn Observer>,
 }
 
 /// See [`DriverParts::tap`].
-pub type FrameTap = Arc<dyn Fn(&Bytes) + Send + Sync>;
+pub type FrameTap = Arc<dyn Fn(&Tapped<'_>) + Send + Sync>;
+
+/// A frame without its channel's encryption.
+#[derive(Debug, Clone, Copy)]
+pub struct Tapped<'a> {
+    /// Who is at the other end.
+    pub remote: ReplicaId,
+    /// Whether it is on its way there; it came from there otherwise.
+    pub sent: bool,
+    /// The frame.
+    pub frame: &'a Bytes,
+}
 
 /// Starts drivers.
 pub struct Driver<H: Host> {
@@ -148,9 +159,7 @@ impl<H: Host> Driver<H> {
                 self.node.handle(now(), Event::Connected(remote));
             }
             Input::Frame(session, frame, permit) => {
-                if let Some(tap) = &self.tap {
-                    tap(&frame);
-                }
+                self.tap(&session, &frame, false);
                 self.node.handle(now(), Event::Received(session, frame));
                 drop(permit);
             }
@@ -215,7 +224,10 @@ impl<H: Host> Driver<H> {
             }
             for effect in effects {
                 match effect {
-                    Effect::Send(session, frame) => self.ends.send(&session, frame),
+                    Effect::Send(session, frame) => {
+                        self.tap(&session, &frame, true);
+                        self.ends.send(&session, frame);
+                    }
                     Effect::Close(session, reason) => self.ends.close(&session, reason),
                     Effect::Commit(id, batch) => {
                         let _ = self.store.send(Work::Commit(id, batch));
@@ -227,6 +239,12 @@ impl<H: Host> Driver<H> {
                     Effect::Notice(notice) => self.notice(notice),
                 }
             }
+        }
+    }
+
+    fn tap(&self, session: &SessionId, frame: &Bytes, sent: bool) {
+        if let (Some(tap), Some(remote)) = (&self.tap, self.ends.remote(session)) {
+            tap(&Tapped { remote, sent, frame });
         }
     }
 

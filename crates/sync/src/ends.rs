@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use partita_core::SessionId;
+use partita_core::{ReplicaId, SessionId};
 use partita_protocol::CloseReason;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +15,7 @@ pub(crate) enum Outgoing {
 
 /// The driver's end of a connection.
 pub(crate) struct End {
+    remote: ReplicaId,
     writer: mpsc::UnboundedSender<Outgoing>,
     /// Past the frames: a writer that the transport holds up would never read of the close behind them.
     closing: oneshot::Sender<CloseReason>,
@@ -23,8 +24,12 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn new(writer: mpsc::UnboundedSender<Outgoing>, closing: oneshot::Sender<CloseReason>) -> Self {
-        Self { writer, closing, waiting: 0 }
+    pub(crate) fn new(
+        remote: ReplicaId,
+        writer: mpsc::UnboundedSender<Outgoing>,
+        closing: oneshot::Sender<CloseReason>,
+    ) -> Self {
+        Self { remote, writer, closing, waiting: 0 }
     }
 }
 
@@ -46,6 +51,11 @@ impl Ends {
             self.waiting += frame.len();
             let _ = end.writer.send(Outgoing::Frame(frame)); // if it is gone, its Disconnected is on its way
         }
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn remote(&self, session: &SessionId) -> Option<ReplicaId> {
+        self.by_session.get(session).map(|end| end.remote)
     }
 
     /// The transport has taken so many bytes.

@@ -26,7 +26,7 @@ pub use address::{RelayUrl, RelayUrlError, Transports};
 pub use clock::now;
 pub use connection::ConnectionError;
 pub use dialer::Dialer;
-pub use driver::{Driver, DriverParts, FrameTap};
+pub use driver::{Driver, DriverParts, FrameTap, Tapped};
 pub use handle::{DriverHandle, Leg, Probe, ProbeError, Stopped};
 pub use host::{Host, HostContext, StoreJob};
 pub use keystore::FileKeystore;

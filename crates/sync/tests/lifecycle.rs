@@ -13,20 +13,20 @@ use std::{
 };
 
 use common::{Death, Mortal, driver, patiently, seen};
-use partita_core::{Observation, Observer, ReplicaId, Transport};
+use partita_core::{Observation, Observer, ReplicaId, Transport, TransportError};
 use partita_protocol::{CloseReason, NodeConfig, channel::ChannelError};
 use partita_sync::{
     ConnectionError, ConnectionHandle, ConnectionState, Dialer, DriverHandle, RelayUrl, Retry, Transports,
     accept_connections,
 };
 use partita_testing::network::MemoryNetwork;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 const ADDRESS: &str = "mem://relay";
 
-async fn listen(network: &MemoryNetwork, driver: &DriverHandle<()>) {
+async fn listen(network: &MemoryNetwork, driver: &DriverHandle<()>) -> JoinHandle<TransportError> {
     let listener = network.listen(ADDRESS).await.unwrap();
-    tokio::spawn(accept_connections(driver.clone(), listener, 10));
+    tokio::spawn(accept_connections(driver.clone(), listener, 10))
 }
 
 fn dial(driver: &DriverHandle<()>, transport: impl Transport, replica: ReplicaId) -> Dialer {
@@ -62,7 +62,11 @@ async fn refused(dialer: &Dialer) -> (ConnectionError, Retry) {
 }
 
 /// Waits until this was seen.
-async fn until(seen: &mut mpsc::UnboundedReceiver<Observation>, what: &str, wanted: impl Fn(&Observation) -> bool) {
+async fn until(
+    seen: &mut mpsc::UnboundedReceiver<Observation>,
+    what: &str,
+    mut wanted: impl FnMut(&Observation) -> bool,
+) {
     patiently(what, async { while !wanted(&seen.recv().await.expect("the node is there")) {} }).await;
 }
 
@@ -70,7 +74,7 @@ async fn until(seen: &mut mpsc::UnboundedReceiver<Observation>, what: &str, want
 async fn whoever_is_not_whom_the_address_names_is_refused_and_asked_again_slowly() {
     let network = MemoryNetwork::default();
     let (relay, device) = (driver(1, NodeConfig::default(), quiet()), driver(2, NodeConfig::default(), quiet()));
-    listen(&network, &relay).await;
+    let _accepting = listen(&network, &relay).await;
     let expected = ReplicaId::from_bytes([7; 32]);
     let (error, retry) = refused(&dial(&device, network.clone(), expected)).await;
     let found = relay.replica();
@@ -96,7 +100,7 @@ async fn a_connection_that_is_not_wanted_any_more_ends_its_session_on_both_sides
     let network = MemoryNetwork::default();
     let ((at_relay, mut relay_saw), (at_device, mut device_saw)) = (seen(), seen());
     let (relay, device) = (driver(1, NodeConfig::default(), at_relay), driver(2, NodeConfig::default(), at_device));
-    listen(&network, &relay).await;
+    let _accepting = listen(&network, &relay).await;
     let dialer = dial(&device, network, relay.replica());
     let mut handle = dialer.handle();
     connected(&mut handle).await;
@@ -104,11 +108,33 @@ async fn a_connection_that_is_not_wanted_any_more_ends_its_session_on_both_sides
     drop(dialer);
     patiently("the end", handle.until(|state| *state == ConnectionState::Closed)).await.unwrap();
     let over = |seen: &Observation| matches!(seen, Observation::SessionEnded { .. });
-    until(&mut relay_saw, "the relay's end of the session", over).await;
-    until(&mut device_saw, "the device's end of the session", over).await;
-    let gone =
-        |seen: &Observation| matches!(seen, Observation::ConnectionClosed { dialled: true, authenticated: true });
-    until(&mut device_saw, "the end of the connection", gone).await;
+    let gone = |seen: &Observation| matches!(seen, Observation::ConnectionClosed { authenticated: true, .. });
+    for (side, saw) in [("relay", &mut relay_saw), ("device", &mut device_saw)] {
+        // The node's thread tells of the one, the connection's task of the other: either may be first.
+        let (mut session, mut connection) = (false, false);
+        let both = |seen: &Observation| {
+            session |= over(seen);
+            connection |= gone(seen);
+            session && connection
+        };
+        until(saw, &format!("the {side}'s end of the session and the connection"), both).await;
+    }
+}
+
+/// The node would otherwise hold the session until it is silent for too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_task_is_dropped_leaves_no_session_behind() {
+    let network = MemoryNetwork::default();
+    let (at_relay, mut relay_saw) = seen();
+    let (relay, device) = (driver(1, NodeConfig::default(), at_relay), driver(2, NodeConfig::default(), quiet()));
+    let accepting = listen(&network, &relay).await;
+    let dialer = dial(&device, network, relay.replica());
+    connected(&mut dialer.handle()).await;
+    until(&mut relay_saw, "a session", |seen| matches!(seen, Observation::SessionBegan { .. })).await;
+    let before = Instant::now();
+    accepting.abort();
+    until(&mut relay_saw, "its end", |seen| matches!(seen, Observation::SessionEnded { .. })).await;
+    assert!(before.elapsed() < Duration::from_secs(30), "silence would have ended it after 45 s");
 }
 
 /// A line goes dead without a word. How long it takes until the dialer is told.
@@ -116,7 +142,7 @@ async fn dies(death: Death, heartbeat: Duration, network_is_back: bool) -> (Conn
     let network = MemoryNetwork::default();
     let config = NodeConfig { heartbeat, ..NodeConfig::default() };
     let (relay, device) = (driver(1, config.clone(), quiet()), driver(2, config, quiet()));
-    listen(&network, &relay).await;
+    let _accepting = listen(&network, &relay).await;
     let dead = Arc::new(AtomicBool::new(false));
     let dialer = dial(&device, Mortal { inner: network, dead: dead.clone(), death }, relay.replica());
     let mut handle = dialer.handle();
@@ -157,7 +183,7 @@ async fn a_line_that_is_well_survives_the_question() {
     let config = NodeConfig { heartbeat: Duration::from_millis(600), ..NodeConfig::default() };
     let (at_device, mut device_saw) = seen();
     let (relay, device) = (driver(1, config.clone(), quiet()), driver(2, config, at_device));
-    listen(&network, &relay).await;
+    let _accepting = listen(&network, &relay).await;
     let dialer = dial(&device, network, relay.replica());
     connected(&mut dialer.handle()).await;
     dialer.retry_now();
@@ -172,7 +198,7 @@ async fn a_line_that_is_well_survives_the_question() {
 async fn a_node_that_is_over_is_dialled_from_no_more() {
     let network = MemoryNetwork::default();
     let (relay, device) = (driver(1, NodeConfig::default(), quiet()), driver(2, NodeConfig::default(), quiet()));
-    listen(&network, &relay).await;
+    let _accepting = listen(&network, &relay).await;
     let dialer = dial(&device, network, relay.replica());
     connected(&mut dialer.handle()).await;
     device.stop().await;

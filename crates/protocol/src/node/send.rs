@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A frame is sent once its messages hold about so many bytes.
-const FRAME_BYTES: usize = 256 << 10;
+const FRAME_BYTES: usize = 64 << 10;
 /// How many pages of entries read from the store one session may have in memory.
 const MOST_PAGES: usize = 8;
 /// How many contexts that wait for room for a page are looked at in one go.
