@@ -147,7 +147,6 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>
     })?
     .durable()
     .await?;
-
     press.context(context).await?.acknowledged().await?; // the reader holds it durably
 
     let there = reader.context(context).await?;
@@ -155,6 +154,10 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>
     assert_eq!(text.as_deref(), Some("news"));
     assert!(other.context(context).await?.get::<Yrs>(page.id()).await.is_err()); // it was sent nothing
     assert!(there.create::<Yrs>().await.is_err()); // and readers do not write
+
+    press.with_strategy::<Publish, _>(move |publish, turn| publish.strike(turn, named)).await?;
+    let later = press.context(context).await?.create::<Yrs>().await?;
+    assert!(there.get::<Yrs>(later.id()).await.is_err()); // struck off, it gets nothing new
     for engine in [reader, other, press] {
         engine.close().await?;
     }

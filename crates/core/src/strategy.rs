@@ -69,6 +69,8 @@ pub struct Brought<'a> {
     pub transcript: Transcript,
     /// Who the remote is, by the authenticated session.
     pub remote: VerifyingKey,
+    /// The same as strategies see it.
+    pub peer: &'a PeerInfo,
     /// The proof.
     pub proof: &'a [u8],
 }
@@ -186,7 +188,11 @@ pub trait PartitionStrategy: Any + Send + Sync {
     /// before the context's control entries are given, and again at every `Open` of a remote. Most strategies need
     /// nothing; one that holds others remembers here whose the context is. Never a right: only `verify` and
     /// [`should_sync`](Self::should_sync) grant, and what `brought` says may be false.
-    fn adopt(&mut self, _context: &ContextInfo, _brought: Option<&Brought<'_>>) {}
+    ///
+    /// True when answers about the context may be different now: the node then asks for what it remembers anew.
+    fn adopt(&mut self, _context: &ContextInfo, _brought: Option<&Brought<'_>>) -> bool {
+        false
+    }
 
     /// May these two sync? Asked at every open of a context in a session, and again after each control entry; a refusal
     /// takes effect at once.

@@ -42,6 +42,12 @@ pub enum EngineEvent {
         /// The remote.
         peer: ReplicaId,
     },
+    /// Everything that a remote held is durable here, in all contexts that are open with it by now: what comes from now on
+    /// is live.
+    PeerLive {
+        /// The remote.
+        peer: ReplicaId,
+    },
     /// A remote holds more of what was written here, durably.
     Acknowledged {
         /// The context.

@@ -150,6 +150,11 @@ pub enum Notice {
         /// The remote.
         peer: PeerInfo,
     },
+    /// Everything that the remote held is here, in all contexts that are open with it by now.
+    SessionLive {
+        /// The remote.
+        peer: PeerInfo,
+    },
     /// A remote holds more than was known of what this replica wrote, durably: [`Node::holders`](crate::Node::holders) says
     /// how much.
     Acknowledged {

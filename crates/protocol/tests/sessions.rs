@@ -206,7 +206,59 @@ fn progress_of_a_first_sync_is_told_and_ends_at_everything() {
     assert!(progress.len() > 5, "{progress:?}");
     assert!(progress.windows(2).all(|pair| pair[0].received < pair[1].received), "{progress:?}");
     assert!(progress.iter().all(|progress| progress.total == 200));
+    let at = |wanted: fn(&Notice) -> bool| notices.iter().position(wanted).unwrap();
+    let caught_up = at(|notice| matches!(notice, Notice::CaughtUp { .. }));
     assert_eq!(notices.iter().filter(|notice| matches!(notice, Notice::CaughtUp { .. })).count(), 1);
+    assert!(at(|notice| matches!(notice, Notice::SessionLive { .. })) > caught_up);
+}
+
+/// In a mesh everybody has several ways to everybody.
+#[test]
+fn a_mesh_of_relays_and_replicas_sends_an_entry_over_a_connection_once() {
+    let mut fleet = Fleet::new(9);
+    let replicas: Vec<usize> = (0..4).map(|_| fleet.replica()).collect();
+    let relays: Vec<usize> = (0..3).map(|_| fleet.relay()).collect();
+    let mut links = Vec::new();
+    for replica in &replicas {
+        for relay in &relays {
+            links.push(fleet.connect(*replica, *relay));
+        }
+    }
+    links.push(fleet.connect(replicas[0], replicas[1]));
+    fleet.run();
+    for round in 0..25u8 {
+        for replica in &replicas {
+            fleet.write(*replica, 1, [round; 10]);
+        }
+        fleet.run();
+    }
+    let all: Vec<usize> = replicas.iter().chain(&relays).copied().collect();
+    assert!(fleet.agree(&all));
+    let mut sent = 0;
+    for link in &links {
+        for end in 0..2 {
+            for message in fleet.said(*link, end) {
+                if let Message::Entries(run) = message {
+                    sent += run.entries.len();
+                }
+            }
+        }
+    }
+    // Each of 100 entries, over each connection: once, or in both directions where they met on the way.
+    assert!(sent <= 100 * links.len() * 2, "{sent} over {} connections", links.len());
+    // And as few when all of them come back.
+    for link in links {
+        fleet.cut(link);
+    }
+    let mut links = Vec::new();
+    for replica in &replicas {
+        for relay in &relays {
+            links.push(fleet.connect(*replica, *relay));
+        }
+    }
+    fleet.run();
+    let again: usize = links.iter().map(|link| entries(&fleet.said(*link, 0)) + entries(&fleet.said(*link, 1))).sum();
+    assert_eq!(again, 0);
 }
 
 #[test]

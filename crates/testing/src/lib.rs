@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod fleet;
+mod memory_keystore;
 pub mod memory_store;
 pub mod network;
 pub mod samples;
@@ -11,6 +12,7 @@ pub mod store_conformance;
 pub mod strategy;
 pub mod strategy_conformance;
 
+pub use memory_keystore::MemoryKeystore;
 pub use memory_store::MemoryStore;
 
 /// The program of the guide runs.

@@ -73,8 +73,12 @@ impl PartitionStrategy for AllOf {
         self.nominated.contexts()
     }
 
-    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) {
-        self.all_mut().for_each(|member| member.adopt(context, brought));
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> bool {
+        let mut changed = false;
+        for member in self.all_mut() {
+            changed |= member.adopt(context, brought);
+        }
+        changed
     }
 
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {

@@ -12,18 +12,33 @@ impl MultiContext {
         self.routes.at(&context.id).auth()
     }
 
-    /// The first strategy whose provider grants a context that is nobody's yet.
-    pub(crate) fn first_grant(
+    /// What the registered provider said, or else what a shared key is granted.
+    pub(crate) fn or_shared(
+        &self,
+        registered: Result<Grant, Refusal>,
+        transcript: &Transcript,
+        context: &ContextInfo,
+        proof: &[u8],
+    ) -> Result<Grant, Refusal> {
+        match registered {
+            // Whoever was shut out by name stays out.
+            Ok(_) | Err(Refusal::Revoked) => registered,
+            Err(why) => self.shared.verify(transcript, context, proof).ok_or(why),
+        }
+    }
+
+    /// What the first strategy that knows the remote says of a context that is nobody's yet.
+    fn first_grant(
         &self,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,
         proof: &[u8],
-    ) -> Result<(usize, Grant), Refusal> {
+    ) -> Result<Grant, Refusal> {
         let mut told = Refusal::Denied;
-        for (at, member) in self.routes.of_kind(&context.kind) {
+        for (_, member) in self.routes.of_kind(&context.kind) {
             match member.auth().verify(transcript, remote, context, proof) {
-                Ok(grant) => return Ok((at, grant)),
+                Ok(grant) => return Ok(grant),
                 // What somebody says who knows the remote or its proof is worth more than that nobody does.
                 Err(why) if told == Refusal::Denied && why != Refusal::UnknownKind => told = why,
                 Err(_) => {}
@@ -58,12 +73,8 @@ impl AuthProvider for MultiContext {
         }
         let registered = match self.routes.home(&context.id) {
             Some(_) => self.routes.of(context)?.auth().verify(transcript, remote, context, proof),
-            None => self.first_grant(transcript, remote, context, proof).map(|(_, grant)| grant),
+            None => self.first_grant(transcript, remote, context, proof),
         };
-        match registered {
-            // Whoever was shut out by name stays out.
-            Ok(_) | Err(Refusal::Revoked) => registered,
-            Err(why) => self.shared.verify(transcript, context, proof).ok_or(why),
-        }
+        self.or_shared(registered, transcript, context, proof)
     }
 }

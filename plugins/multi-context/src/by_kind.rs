@@ -48,12 +48,10 @@ impl PartitionStrategy for ByKind {
         self.0.contexts()
     }
 
-    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) {
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> bool {
         let first = self.0.of_kind(&context.kind).next().map(|(at, _)| at);
-        if let Some(at) = first {
-            self.0.give(context, at);
-        }
-        self.0.at_mut(&context.id).adopt(context, brought);
+        let given = first.is_some_and(|at| self.0.give(context, at));
+        self.0.at_mut(&context.id).adopt(context, brought) || given
     }
 
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {

@@ -76,9 +76,13 @@ impl PartitionStrategy for FirstOf {
         self.nominated.contexts()
     }
 
-    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) {
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> bool {
         self.known.insert(context.id, context.clone());
-        self.all_mut().for_each(|member| member.adopt(context, brought));
+        let mut changed = false;
+        for member in self.all_mut() {
+            changed |= member.adopt(context, brought);
+        }
+        changed
     }
 
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {

@@ -20,15 +20,12 @@
 //! # Whose a context is
 //!
 //! 1. Whoever names it in its `contexts()`, or opens it in a call of the application.
-//! 2. For one that a remote brings: the first whose `AuthProvider` grants the remote's proof.
-//! 3. For one that comes from the store and that nobody names: the only strategy of its kind; among several, the first
-//!    that takes its control entries.
+//! 2. For one that a remote brings: the first whose `AuthProvider` grants the remote's proof, and which would then sync.
+//! 3. For one that comes from the store and that nobody names: the only strategy of its kind that takes its control
+//!    entries; where several do, it waits until a remote brings it again.
 //!
 //! Once known it stays so, whatever is asked in between. Nobody's contexts are refused, and kinds that nobody knows are
 //! refused by name.
-//!
-//! Two strategies of one kind that both take contexts from strangers should differ in the control entries that they
-//! take, or name their contexts: after a restart there is no proof to tell them apart.
 //!
 //! # Composing
 //!

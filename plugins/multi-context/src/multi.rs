@@ -97,14 +97,22 @@ impl MultiContext {
         found
     }
 
-    /// The strategy that a context becomes one of when nothing but its kind, and what a remote brought, is known.
+    /// Whose a context is that a remote brings: the first's that grants the proof and would then sync. One that comes
+    /// without, or that nobody grants, is the only one's that could have it.
     fn candidate(&self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> Option<usize> {
-        let mut of_kind = self.routes.of_kind(&context.kind);
-        let (first, only) = (of_kind.next()?.0, of_kind.next().is_none());
-        let grants =
-            |by: &Brought<'_>| self.first_grant(&by.transcript, &by.remote, context, by.proof).map(|found| found.0);
-        let shared = |by: &Brought<'_>| self.shared.verify(&by.transcript, context, by.proof).map(|_| first);
-        brought.and_then(|by| grants(by).ok().or_else(|| shared(by))).or(only.then_some(first))
+        let could = self.routes.could_have(context);
+        let taken = brought.and_then(|by| could.iter().copied().find(|at| self.takes(*at, context, by)));
+        taken.or(if let [only] = could[..] { Some(only) } else { None })
+    }
+
+    fn takes(&self, at: usize, context: &ContextInfo, by: &Brought<'_>) -> bool {
+        let Some(member) = self.routes.member(at) else {
+            return false;
+        };
+        let registered = member.auth().verify(&by.transcript, &by.remote, context, by.proof);
+        let grant = self.or_shared(registered, &by.transcript, context, by.proof).ok();
+        let remote = RemoteContext { id: context.id, kind: context.kind.clone(), peer: by.peer.clone(), grant };
+        grant.is_some() && !matches!(member.should_sync(context, &remote), Access::Refused(_))
     }
 }
 
@@ -121,17 +129,19 @@ impl PartitionStrategy for MultiContext {
         self.routes.contexts()
     }
 
-    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) {
-        if self.routes.home(&context.id).is_none() {
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> bool {
+        let was_nobodys = self.routes.home(&context.id).is_none();
+        if was_nobodys {
             self.routes.learn_named();
         }
         if self.routes.home(&context.id).is_none() {
             match self.candidate(context, brought) {
                 Some(at) => self.routes.give(context, at),
                 None => self.routes.wait(context),
-            }
+            };
         }
-        self.routes.at_mut(&context.id).adopt(context, brought);
+        let given = was_nobodys && self.routes.home(&context.id).is_some();
+        self.routes.at_mut(&context.id).adopt(context, brought) || given
     }
 
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
@@ -175,10 +185,8 @@ impl PartitionStrategy for MultiContext {
 
     fn control(&mut self, now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
         let context = entry.header.context;
-        if self.routes.home(&context).is_none()
-            && let Some(effects) = self.routes.first_that(&context, |member| member.control(now, entry))
-        {
-            return Ok(effects);
+        if self.routes.home(&context).is_none() {
+            return self.routes.ask_all(&context, |member| member.control(now, entry));
         }
         self.routes.at_mut(&context).control(now, entry)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use partita_core::{ContextId, ContextInfo, ContextKind, PartitionStrategy, Refusal};
+use partita_core::{ContextId, ContextInfo, ContextKind, PartitionStrategy, Refusal, StrategyEffect, StrategyError};
 
 use crate::nobody::Nobody;
 
@@ -21,8 +21,9 @@ pub(crate) struct Routes {
     members: Vec<Member>,
     kinds: Vec<ContextKind>,
     homes: BTreeMap<ContextId, usize>,
-    /// Contexts that are here and nobody's yet.
-    waiting: BTreeMap<ContextId, ContextKind>,
+    /// Contexts that are here and nobody's yet, with those that could have them: all of the kind who have taken every
+    /// control entry so far.
+    waiting: BTreeMap<ContextId, Vec<usize>>,
     nobody: Nobody,
 }
 
@@ -115,6 +116,16 @@ impl Routes {
         members.map(|(at, member)| (at, &*member.strategy))
     }
 
+    /// Those to whom a context could go.
+    pub(crate) fn could_have(&self, context: &ContextInfo) -> Vec<usize> {
+        let of_kind = || self.of_kind(&context.kind).map(|(at, _)| at).collect();
+        self.waiting.get(&context.id).cloned().unwrap_or_else(of_kind)
+    }
+
+    pub(crate) fn member(&self, at: usize) -> Option<&dyn PartitionStrategy> {
+        self.members.get(at).map(|member| &*member.strategy)
+    }
+
     pub(crate) fn member_mut(&mut self, at: usize) -> Option<&mut dyn PartitionStrategy> {
         self.members.get_mut(at).map(|member| &mut *member.strategy)
     }
@@ -123,12 +134,16 @@ impl Routes {
         self.members.len()
     }
 
-    /// A context belongs to this strategy from now on, unless it belongs to one already or the kind is not its own.
-    pub(crate) fn give(&mut self, context: &ContextInfo, at: usize) {
-        if self.members.get(at).is_some_and(|member| member.kinds.contains(&context.kind)) {
-            self.homes.entry(context.id).or_insert(at);
-            self.waiting.remove(&context.id);
+    /// A context belongs to this strategy from now on, unless it belongs to one already or the kind is not its own;
+    /// whether it does so only now.
+    pub(crate) fn give(&mut self, context: &ContextInfo, at: usize) -> bool {
+        let knows = self.members.get(at).is_some_and(|member| member.kinds.contains(&context.kind));
+        if !knows || self.homes.contains_key(&context.id) {
+            return false;
         }
+        self.waiting.remove(&context.id);
+        self.homes.insert(context.id, at);
+        true
     }
 
     /// The contexts that strategies name belong to whoever names them first.
@@ -145,21 +160,33 @@ impl Routes {
     }
 
     /// The node has this context, and nothing tells yet whose it is.
-    pub(crate) fn wait(&mut self, context: &ContextInfo) {
-        self.waiting.insert(context.id, context.kind.clone());
+    pub(crate) fn wait(&mut self, context: &ContextInfo) -> bool {
+        let could = self.could_have(context);
+        self.waiting.entry(context.id).or_insert(could);
+        false
     }
 
-    /// Asks the strategies of a waiting context's kind, in order: it belongs to the first that says yes.
-    pub(crate) fn first_that<R, E>(
+    /// A control entry of a waiting context, which comes from the store: all who could have the context get it, so that
+    /// whoever has it in the end lacks none. Who does not take it cannot have the context; it is the last one's.
+    pub(crate) fn ask_all(
         &mut self,
         context: &ContextId,
-        mut ask: impl FnMut(&mut dyn PartitionStrategy) -> Result<R, E>,
-    ) -> Option<R> {
-        let kind = self.waiting.get(context)?;
-        let mut of_kind = self.members.iter_mut().enumerate().filter(|(_, member)| member.kinds.contains(kind));
-        let (at, answer) = of_kind.find_map(|(at, member)| Some((at, ask(&mut *member.strategy).ok()?)))?;
-        self.homes.insert(*context, at);
-        self.waiting.remove(context);
-        Some(answer)
+        mut ask: impl FnMut(&mut dyn PartitionStrategy) -> Result<Vec<StrategyEffect>, StrategyError>,
+    ) -> Result<Vec<StrategyEffect>, StrategyError> {
+        let mut answer = Err(StrategyError("no strategy here takes this control entry".into()));
+        let mut took = Vec::new();
+        for at in self.waiting.get(context).cloned().unwrap_or_default() {
+            if let Some(Ok(effects)) = self.member_mut(at).map(&mut ask) {
+                took.push(at);
+                answer = Ok(effects);
+            }
+        }
+        if let [only] = took[..] {
+            self.homes.insert(*context, only);
+            self.waiting.remove(context);
+        } else if !took.is_empty() {
+            self.waiting.insert(*context, took);
+        }
+        answer
     }
 }

@@ -12,7 +12,7 @@ use partita_core::{
 };
 use partita_crypto::{Secret, SigningKey, VerifyingKey};
 
-const PROOF: &str = "partita 2026 v1 multi-context shared write key proof";
+pub(crate) const PROOF: &str = "partita 2026 v1 multi-context shared write key proof";
 const VERSION: u8 = 1;
 /// The right that is proved: reading and offering entries.
 const BOTH: u8 = 3;
@@ -179,7 +179,7 @@ fn governs(owner: &VerifyingKey, context: &ContextInfo) -> bool {
 
 /// The handshake's hash covers both replicas; who dialled says which of them proves. So a proof is of no use to anybody
 /// else, in no other session, and not to the remote that it was shown to.
-fn message(transcript: &Transcript, context: &ContextInfo) -> Bytes {
+pub(crate) fn message(transcript: &Transcript, context: &ContextInfo) -> Bytes {
     let mut out = Writer::with_capacity(128);
     out.raw(&transcript.handshake);
     out.u8(u8::from(transcript.prover_dialled));

@@ -2,36 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
-
-use partita_core::{
-    Access, ContextId, ContextInfo, ContextKind, DeviceKeys, Keystore, KeystoreError, NamedKeystore, ReplicaId,
-};
-use partita_crypto::{Mnemonic, Secret, VerifyingKey, Zeroizing};
+use partita_core::{Access, ContextId, ContextInfo, ContextKind, DeviceKeys, NamedKeystore, ReplicaId};
+use partita_crypto::{Mnemonic, Secret, VerifyingKey};
 use partita_multi_context::{AllOf, ByKind, FirstOf, MultiContext, SharedKeyCertificate, SharedWriteKey};
 use partita_single_owner::{PLAIN_KIND, SEALED_KIND, SingleOwner, SingleOwnerRelay};
 use partita_testing::{
-    samples,
+    MemoryKeystore, samples,
     strategy::OpenStrategy,
     strategy_conformance::{Side, Subject, assert_conformant},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
-
-#[derive(Default, Clone)]
-struct Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
-
-impl Keystore for Memory {
-    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
-        Ok(self.0.lock().unwrap().get(name).cloned().map(Zeroizing::new))
-    }
-    fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
-        self.0.lock().unwrap().insert(name.into(), secret.to_vec());
-        Ok(())
-    }
-}
 
 /// Two owners: their words, keys and contexts.
 struct World {
@@ -43,7 +23,7 @@ impl World {
     fn new() -> Self {
         let create = |seed| {
             let (owner, words) =
-                SingleOwner::create(&Memory::default(), &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
+                SingleOwner::create(&MemoryKeystore::default(), &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
             (words, owner.owner())
         };
         let (words, owners) = [1, 2, 3, 4].map(create).into_iter().unzip();
@@ -57,7 +37,7 @@ impl World {
 
     /// A device that belongs to several owners.
     fn device(&self, seed: u64, owners: &[usize]) -> (DeviceKeys, Vec<NamedPart>) {
-        let keystore = Memory::default();
+        let keystore = MemoryKeystore::default();
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         for owner in owners {
             let part = NamedKeystore::new(&keystore, owner.to_string());
@@ -83,7 +63,7 @@ impl World {
 }
 
 #[derive(Clone)]
-struct NamedPart(Memory, String);
+struct NamedPart(MemoryKeystore, String);
 
 impl NamedPart {
     fn open(&self) -> SingleOwner {

@@ -2,36 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
-
-use partita_core::{ContextId, ContextInfo, ContextKind, DeviceKeys, Keystore, KeystoreError};
-use partita_crypto::{Mnemonic, Zeroizing};
+use partita_core::{ContextId, ContextInfo, ContextKind, DeviceKeys};
+use partita_crypto::Mnemonic;
 use partita_single_owner::{PLAIN_KIND, SEALED_KIND, SingleOwner, SingleOwnerRelay};
 use partita_testing::{
-    samples,
+    MemoryKeystore, samples,
     strategy_conformance::{Side, Subject, assert_conformant},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
-#[derive(Default, Clone)]
-struct Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
-
-impl Keystore for Memory {
-    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
-        Ok(self.0.lock().unwrap().get(name).cloned().map(Zeroizing::new))
-    }
-    fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
-        self.0.lock().unwrap().insert(name.into(), secret.to_vec());
-        Ok(())
-    }
-}
-
 /// A device of whoever has these words.
 fn device(words: &Mnemonic, seed: u64) -> Side {
-    let keystore = Memory::default();
+    let keystore = MemoryKeystore::default();
     let request = SingleOwner::request(&keystore, &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
     SingleOwner::accept(&keystore, &SingleOwner::certify(words, &request)).unwrap();
     let key = DeviceKeys::load(&keystore).unwrap().signing;
@@ -39,7 +21,8 @@ fn device(words: &Mnemonic, seed: u64) -> Side {
 }
 
 fn owner(seed: u64) -> (Mnemonic, Vec<ContextInfo>) {
-    let (owner, words) = SingleOwner::create(&Memory::default(), &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
+    let (owner, words) =
+        SingleOwner::create(&MemoryKeystore::default(), &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
     let context = |name: &str| {
         let kind = ContextKind::new(name).unwrap();
         ContextInfo { id: ContextId::derive(&kind, owner.owner().as_bytes()), kind }
@@ -61,5 +44,5 @@ fn a_relay_keeps_what_every_strategy_promises() {
     let ((words, contexts), (other, _), (_, third)) = (owner(1), owner(2), owner(3));
     let relay = Side::new(samples::signing_key(1), SingleOwnerRelay::new);
     let subject = Subject::new(relay, device(&words, 12), device(&other, 13), contexts, third[0].clone());
-    assert_conformant(&subject.relay());
+    assert_conformant(&subject.relay().losing(|owner: &mut SingleOwner, turn, _| owner.retire(turn).unwrap()));
 }

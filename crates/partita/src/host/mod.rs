@@ -140,6 +140,7 @@ impl Host for EngineHost {
                 self.say(EngineEvent::CatchingUp { context: id, peer: peer.replica, progress });
             }
             Notice::CaughtUp { context: id, peer } => self.on_caught_up(id, &peer),
+            Notice::SessionLive { peer } => self.say(EngineEvent::PeerLive { peer: peer.replica }),
             Notice::Ephemeral { context: id, document, sender, payload } => {
                 self.say(EngineEvent::Ephemeral { context: id, document, sender, payload });
             }

@@ -22,10 +22,11 @@ impl ContextView for View<'_> {
 }
 
 impl Node {
-    /// Runs an application's call into its own plugin, also one that another strategy holds, and appends the control entries that it asks for.
+    /// Runs an application's call into its own plugin, also one that another strategy holds, and appends the control
+    /// entries that it asks for.
     ///
     /// # Errors
-    /// When no strategy is a `P`.
+    /// When no strategy is a `P`, or an entry cannot be written: its context is not open, the store failed.
     pub fn with_strategy<P: PartitionStrategy, R>(
         &mut self,
         now: Now,
@@ -54,12 +55,18 @@ impl Node {
         for info in open {
             self.open_context(now, info);
         }
+        let mut refused = None;
         for (context, payload) in append {
-            // A control entry that its own strategy then refuses is the strategy's fault; the others still count.
-            let _ = self.append_control(context, &payload);
+            // The others still count.
+            if let Err(error) = self.append_control(context, &payload) {
+                refused.get_or_insert(error);
+            }
         }
         self.settle_control();
-        Ok(answer)
+        match refused {
+            Some(error) => Err(StrategyError(format!("a control entry was not written: {error}"))),
+            None => Ok(answer),
+        }
     }
 
     /// Lets the strategy write what it must: its own certificate, keys for devices that lack them.

@@ -103,6 +103,8 @@ pub struct Node {
     look: BTreeMap<ContextId, BTreeSet<SessionId>>,
     /// Contexts in which the cause of a refusal may have gone, or a remote may have been caught up with.
     review: BTreeSet<ContextId>,
+    /// Sessions in which a context was caught up with since the last round.
+    caught_up: BTreeSet<SessionId>,
     /// What this node says, as soon as it may say something again.
     saying: BTreeSet<(ContextId, partita_core::DocumentId)>,
     effects: Vec<Effect>,
@@ -144,6 +146,7 @@ impl Node {
             grown: BTreeSet::new(),
             look: BTreeMap::new(),
             review: BTreeSet::new(),
+            caught_up: BTreeSet::new(),
             saying: BTreeSet::new(),
             effects: Vec::new(),
             taken: 0,
@@ -221,6 +224,7 @@ impl Node {
             self.retry_halted(context);
             self.check_caught_up(context);
         }
+        self.say_sessions_live();
         while let Some((context, log)) = self.grown.pop_first() {
             self.wake(context, log);
         }

@@ -111,6 +111,7 @@ impl Node {
             return self.on_unknown_context(id, open);
         }
         self.adopt(&open.context, Some((id, &open)));
+        self.settle_control();
         match self.granted(id, &open) {
             Ok(granted) => self.on_granted(id, &open, granted),
             Err(why) => {
@@ -130,9 +131,12 @@ impl Node {
         let brought = brought.filter(|(_, open)| open.kind == local.info.kind).map(|(session, open)| Brought {
             transcript: transcript(session, true),
             remote: session.remote.remote,
+            peer: &session.peer,
             proof: &open.proof,
         });
-        strategies[local.strategy].adopt(&local.info, brought.as_ref());
+        if strategies[local.strategy].adopt(&local.info, brought.as_ref()) {
+            self.control_changed.insert(*context);
+        }
     }
 
     pub(super) fn refuse_open(&mut self, id: SessionId, context: ContextId, why: Refusal) {

@@ -154,9 +154,20 @@ impl Node {
         holders.map(|session| session.peer.clone()).collect()
     }
 
+    /// Says that a remote was caught up with in all contexts that are open with it.
+    pub(super) fn say_sessions_live(&mut self) {
+        for id in std::mem::take(&mut self.caught_up) {
+            let session = self.sessions.get(&id);
+            if let Some(session) = session.filter(|session| session.links.values().all(|link| link.missing.is_none())) {
+                let peer = session.peer.clone();
+                self.effects.push(Effect::Notice(Notice::SessionLive { peer }));
+            }
+        }
+    }
+
     /// Says once that everything that the remote held when the context was opened, and that can be here, is durable.
     pub(super) fn check_caught_up(&mut self, context: ContextId) {
-        let Self { contexts, sessions, effects, .. } = self;
+        let Self { contexts, sessions, effects, caught_up, .. } = self;
         let Some(local) = contexts.get(&context) else {
             return;
         };
@@ -191,6 +202,7 @@ impl Node {
             let peer = session.peer.clone();
             if missing.is_empty() {
                 effects.push(Effect::Notice(Notice::CaughtUp { context, peer }));
+                caught_up.insert(*id);
                 continue;
             }
             let before = link.progress;

@@ -89,7 +89,9 @@ pub(super) struct Council<'s> {
 /// A strategy of this side, which has these contexts.
 pub(super) fn begin(side: &Side, contexts: &[ContextInfo]) -> Box<dyn PartitionStrategy> {
     let mut strategy = (side.strategy)();
-    contexts.iter().for_each(|context| strategy.adopt(context, None));
+    for context in contexts {
+        strategy.adopt(context, None);
+    }
     strategy
 }
 

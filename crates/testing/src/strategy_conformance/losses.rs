@@ -21,7 +21,9 @@ pub(super) fn check(subject: &Subject, findings: &mut Findings) {
         let heads: Vec<_> = subject.contexts.iter().map(|context| (context.id, council.heads(&context.id))).collect();
         // Every writer takes the right from the other ones at the same time, without having heard of that.
         let mut concurrent: Vec<(ContextId, Written)> = Vec::new();
-        for (writer, whom) in [(Who::Local, Who::Friend), (Who::Friend, Who::Local)] {
+        // At a relay the friend gives up its own.
+        let whom = if subject.is_relay { Who::Friend } else { Who::Local };
+        for (writer, whom) in [(Who::Local, Who::Friend), (Who::Friend, whom)] {
             if !subject.writers.contains(&writer) {
                 continue;
             }

@@ -68,11 +68,14 @@ impl Who {
 
 type Losing = Box<dyn Fn(&mut dyn PartitionStrategy, &mut Turn<'_>, ReplicaId)>;
 
+type SayAlone = Box<dyn Fn(&mut dyn PartitionStrategy, &mut Turn<'_>)>;
+type SayInNode = Box<dyn Fn(&mut Fleet, Member)>;
+
 /// What a side says first, to a strategy alone and to one in a node.
 struct First {
     who: Who,
-    alone: Box<dyn Fn(&mut dyn PartitionStrategy, &mut Turn<'_>)>,
-    in_node: Box<dyn Fn(&mut Fleet, Member)>,
+    alone: SayAlone,
+    in_node: SayInNode,
 }
 
 /// A strategy to be tried, and the world around it.
@@ -143,8 +146,8 @@ impl Subject {
         self
     }
 
-    /// How a writer takes the right of a replica away (of the friend, or of the local side), so that losses are tried
-    /// too: it appends control entries to the turn, in its `turn.append`.
+    /// How a writer takes the right of a replica away (local of the friend, the friend of local; at a relay the friend
+    /// gives up its own), so that losses are tried too: it appends control entries to the turn, in its `turn.append`.
     #[must_use]
     pub fn losing<S: PartitionStrategy>(mut self, lose: impl Fn(&mut S, &mut Turn<'_>, ReplicaId) + 'static) -> Self {
         self.losing = Some(Box::new(move |strategy, turn, who| match strategy.as_any_mut().downcast_mut::<S>() {

@@ -1,6 +1,6 @@
 //! Who may open a context.
 
-use partita_core::{Access, ContextId, ContextInfo, ContextKind, Transcript};
+use partita_core::{Access, ContextId, ContextInfo, ContextKind, Grant, Transcript};
 
 use super::{
     Findings,
@@ -62,6 +62,10 @@ fn elsewhere(council: &Council<'_>, context: &ContextInfo, proof: &[u8], finding
         if !proof.is_empty() || other == foreign {
             findings.expect(BoundToContext, opens.is_err(), || format!("the proof for {context:?} opened {other:?}"));
         }
+        let both = Some(Grant { access: Access::Both });
+        let access = council.local().should_sync(context, &council.remote(Who::Friend, other, both));
+        let what = || format!("{context:?} may sync with another context, {other:?}: {access:?}");
+        findings.expect(ForeignContext, matches!(access, Access::Refused(_)), what);
     }
     if let Ok(own) = council.proof(Who::Friend, foreign) {
         let opens = council.opens(Who::Friend, foreign, &SESSION, &own);

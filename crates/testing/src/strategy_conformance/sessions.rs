@@ -43,10 +43,10 @@ impl<'s> World<'s> {
         let local = fleet.add_with(config, subject.local.key.clone(), maker(&subject.local));
         let friend = fleet.add_with(NodeConfig::default(), subject.friend.key.clone(), maker(&subject.friend));
         let mut world = Self { subject, fleet, local, friend };
-        let open = if subject.is_relay { &[world.friend][..] } else { &[world.local, world.friend] };
-        for member in open.to_vec() {
-            world.open(member);
+        if !subject.is_relay {
+            world.open(local);
         }
+        world.open(friend);
         if let Some(first) = &subject.first {
             (first.in_node)(&mut world.fleet, if first.who == Who::Local { local } else { friend });
         }

@@ -6,8 +6,8 @@ mod routing;
 mod shared_key;
 
 use partita_core::{
-    ContextId, ContextInfo, ContextKind, EntryHeader, EntryId, EntryKind, Hash, Incarnation, LogId, LogStart, PeerInfo,
-    RemoteContext, ReplicaId, SessionId, Stamp, Transcript, timestamp_at,
+    Brought, ContextId, ContextInfo, ContextKind, EntryHeader, EntryId, EntryKind, Hash, Incarnation, LogId, LogStart,
+    PartitionStrategy, PeerInfo, RemoteContext, ReplicaId, SessionId, Stamp, Transcript, timestamp_at,
 };
 use partita_crypto::{Secret, SigningKey, VerifyingKey};
 
@@ -39,6 +39,12 @@ fn peer(seed: u8) -> PeerInfo {
 
 fn remote(context: &ContextInfo, seed: u8) -> RemoteContext {
     RemoteContext { id: context.id, kind: context.kind.clone(), peer: peer(seed), grant: None }
+}
+
+/// Has a remote bring a context with a proof.
+fn bring(strategy: &mut dyn PartitionStrategy, context: &ContextInfo, seed: u8, proof: &[u8]) -> bool {
+    let (remote, peer) = (key(seed), peer(seed));
+    strategy.adopt(context, Some(&Brought { transcript: TRANSCRIPT, remote, peer: &peer, proof }))
 }
 
 const TRANSCRIPT: Transcript = Transcript { handshake: [7; 32], prover_dialled: true, remote_pinned: false };

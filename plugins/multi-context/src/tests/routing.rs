@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use partita_core::{
-    Access, AuthProvider as _, Brought, Bytes, Claim, ContextId, ContextInfo, ControlEntry, EntryId, EntryKind,
-    HeaderPrefix, Keystore as _, NamedKeystore, Now, Opened, PartitionStrategy as _, Refusal, StrategyError, Turn,
-    Verdict,
+    Access, AuthProvider as _, Bytes, Claim, ContextId, ContextInfo, ControlEntry, EntryId, EntryKind, HeaderPrefix,
+    Keystore as _, NamedKeystore, Now, Opened, PartitionStrategy as _, Refusal, StrategyError, Turn, Verdict,
 };
 use partita_single_owner::SingleOwner;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
 use super::{
-    TRANSCRIPT, context, header, key,
+    TRANSCRIPT, bring, context, header, key,
     memory::{Club, Empty, Memory},
     peer, remote, replica,
 };
-use crate::MultiContext;
+use crate::{AllOf, MultiContext};
 
 const NOW: Now = Now { monotonic: Duration::from_secs(1), wall: Duration::from_secs(1_800_000_000) };
 
@@ -93,21 +92,20 @@ fn what_a_remote_brings_belongs_to_the_first_that_grants_it_and_stays_there() {
     multi.adopt(&brought, None);
     assert_eq!(sealed_in(&multi, &brought), None, "two could have it: neither does");
 
-    let (remote_b, remote_a) = (key(2), key(1));
-    multi.adopt(&brought, Some(&Brought { transcript: TRANSCRIPT, remote: remote_b, proof: b"b" }));
+    assert!(bring(&mut multi, &brought, 2, b"b"), "answers are different now");
     assert_eq!(sealed_in(&multi, &brought), Some(b'b'));
-    assert!(multi.verify(&TRANSCRIPT, &remote_b, &brought, b"b").is_ok());
-    multi.adopt(&brought, Some(&Brought { transcript: TRANSCRIPT, remote: remote_a, proof: b"a" }));
+    assert!(multi.verify(&TRANSCRIPT, &key(2), &brought, b"b").is_ok());
+    assert!(!bring(&mut multi, &brought, 1, b"a"));
     assert_eq!(sealed_in(&multi, &brought), Some(b'b'), "another's proof does not move it");
-    assert!(multi.verify(&TRANSCRIPT, &remote_a, &brought, b"a").is_err());
+    assert!(multi.verify(&TRANSCRIPT, &key(1), &brought, b"a").is_err());
 }
 
 #[test]
 fn a_false_proof_brings_nothing() {
     let (mut multi, ..) = clubs();
     let brought = context("club", 9);
-    for (who, proof) in [(1, b"b"), (2, b"a"), (3, b"a")] {
-        multi.adopt(&brought, Some(&Brought { transcript: TRANSCRIPT, remote: key(who), proof }));
+    for (who, proof) in [(1, &b"b"[..]), (2, b"a"), (3, b"a")] {
+        bring(&mut multi, &brought, who, proof);
         assert_eq!(sealed_in(&multi, &brought), None);
     }
     assert_eq!(multi.verify(&TRANSCRIPT, &key(1), &brought, b"?"), Err(Refusal::BadProof), "told by who knows it");
@@ -121,12 +119,12 @@ fn asking_changes_no_route() {
         assert!(multi.verify(&TRANSCRIPT, &key(who), &brought, proof).is_ok(), "each could bring it");
     }
     assert_eq!(sealed_in(&multi, &brought), None);
-    multi.adopt(&brought, Some(&Brought { transcript: TRANSCRIPT, remote: key(2), proof: b"b" }));
+    bring(&mut multi, &brought, 2, b"b");
     assert_eq!(sealed_in(&multi, &brought), Some(b'b'));
 }
 
 #[test]
-fn from_the_store_a_context_is_the_first_ones_that_takes_its_control_entries() {
+fn from_the_store_a_context_is_the_only_ones_that_takes_its_control_entries() {
     let (mut multi, ..) = clubs();
     let stored = context("club", 9);
     assert!(control(&mut multi, &stored, b"b...").is_err(), "the node has no such context");
@@ -135,6 +133,51 @@ fn from_the_store_a_context_is_the_first_ones_that_takes_its_control_entries() {
     assert!(control(&mut multi, &stored, b"b...").is_ok());
     assert_eq!(sealed_in(&multi, &stored), Some(b'b'));
     assert!(control(&mut multi, &stored, b"a...").is_err(), "it stays there");
+}
+
+#[test]
+fn who_grants_a_proof_and_would_not_sync_does_not_get_what_is_brought() {
+    let guarded = |seed| AllOf::new(Club::new(b'a', "club", [1, 2])).and(Club::new(b'g', "club", [seed]));
+    let mut multi = MultiContext::new().with(guarded(1)).with(guarded(2));
+    let brought = context("club", 9);
+    let syncs = |multi: &MultiContext, who| multi.should_sync(&brought, &remote(&brought, who)).writes();
+    bring(&mut multi, &brought, 2, b"a");
+    assert!(syncs(&multi, 2) && !syncs(&multi, 1));
+
+    // The same again after a restart: both take the control entries, so it waits for a remote.
+    let mut multi = MultiContext::new().with(guarded(1)).with(guarded(2));
+    multi.adopt(&brought, None);
+    assert!(control(&mut multi, &brought, b"a...").is_ok());
+    assert!(!syncs(&multi, 2) && !syncs(&multi, 1), "nobody's until then");
+    assert!(bring(&mut multi, &brought, 2, b"a"));
+    assert!(syncs(&multi, 2) && !syncs(&multi, 1));
+    let seen = |multi: &mut MultiContext| {
+        turn(|turn| multi.with_strategy_of::<Club, _>(&brought.id, turn, |club, _| club.seen.len()))
+    };
+    assert_eq!(seen(&mut multi), Ok(1), "and it lacks no control entry");
+}
+
+#[test]
+fn from_the_store_only_the_strategies_of_its_kind_are_asked() {
+    let choir = Club::new(b'b', "choir", [2]); // it would take the control entry too
+    let clubs = [b'a', b'b'].map(|mark| Club::new(mark, "club", [1]));
+    let mut multi = clubs.into_iter().fold(MultiContext::new().with(choir), MultiContext::with);
+    let stored = context("club", 9);
+    multi.adopt(&stored, None);
+    assert!(control(&mut multi, &stored, b"b...").is_ok());
+    let kinds = turn(|turn| multi.with_strategy_of::<Club, _>(&stored.id, turn, |club, _| club.kinds.clone()));
+    assert_eq!(kinds, Ok(vec![stored.kind]));
+}
+
+#[test]
+fn a_context_that_has_a_strategy_is_not_taken_by_another_that_names_or_opens_it() {
+    let (multi, a, _) = clubs();
+    let mut multi = multi.with(Club::new(b'c', "club", [3]).naming(a.clone()));
+    assert_eq!(sealed_in(&multi, &a), Some(b'a'), "who named it first");
+    let other = context("club", 2);
+    let opened = turn(|turn| multi.with_strategy_of::<Club, _>(&a.id, turn, |_, turn| turn.open.push(other.clone())));
+    assert_eq!((opened, sealed_in(&multi, &other)), (Ok(()), Some(b'b')));
+    assert_eq!(multi.contexts(), [a, other], "and each is named once");
 }
 
 #[test]
@@ -174,7 +217,7 @@ fn an_unknown_kind_is_refused_by_name_and_disturbs_nobody() {
     let later = context("of-a-later-plugin", 1);
     assert_eq!(multi.verify(&TRANSCRIPT, &key(1), &later, b"a"), Err(Refusal::UnknownKind));
     assert_eq!(multi.should_sync(&later, &remote(&later, 1)), Access::Refused(Refusal::UnknownKind));
-    multi.adopt(&later, Some(&Brought { transcript: TRANSCRIPT, remote: key(1), proof: b"a" }));
+    bring(&mut multi, &later, 1, b"a");
     assert_eq!(sealed_in(&multi, &later), None);
     // Nor does it pass under the name of another.
     let renamed = ContextInfo { id: a.id, kind: later.kind };

@@ -1,18 +1,19 @@
 //! The shared write key opens sessions where it is switched on, for its owner's contexts, and does nothing else.
 
-use partita_core::{
-    Access, AuthProvider as _, Brought, ContextInfo, PartitionStrategy as _, Refusal, Transcript, Verdict,
-};
-use partita_crypto::{Mnemonic, Secret, VerifyingKey};
+use partita_core::{Access, AuthProvider as _, ContextInfo, PartitionStrategy as _, Refusal, Transcript, Verdict};
+use partita_crypto::{Mnemonic, Secret, SigningKey, VerifyingKey};
 use partita_single_owner::{SEALED_KIND, SingleOwner, SingleOwnerRelay};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
 use super::{
-    TRANSCRIPT, key, kind,
+    TRANSCRIPT, bring, key, kind,
     memory::{Club, Memory},
     remote,
 };
-use crate::{MultiContext, SharedKeyCertificate, SharedKeyError, SharedWriteKey};
+use crate::{
+    MultiContext, SharedKeyCertificate, SharedKeyError, SharedWriteKey,
+    shared_key::{PROOF, message},
+};
 
 const SECRET: [u8; 32] = [0xc3; 32];
 
@@ -66,12 +67,28 @@ fn it_opens_its_owners_contexts_where_it_is_switched_on_and_nowhere_else() {
 }
 
 #[test]
+fn the_key_of_one_owner_opens_nothing_of_another_however_well_the_proof_is_made() {
+    let (owner, other) = (owner(1), owner(2));
+    let forge = |context| {
+        let secret = SigningKey::from_seed(&Secret::from_bytes(SECRET));
+        let signature = secret.sign(PROOF, &message(&TRANSCRIPT, context));
+        [&[1], &certified(&owner).1.to_bytes()[..], signature.as_bytes()].concat()
+    };
+    let on = relay().accept_shared_key(owner.key).accept_shared_key(other.key);
+    let verify = |context| on.verify(&TRANSCRIPT, &key(66), context, &forge(context));
+    assert!(verify(&owner.context).is_ok());
+    assert_eq!(verify(&other.context), Err(Refusal::BadProof));
+}
+
+#[test]
 fn it_brings_a_context_to_a_relay() {
     let owner = owner(1);
     let (_, proof) = holder(&owner);
-    // A second relay strategy of the kind: the first takes it.
-    let mut on = relay().with(SingleOwnerRelay::new()).accept_shared_key(owner.key);
-    on.adopt(&owner.context, Some(&Brought { transcript: TRANSCRIPT, remote: key(66), proof: &proof }));
+    // Another strategy of the kind, which would not sync it, and a second one that would: the first of the two has it.
+    let (another, _) = SingleOwner::create(&Memory::default(), &mut ChaCha20Rng::seed_from_u64(9)).unwrap();
+    let mut on = MultiContext::new().with(another).with(SingleOwnerRelay::new()).with(SingleOwnerRelay::new());
+    on = on.accept_shared_key(owner.key);
+    assert!(bring(&mut on, &owner.context, 66, &proof));
     let mut granted = remote(&owner.context, 66);
     assert!(!on.should_sync(&owner.context, &granted).reads(), "nothing without a grant");
     granted.grant = on.verify(&TRANSCRIPT, &key(66), &owner.context, &proof).ok();
