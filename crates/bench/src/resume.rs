@@ -26,6 +26,8 @@ use crate::{
 /// How many logs one context has, and how many entries each of them.
 const LOGS: usize = 1000;
 const ENTRIES_EACH: usize = 100;
+/// How many bytes an unchanged context may cost.
+const LIMIT: f64 = 200.0;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -54,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     let (missing, sent, bytes) = sparse()?;
     let rows = [
         ("contexts, sealed, one owner each", arguments.contexts.to_string()),
-        ("unchanged: bytes each, both ways", format!("{per_context:.1} (limit 200)")),
+        ("unchanged: bytes each, both ways", format!("{per_context:.1} (limit {LIMIT})")),
         ("unchanged: round trips after the handshake", format!("{round_trips}")),
         ("unchanged: reads from either store", reads.to_string()),
         ("sparse: entries held by one side", (LOGS * ENTRIES_EACH).to_string()),
@@ -62,9 +64,6 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
         ("sparse: entries sent", sent.to_string()),
         ("sparse: bytes, both ways", format!("{bytes} ({:.1} a log)", bytes as f64 / LOGS as f64)),
     ];
-    if reads > 0 {
-        return Err("an unchanged reconnect read from a store".into());
-    }
     let figures = Figures {
         unchanged_bytes_per_context: per_context,
         unchanged_round_trips: round_trips,
@@ -72,7 +71,9 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
         sparse_sent: sent,
         sparse_bytes: bytes,
     };
-    report::print("resume: what a reconnect costs", &rows, &figures, arguments.json)
+    report::print("resume: what a reconnect costs", &rows, &figures, arguments.json)?;
+    let kept = reads == 0 && per_context < LIMIT && round_trips <= 1.0 && sent == missing;
+    if kept { Ok(()) } else { Err("a reconnect costs more than was promised".into()) }
 }
 
 /// Bytes for each context, round trips, reads.

