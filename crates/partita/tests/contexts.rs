@@ -194,3 +194,29 @@ async fn a_remote_without_the_plugin_refuses_one_kind_by_name_and_syncs_the_othe
     a.close().await.unwrap();
     device.engine.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_draining_relay_refuses_goes_on_by_itself_when_the_relay_stays() {
+    let home = Home::new();
+    let relay = home.relay("relay").await;
+    let a = home.open("a", &[&relay.url().to_string()]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    relay.drain(true);
+    let mut events = a.engine.events();
+    put(&plan, "refused", "for now").durable().await.unwrap();
+    let refused = async {
+        loop {
+            if let Ok(EngineEvent::EntryRefused { why, .. }) = events.recv().await {
+                return why;
+            }
+        }
+    };
+    assert_eq!(patiently("the refusal", refused).await, Refusal::Draining);
+    let status = a.engine.status().await.unwrap();
+    assert!(status.sessions.iter().any(|session| !session.paused.is_empty()), "the status says that it waits");
+    relay.drain(false);
+    patiently("the relay, with no edit and no reconnect", a.notes.acknowledged()).await.unwrap();
+    a.engine.close().await.unwrap();
+    relay.close().await;
+}

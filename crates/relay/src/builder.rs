@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     Relay, RelayError,
-    host::RelayHost,
+    host::{Command, RelayHost},
     http::{self, Pages},
     metrics::Metrics,
     ready::Readiness,
@@ -180,13 +180,14 @@ impl Builder {
         let url = RelayUrl { address, replica: Some(driver.replica()) };
         let (listens, listening) = watch::channel(true);
         let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, listens));
+        let (draining, drains) = watch::channel(false);
         let mut metrics_address = None;
         let serving = http.map(|server| {
             metrics_address = Some(server.address());
-            let readiness = Readiness::new(driver.clone(), failure.clone(), listening);
+            let readiness = Readiness::new(driver.clone(), failure.clone(), drains, listening);
             tokio::spawn(server.serve(Arc::new(Pages { metrics, readiness })))
         });
-        Ok(Relay { driver, url, accepting, failure, serving, metrics_address })
+        Ok(Relay { driver, draining, url, accepting, failure, serving, metrics_address })
     }
 }
 
@@ -201,7 +202,7 @@ fn open_store(
     }
 }
 
-async fn accept(driver: DriverHandle<()>, listener: Box<dyn Listener>, most: usize, listens: watch::Sender<bool>) {
+async fn accept(driver: DriverHandle<Command>, listener: Box<dyn Listener>, most: usize, listens: watch::Sender<bool>) {
     let ended = accept_connections(driver, listener, most).await;
     tracing::error!(%ended, "the listener broke");
     listens.send_replace(false);

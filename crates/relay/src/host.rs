@@ -10,12 +10,23 @@ pub(crate) struct RelayHost {
     pub(crate) failed: watch::Sender<Option<StoreError>>,
 }
 
+/// What a relay's owner asks of its node.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Take entries of remotes from now on, or do not.
+    TakeEntries(bool),
+}
+
 impl Host for RelayHost {
-    type Command = ();
+    type Command = Command;
 
-    fn command(&mut self, _context: &mut HostContext<'_, ()>, (): ()) {}
+    fn command(&mut self, context: &mut HostContext<'_, Command>, command: Command) {
+        match command {
+            Command::TakeEntries(takes) => context.node.set_takes_entries(context.now, takes),
+        }
+    }
 
-    fn notice(&mut self, _context: &mut HostContext<'_, ()>, notice: Notice) {
+    fn notice(&mut self, _context: &mut HostContext<'_, Command>, notice: Notice) {
         match notice {
             Notice::StoreFailed(error) => {
                 self.failed.send_replace(Some(error));

@@ -19,7 +19,7 @@
 //! | --- | --- |
 //! | `/metrics` | connections, sessions, bytes, entries taken and refused with reasons, how long commits take, queues, how far remotes are behind; in Prometheus' text format, all names begin with `partita_relay_` |
 //! | `/healthz` | 200 while the process lives |
-//! | `/readyz` | 200 while the store has not failed, the listener listens, and a question comes round through the node's thread and the store's within two seconds; otherwise 503 and a sentence that says which of these is not so |
+//! | `/readyz` | 200 while the store has not failed, the relay does not [drain](Relay::drain), the listener listens, and a question comes round through the node's thread and the store's within two seconds; otherwise 503 and a sentence that says which of these is not so |
 //!
 //! [`Builder::observer`] hands the same observations to code of one's own. None of them has a payload, a key or a name in it.
 
@@ -36,6 +36,7 @@ use partita_sync::{DriverHandle, RelayUrl};
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use builder::Builder;
+use host::Command;
 
 /// Why a relay could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,8 @@ pub enum RelayError {
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
-    driver: DriverHandle<()>,
+    driver: DriverHandle<Command>,
+    draining: watch::Sender<bool>,
     url: RelayUrl,
     accepting: JoinHandle<()>,
     failure: watch::Receiver<Option<StoreError>>,
@@ -100,6 +102,13 @@ impl Relay {
             Some(error) => error,
             None => std::future::pending().await, // it was closed
         }
+    }
+
+    /// Before the relay goes away: from now on it takes no entries and says so, and is not ready; it goes on sending what it
+    /// has. Whoever was refused keeps what it has, and sends it to the next relay, or here again if this is ended.
+    pub fn drain(&self, on: bool) {
+        self.draining.send_replace(on);
+        let _ = self.driver.command(Command::TakeEntries(!on)); // a relay that was closed takes nothing anyway
     }
 
     /// Stores what waits, says goodbye to everyone and closes the store.

@@ -9,6 +9,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use crate::host::Command;
+
 /// How long a probe may take through the node's thread, the store's thread and back.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -17,6 +19,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) enum NotReady {
     #[error("not ready: {0}")]
     Store(StoreError),
+    #[error("not ready: it is draining, and takes no entries any more")]
+    Draining,
     #[error("not ready: the listener broke, and nobody can connect; start the relay again")]
     Listener,
     #[error("not ready: {0} (for {seconds} s)", seconds = DEADLINE.as_secs())]
@@ -27,8 +31,9 @@ pub(crate) enum NotReady {
 
 /// Looks.
 pub(crate) struct Readiness {
-    driver: DriverHandle<()>,
+    driver: DriverHandle<Command>,
     failure: watch::Receiver<Option<StoreError>>,
+    draining: watch::Receiver<bool>,
     listening: watch::Receiver<bool>,
     /// The probe that is on its way, with whoever waits for it: a node that is stuck must not be sent more and more of
     /// them.
@@ -39,16 +44,20 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     pub(crate) fn new(
-        driver: DriverHandle<()>,
+        driver: DriverHandle<Command>,
         failure: watch::Receiver<Option<StoreError>>,
+        draining: watch::Receiver<bool>,
         listening: watch::Receiver<bool>,
     ) -> Self {
-        Self { driver, failure, listening, probe: Mutex::new(None), late: watch::Sender::new(Leg::Node) }
+        Self { driver, failure, draining, listening, probe: Mutex::new(None), late: watch::Sender::new(Leg::Node) }
     }
 
     pub(crate) async fn check(&self) -> Result<(), NotReady> {
         if let Some(error) = &*self.failure.borrow() {
             return Err(NotReady::Store(error.clone()));
+        }
+        if *self.draining.borrow() {
+            return Err(NotReady::Draining);
         }
         if !*self.listening.borrow() {
             return Err(NotReady::Listener);

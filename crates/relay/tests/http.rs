@@ -69,6 +69,18 @@ async fn the_pages_are_there_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_drains_is_not_ready_until_it_stays_after_all() {
+    let (_folder, relay, address) = open(|builder| builder).await;
+    relay.drain(true);
+    let (status, said) = get(address, "/readyz").await;
+    assert!(status == 503 && said.contains("draining"), "{status} {said}");
+    assert_eq!(get(address, "/healthz").await.0, 200);
+    relay.drain(false);
+    assert_eq!(get(address, "/readyz").await.0, 200);
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_too_long_is_refused_and_disturbs_nobody() {
     let (_folder, _relay, address) = open(|builder| builder).await;
     for long in [
