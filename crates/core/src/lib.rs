@@ -34,6 +34,7 @@ mod store;
 mod strategy;
 mod transport;
 mod verdict;
+mod witness;
 
 pub use clock::{DriftExceeded, HybridClock, Now, Timestamp, timestamp_at};
 pub use control::{ControlGraph, MissingParents};
@@ -58,6 +59,7 @@ pub use strategy::{
 };
 pub use transport::{Connection, FrameSink, FrameSource, Listener, Transport, TransportError};
 pub use verdict::{Access, Refusal, Verdict};
+pub use witness::Witness;
 
 pub use bytes::Bytes;
 pub use partita_crypto::{EpochId, Hash, Signature};

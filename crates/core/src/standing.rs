@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{LogId, ReplicaId, Tip};
+use crate::{LogId, ReplicaId, Signature, Tip};
 
 /// What the control entries of a context, resolved, say about how far logs count.
 ///
@@ -13,8 +13,8 @@ use crate::{LogId, ReplicaId, Tip};
 pub struct Standing {
     /// The losses of each replica, each the whole list of what counts.
     pub losses: BTreeMap<ReplicaId, Vec<Vec<Tip>>>,
-    /// What remaining writers vouched for.
-    pub vouches: Vec<Tip>,
+    /// What remaining writers vouched for, with the signatures of those who wrote it.
+    pub vouches: BTreeMap<Tip, Signature>,
 }
 
 impl Standing {
@@ -23,23 +23,27 @@ impl Standing {
         self.losses.contains_key(replica)
     }
 
-    /// Whether a loss of the log's own writer, or a vouch, names exactly this entry: it is then taken without its author's
-    /// signature, because whoever signed that named its hash. See decision 9 for what that trusts a voucher with.
+    /// Whether a loss of the log's own writer names exactly this entry: it is then taken without its author's signature,
+    /// because whoever signed the loss named its hash. See decision 9.
     pub fn names(&self, writer: &ReplicaId, tip: &Tip) -> bool {
         self.losses.get(writer).is_some_and(|lists| lists.iter().flatten().any(|named| named == tip))
-            || (self.has_lost(writer) && self.vouches.contains(tip))
+    }
+
+    /// The author's signature over this entry, as a vouch brings it along, for a log whose writer lost its right.
+    pub fn signature(&self, writer: &ReplicaId, tip: &Tip) -> Option<Signature> {
+        self.vouches.get(tip).copied().filter(|_| self.has_lost(writer))
     }
 
     /// Whether any loss or vouch names exactly this entry: where a log may end.
     pub fn marks(&self, tip: &Tip) -> bool {
-        self.losses.values().flatten().flatten().chain(&self.vouches).any(|named| named == tip)
+        self.vouches.contains_key(tip) || self.losses.values().flatten().flatten().any(|named| named == tip)
     }
 
     /// The last number of this log that counts; `None` when all of it does.
     pub fn cap(&self, replica: &ReplicaId, log: &LogId) -> Option<u64> {
         let counted = |tips: &Vec<Tip>| tips.iter().filter(|tip| tip.log == *log).map(|tip| tip.seq).max().unwrap_or(0);
         let least = self.losses.get(replica)?.iter().map(counted).min()?;
-        let vouched = self.vouches.iter().filter(|tip| tip.log == *log).map(|tip| tip.seq).max().unwrap_or(0);
+        let vouched = self.vouches.keys().filter(|tip| tip.log == *log).map(|tip| tip.seq).max().unwrap_or(0);
         Some(least.max(vouched))
     }
 }
@@ -63,7 +67,7 @@ mod tests {
         assert_eq!(standing.cap(&thief, &log(1)), Some(4));
         assert_eq!(standing.cap(&thief, &log(2)), Some(0), "one loss does not list it");
         assert_eq!(standing.cap(&thief, &log(3)), Some(0), "none lists it");
-        standing.vouches.push(tip(1, 7));
+        standing.vouches.insert(tip(1, 7), Signature::from_bytes([0; 64]));
         assert_eq!(standing.cap(&thief, &log(1)), Some(7));
         assert_eq!(standing.cap(&ReplicaId::from_bytes([2; 32]), &log(1)), None);
     }

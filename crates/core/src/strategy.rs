@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     Access, ContextId, ContextKind, EntryHeader, EntryId, HeaderPrefix, Incarnation, Now, Refusal, ReplicaId,
-    SessionId, Standing, Tip, Verdict,
+    SessionId, Standing, Tip, Verdict, Witness,
 };
 
 /// A strategy's own error: what is wrong and what to do, for a person. Never a key, a secret or a payload.
@@ -249,8 +249,9 @@ pub trait PartitionStrategy: Any + Send + Sync {
     }
 
     /// The payload of a control entry that vouches for these entries, which a loss cuts off and which this replica
-    /// had built on before it knew. `None`: this strategy has no vouches.
-    fn vouch(&self, _context: &ContextId, _tips: &[Tip]) -> Option<Bytes> {
+    /// had built on before it knew. It carries the witnesses, so that nobody can vouch for what was never written.
+    /// `None`: this strategy has no vouches.
+    fn vouch(&self, _context: &ContextId, _witnesses: &[Witness]) -> Option<Bytes> {
         None
     }
 

@@ -193,6 +193,7 @@ fn a_vouch_asks_for_what_was_refused_and_not_kept() {
     let (owner, holder) = (fleet.replica(), fleet.replica());
     let forgetful = fleet.add(small, OpenStrategy::new(), 1);
     let written = tips(&mut fleet, holder, 10);
+    let witness = fleet.witness(holder, &written[9]);
     let loss = OpenStrategy::loss(fleet.id(holder), vec![written[2]]);
     fleet.control(owner, loss);
     fleet.connect(owner, forgetful);
@@ -200,7 +201,7 @@ fn a_vouch_asks_for_what_was_refused_and_not_kept() {
     let link = fleet.connect(holder, forgetful);
     fleet.run();
     assert_eq!(seq(&mut fleet, forgetful, &written[0]), 3);
-    fleet.control(owner, OpenStrategy::vouch_for(&[written[9]]));
+    fleet.control(owner, OpenStrategy::vouch_for(&[witness]));
     fleet.run();
     assert_eq!(seq(&mut fleet, forgetful, &written[0]), 10);
     assert!(fleet.is_up(link));

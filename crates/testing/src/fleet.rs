@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use partita_core::{
     Batch, ContextId, ContextInfo, ContextKind, Durability, EntryKind, Incarnation, Now, PartitionStrategy, ReplicaId,
-    SessionId, Store, StoreError, Tip,
+    SessionId, Store, StoreError, Tip, Witness,
 };
 use partita_crypto::{SigningKey, VerifyingKey};
 use partita_protocol::{
@@ -499,6 +499,26 @@ impl Fleet {
         let mut held: Vec<Tip> = members.iter().flat_map(|replica| node.logs_of(&context, replica)).collect();
         held.sort_unstable();
         held
+    }
+
+    /// An entry that a node holds in the context of number 0, as a proof of who wrote it.
+    ///
+    /// # Panics
+    /// When the node does not hold it, or without a signature.
+    pub fn witness(&self, member: Member, tip: &Tip) -> Witness {
+        let context = Self::context(0).id;
+        let ask = |request| self.seats[member].store.read().and_then(|view| reads::answer(&*view, &request));
+        let page = ask(ReadRequest::Entries { context, log: tip.log, from: tip.seq, bytes: 1 });
+        let state = ask(ReadRequest::Context(context));
+        let (Ok(reads::ReadResult::Entries(page)), Ok(reads::ReadResult::Context(state))) = (page, state) else {
+            panic!("the store cannot be read");
+        };
+        let start = state.logs.get(&tip.log).map(|record| &record.start);
+        let witness = page.first().zip(start).and_then(|(entry, start)| Witness::of(entry, start));
+        match witness.filter(|witness| witness.tip() == *tip) {
+            Some(witness) => witness,
+            None => panic!("the node does not hold {tip:?} with a signature"),
+        }
     }
 
     /// Whether all these nodes hold the same in the context of number 0.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, EpochId, Grant, HeaderPrefix, Now,
     Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing, StrategyEffect,
-    StrategyError, Tip, Transcript, Verdict,
+    StrategyError, Tip, Transcript, Verdict, Witness,
     codec::{Reader, Writer},
 };
 use partita_crypto::VerifyingKey;
@@ -128,12 +128,11 @@ impl OpenStrategy {
     }
 
     /// The payload of a control entry that vouches for these entries.
-    pub fn vouch_for(tips: &[Tip]) -> Bytes {
-        let mut tips = tips.to_vec();
-        tips.sort_unstable();
+    pub fn vouch_for(witnesses: &[Witness]) -> Bytes {
         let mut out = Writer::new();
         out.u8(VOUCH);
-        Tip::encode_all(&tips, &mut out);
+        out.varint(witnesses.len() as u64);
+        witnesses.iter().for_each(|witness| witness.encode(&mut out));
         out.finish()
     }
 
@@ -157,11 +156,12 @@ impl OpenStrategy {
                 losses.sort_unstable();
             }
             VOUCH => {
-                let tips = Tip::decode_all(&mut input, MOST_TIPS).ok()?;
-                let vouches = &mut self.standings.entry(context).or_default().vouches;
-                vouches.extend(tips);
-                vouches.sort_unstable();
-                vouches.dedup();
+                let count = input.count("the number of witnesses", MOST_TIPS, 100).ok()?;
+                for _ in 0..count {
+                    let witness = Witness::decode(&mut input).ok()?;
+                    let vouches = &mut self.standings.entry(context).or_default().vouches;
+                    vouches.insert(witness.tip(), witness.signature());
+                }
             }
             ADMIT => {
                 let replica = ReplicaId::from_bytes(input.array().ok()?);
@@ -241,8 +241,8 @@ impl PartitionStrategy for OpenStrategy {
             .ok_or_else(|| StrategyError("not a control entry of the open strategy".into()))
     }
 
-    fn vouch(&self, _context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
-        self.vouching.then(|| Self::vouch_for(tips))
+    fn vouch(&self, _context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
+        self.vouching.then(|| Self::vouch_for(witnesses))
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

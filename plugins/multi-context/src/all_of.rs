@@ -6,7 +6,7 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId,
     HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Tip, Turn, Verdict, Visit,
+    StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
 };
 
 /// A strategy and guards on top of it: what any of them refuses is refused.
@@ -143,8 +143,8 @@ impl PartitionStrategy for AllOf {
         self.nominated.duties(context, turn)
     }
 
-    fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
-        self.nominated.vouch(context, tips)
+    fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
+        self.nominated.vouch(context, witnesses)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

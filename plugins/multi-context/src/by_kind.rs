@@ -6,7 +6,7 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
     HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Tip, Transcript, Turn, Verdict, Visit,
+    StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -94,8 +94,8 @@ impl PartitionStrategy for ByKind {
         self.0.at_mut(context).duties(context, turn)
     }
 
-    fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
-        self.0.at(context).vouch(context, tips)
+    fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
+        self.0.at(context).vouch(context, witnesses)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

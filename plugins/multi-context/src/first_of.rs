@@ -6,7 +6,7 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
     HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Tip, Transcript, Turn, Verdict, Visit,
+    StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -138,8 +138,8 @@ impl PartitionStrategy for FirstOf {
         self.nominated.duties(context, turn)
     }
 
-    fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
-        self.nominated.vouch(context, tips)
+    fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
+        self.nominated.vouch(context, witnesses)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

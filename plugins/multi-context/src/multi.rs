@@ -6,7 +6,7 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId,
     HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Tip, Turn, Verdict, Visit,
+    StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -195,8 +195,8 @@ impl PartitionStrategy for MultiContext {
         self.routes.at_mut(context).duties(context, turn)
     }
 
-    fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
-        self.routes.at(context).vouch(context, tips)
+    fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
+        self.routes.at(context).vouch(context, witnesses)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, EpochId, Hash, ReplicaId, Tip,
+    ContextId, EpochId, Hash, ReplicaId, Tip, Witness,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_crypto::EPOCH_BOX_LEN;
@@ -19,6 +19,8 @@ pub(crate) const MAX_OPS: usize = 16;
 const MAX_DEVICES: usize = 4096;
 /// The most logs that an op names: decades of opening a store several times a day.
 pub(crate) const MAX_TIPS: usize = 65_536;
+/// The most entries that one vouch shows: each costs a signature check.
+pub(crate) const MAX_WITNESSES: usize = 256;
 const MAX_OP: usize = 8 * 1024 * 1024;
 
 /// An epoch's secret in a box.
@@ -36,8 +38,9 @@ pub(crate) enum Op {
     Share(Share),
     /// By its author: the author ends itself, and its other logs count this far.
     Retire(Vec<Tip>),
-    /// By its author: these entries count although a loss cuts them off.
-    Vouch(Vec<Tip>),
+    /// By its author: these entries count although a loss cuts them off. Each is shown with the signature of the one who
+    /// wrote it; by rising tip.
+    Vouch(Vec<Witness>),
     /// Of a later version: its tag and body.
     Unknown(Bytes),
 }
@@ -99,9 +102,10 @@ impl Op {
                 out.u8(Self::RETIRE);
                 Tip::encode_all(tips, out);
             }
-            Self::Vouch(tips) => {
+            Self::Vouch(witnesses) => {
                 out.u8(Self::VOUCH);
-                Tip::encode_all(tips, out);
+                out.varint(witnesses.len() as u64);
+                witnesses.iter().for_each(|witness| witness.encode(out));
             }
             Self::Unknown(bytes) => out.raw(bytes),
         }
@@ -120,7 +124,7 @@ impl Op {
                 sealed: input.array()?,
             }),
             Self::RETIRE => Self::Retire(Tip::decode_all(&mut input, MAX_TIPS)?),
-            Self::VOUCH => Self::Vouch(Tip::decode_all(&mut input, MAX_TIPS)?),
+            Self::VOUCH => Self::Vouch(decode_witnesses(context, &mut input)?),
             _ => return Ok(Self::Unknown(Bytes::copy_from_slice(bytes))),
         };
         input.end()?;
@@ -209,6 +213,22 @@ impl Payload {
         input.end()?;
         Ok(found)
     }
+}
+
+fn decode_witnesses(context: &ContextId, input: &mut Reader<'_>) -> Result<Vec<Witness>, DecodeError> {
+    let count = input.count("the number of witnesses", MAX_WITNESSES, 100)?;
+    let mut witnesses: Vec<Witness> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let witness = Witness::decode(input)?;
+        if witness.context() != *context {
+            return Err(DecodeError::Invalid("context of a witnessed entry"));
+        }
+        if witnesses.last().is_some_and(|last| last.tip() >= witness.tip()) {
+            return Err(DecodeError::NotCanonical);
+        }
+        witnesses.push(witness);
+    }
+    Ok(witnesses)
 }
 
 fn encode_devices<'a>(devices: impl Iterator<Item = &'a ReplicaId>, count: usize, out: &mut Writer) {

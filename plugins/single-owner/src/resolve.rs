@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EntryId, EpochId, ReplicaId, Standing, Tip};
+use partita_core::{EntryId, EpochId, ReplicaId, Signature, Standing, Tip};
 use partita_crypto::{BoxPublicKey, EpochFacts};
 
 use crate::{
@@ -139,9 +139,9 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
     let devices = devices.collect();
 
     let counting = |entry: &Held| counts(&certified, &standing, entry);
-    let vouched = vouches(held, &standing, &counting);
+    let vouched = vouches(held, &counting);
     let epochs = epochs(held, &counting, vouched.by);
-    standing.vouches = vouched.tips.into_iter().collect();
+    standing.vouches = vouched.tips;
     Resolved { devices, standing, epochs }
 }
 
@@ -151,7 +151,7 @@ fn ops(held: &AllHeld) -> impl Iterator<Item = (EntryId, &Held, &Op)> {
 
 fn standing_of(losses: &BTreeMap<ReplicaId, BTreeSet<Vec<Tip>>>) -> Standing {
     let losses = losses.iter().map(|(replica, lists)| (*replica, lists.iter().cloned().collect()));
-    Standing { losses: losses.collect(), vouches: Vec::new() }
+    Standing { losses: losses.collect(), vouches: BTreeMap::new() }
 }
 
 /// Whether what a device says in this entry by its own right counts.
@@ -168,25 +168,27 @@ fn final_tips(id: EntryId, entry: &Held, caps: &[Tip]) -> Vec<Tip> {
 }
 
 struct Vouched {
-    tips: BTreeSet<Tip>,
+    tips: BTreeMap<Tip, Signature>,
     /// The entries that vouch.
     by: Vec<EntryId>,
 }
 
 /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be revoked. And
-/// nobody vouches for itself: what a loss of the voucher lists is the voucher's own.
-fn vouches(held: &AllHeld, standing: &Standing, counting: &impl Fn(&Held) -> bool) -> Vouched {
-    let mut vouched = Vouched { tips: BTreeSet::new(), by: Vec::new() };
-    let own = |entry: &Held, tip: &Tip| {
-        let losses = standing.losses.get(&entry.author);
-        losses.is_some_and(|lists| lists.iter().flatten().any(|cap| cap.log == tip.log))
-    };
+/// nobody vouches for itself.
+fn vouches(held: &AllHeld, counting: &impl Fn(&Held) -> bool) -> Vouched {
+    let mut vouched = Vouched { tips: BTreeMap::new(), by: Vec::new() };
     for (id, entry, op) in ops(held) {
-        if let Op::Vouch(tips) = op
+        if let Op::Vouch(witnesses) = op
             && !entry.before.lost.is_empty()
             && counting(entry)
         {
-            vouched.tips.extend(tips.iter().filter(|tip| !own(entry, tip)));
+            for witness in witnesses.iter().filter(|witness| witness.author() != entry.author) {
+                // Of two signatures over one entry, all replicas keep the same.
+                let kept = vouched.tips.entry(witness.tip()).or_insert(witness.signature());
+                if witness.signature().as_bytes() < kept.as_bytes() {
+                    *kept = witness.signature();
+                }
+            }
             vouched.by.push(id);
         }
     }

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
     HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing,
-    StrategyEffect, StrategyError, Tip, Transcript, Turn, Verdict,
+    StrategyEffect, StrategyError, Transcript, Turn, Verdict, Witness,
 };
 use partita_crypto::VerifyingKey;
 
 use crate::{
     device::SingleOwner,
     loss::append,
-    op::{MAX_TIPS, Op, Payload},
+    op::{MAX_WITNESSES, Op, Payload},
     proof,
     resolve::DeviceStanding,
     state::access,
@@ -89,16 +89,16 @@ impl PartitionStrategy for SingleOwner {
         Ok(())
     }
 
-    fn vouch(&self, context: &ContextId, tips: &[Tip]) -> Option<Bytes> {
+    fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
         let me: ReplicaId = self.device();
         let own = self.own(context).filter(|own| own.state.resolved().is_current(&me))?;
         let losses = own.state.resolved().standing.losses.len();
-        let mut tips = tips.to_vec();
+        let mut witnesses = witnesses.to_vec();
         // The furthest of each log says the nearer ones as well.
-        tips.sort_unstable_by(|a, b| a.log.cmp(&b.log).then(b.seq.cmp(&a.seq)));
-        tips.dedup_by_key(|tip| tip.log);
-        let worth_saying = losses > 0 && !tips.is_empty() && tips.len() <= MAX_TIPS;
-        worth_saying.then(|| Payload::encode(&[Op::Vouch(tips)]))
+        witnesses.sort_unstable_by_key(|witness| (witness.tip().log, std::cmp::Reverse(witness.tip().seq)));
+        witnesses.dedup_by_key(|witness| witness.tip().log);
+        let worth_saying = losses > 0 && !witnesses.is_empty() && witnesses.len() <= MAX_WITNESSES;
+        worth_saying.then(|| Payload::encode(&[Op::Vouch(witnesses)]))
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

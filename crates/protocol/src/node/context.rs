@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{
-    ContextInfo, ControlGraph, DocumentId, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Standing, Tip,
+    ContextInfo, ControlGraph, DocumentId, Entry, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Signature,
+    Standing, Tip,
 };
 use partita_crypto::VerifyingKey;
 
@@ -187,9 +188,16 @@ impl Context {
         let Some(losses) = self.standing.losses.get(replica) else {
             return false;
         };
-        let named = losses.iter().flatten().chain(&self.standing.vouches);
+        let named = losses.iter().flatten().chain(self.standing.vouches.keys());
         let mut at_place = named.filter(|named| named.log == tip.log && named.seq == tip.seq).peekable();
         at_place.peek().is_some() && at_place.all(|named| named.head != tip.head)
+    }
+
+    /// The signature over an entry of a log that is held: its own, or the one that a vouch for it brings along.
+    pub(super) fn signature(&self, log: &LogId, entry: &Entry) -> Option<Signature> {
+        let writer = || self.logs.get(log).map(|log| log.record.replica());
+        let tip = Tip { log: *log, seq: entry.header.seq, head: entry.id };
+        entry.signature.or_else(|| self.standing.signature(&writer()?, &tip))
     }
 
     /// Whether a remote's entries of so many bytes fit, on their way and in the store.

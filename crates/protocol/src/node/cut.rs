@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use partita_core::{ContextId, Entry, EntryKind, Key, LogId, Op, Refusal, Tip};
+use partita_core::{ContextId, Entry, EntryKind, Key, LogId, Op, Refusal, Witness};
 
 use super::{
     Node, Purpose,
@@ -82,8 +82,10 @@ impl Node {
         if let Some(entry) = entry
             && let Some(local) = self.contexts.get(&context)
         {
-            let tip = Tip { log, seq: entry.header.seq, head: entry.id };
-            if let Some(payload) = self.strategies[local.strategy].vouch(&context, &[tip]) {
+            let start = local.logs.get(&log).map(|log| &log.record.start);
+            let witness = start.and_then(|start| Witness::of(&entry, start));
+            let vouch = |witness| self.strategies[local.strategy].vouch(&context, &[witness]);
+            if let Some(payload) = witness.and_then(vouch) {
                 let _ = self.append_control(context, &payload);
                 self.settle_control();
             }

@@ -52,6 +52,7 @@ impl Cutter<'_> {
                 && self.local.logs.get(&self.log).is_some_and(|log| {
                     let tip = Tip { log: self.log, seq: entry.header.seq, head: entry.id };
                     self.local.standing.names(&log.record.replica(), &tip)
+                        || self.local.signature(&self.log, entry).is_some()
                 })
     }
 

@@ -98,7 +98,7 @@ impl Node {
                 let tip = Tip { log, seq: end.header.seq, head: end.id };
                 let writer = partita_core::ReplicaId::from_bytes(*author.as_bytes());
                 if !local.standing.names(&writer, &tip) {
-                    // The remote knows of a loss or a vouch that names it, and this node does not.
+                    // The remote knows of a loss that names it, and this node does not.
                     let were = local.graph.len();
                     let heads = Vec::new();
                     let until = Until::Control { heads, were };

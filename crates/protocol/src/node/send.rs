@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use partita_core::{Bytes, ContextId, Entry, LogId, Refusal, SessionId, Tip};
+use partita_core::{Bytes, ContextId, Entry, LogId, Refusal, SessionId, Signature, Tip};
 
 use super::{
     Node, Purpose,
@@ -208,8 +208,13 @@ impl Node {
             match gather(link, local, log, from, config) {
                 Gathered::Run(entries) => {
                     let last = entries.last();
-                    let run =
-                        Run { context, log, signature: last.and_then(|last| last.signature), entries, withheld: false };
+                    let run = Run {
+                        context,
+                        log,
+                        signature: last.and_then(|last| local.signature(&log, last)),
+                        entries,
+                        withheld: false,
+                    };
                     link.sent.insert(log, run.last_seq());
                     let page = link.pages.get(&log);
                     if page.and_then(|page| page.last()).is_some_and(|last| last.header.seq <= run.last_seq()) {
@@ -221,7 +226,7 @@ impl Node {
                     return Turn::Say(Box::new(Message::Entries(run)), cost);
                 }
                 Gathered::Large(entry) => {
-                    let run = withheld(&entry);
+                    let run = withheld(&entry, local.signature(&log, &entry));
                     let offset = None;
                     link.large.insert(log, LargeOut { entry, offset });
                     session.drop_page(context, log);
@@ -250,13 +255,13 @@ impl Node {
 }
 
 /// The run of a large entry: its header alone.
-fn withheld(entry: &Entry) -> Run {
+fn withheld(entry: &Entry, signature: Option<Signature>) -> Run {
     let mut header = entry.clone();
     header.payload = Bytes::new();
     Run {
         context: entry.header.context,
         log: entry.header.log,
-        signature: entry.signature,
+        signature,
         entries: vec![Arc::new(header)],
         withheld: true,
     }

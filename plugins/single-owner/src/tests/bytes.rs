@@ -1,10 +1,15 @@
 //! Bytes on the wire: one encoding, which does not change by itself, and no bytes that crash.
 
 use bytes::Bytes;
-use partita_core::{ContextId, EntryId, EpochId, Hash, LogId, ReplicaId, Tip, codec::DecodeError, codec::Writer};
-use partita_crypto::{Mnemonic, Secret, rand_core::Rng as _};
+use partita_core::{
+    ContextId, EntryId, EpochId, Hash, LogId, ReplicaId, Tip, Witness, codec::DecodeError, codec::Writer,
+};
+use partita_crypto::{Mnemonic, Secret, SigningKey, rand_core::Rng as _};
 
-use super::{memory::Memory, net::rng};
+use super::{
+    memory::Memory,
+    net::{rng, witness},
+};
 use crate::{
     SingleOwner,
     epoch::Place,
@@ -16,6 +21,12 @@ use crate::{
 
 fn tip(n: u8) -> Tip {
     Tip { log: LogId::from_bytes([n; 16]), seq: 300, head: EntryId::from_bytes([n; 32]) }
+}
+
+/// Two entries of one log.
+fn witnesses(context: ContextId) -> Vec<Witness> {
+    let key = SigningKey::from_seed(&Secret::from_bytes([11; 32]));
+    [1, 2].map(|seq| witness(context, &key, seq)).into()
 }
 
 /// One op of each sort, made from fixed bytes.
@@ -36,7 +47,7 @@ fn ops() -> (ContextId, Vec<Op>) {
         }),
         Op::Share(Share { epoch: EpochId(Hash::from_bytes([9; 32])), recipient: second, sealed: [10; _] }),
         Op::Retire(vec![tip(1)]),
-        Op::Vouch(vec![tip(1), tip(2)]),
+        Op::Vouch(witnesses(context)),
         Op::Unknown(Bytes::from_static(b"\x63later")),
     ];
     (context, ops)
@@ -51,7 +62,7 @@ fn the_golden_bytes_of_version_1_do_not_change() {
     let (context, ops) = ops();
     let payload = Payload::encode(&ops);
     assert_eq!(Payload::decode(&context, &payload).unwrap().ops, ops);
-    assert_eq!(fingerprint(&payload), "1112 453915e33b72e423655de9a963026ab25e3084e18e2284b88cc93ab05162c515");
+    assert_eq!(fingerprint(&payload), "1568 869723574fd0e7a62046065eda69a75b2d2c649fee6a8583422cdceb9df3f1b3");
     // Small enough to be read here: version, count, length, tag, count, log, number, head.
     let retire = Payload::encode(&[Op::Retire(vec![tip(1)])]);
     let mut expected = vec![1, 1, 52, 5, 1];
@@ -84,11 +95,11 @@ fn a_payload_has_one_to_sixteen_ops_and_nothing_after() {
     let (context, _) = ops();
     assert!(Payload::decode(&context, &[1, 0]).is_err());
     assert!(Payload::decode(&context, &[]).is_err());
-    let vouch = Op::Vouch(vec![tip(1)]);
-    let full = Payload::encode(&vec![vouch.clone(); MAX_OPS]);
+    let retire = Op::Retire(vec![tip(1)]);
+    let full = Payload::encode(&vec![retire.clone(); MAX_OPS]);
     assert!(Payload::decode(&context, &full).is_ok());
-    assert!(Payload::decode(&context, &Payload::encode(&vec![vouch.clone(); MAX_OPS + 1])).is_err());
-    let mut trailing = Payload::encode(&[vouch]).to_vec();
+    assert!(Payload::decode(&context, &Payload::encode(&vec![retire.clone(); MAX_OPS + 1])).is_err());
+    let mut trailing = Payload::encode(&[retire]).to_vec();
     trailing.push(0);
     assert_eq!(Payload::decode(&context, &trailing), Err(DecodeError::Trailing));
     let mut out = Writer::new();
@@ -103,7 +114,8 @@ fn lists_out_of_order_are_refused() {
     let mut swapped = epoch.clone();
     swapped.boxes.swap(0, 1);
     let doubled = Epoch { covers: vec![epoch.covers[0]; 2], ..epoch.clone() };
-    for bad in [Op::Epoch(swapped), Op::Epoch(doubled), Op::Vouch(vec![tip(2), tip(1)]), Op::Retire(vec![tip(1); 2])] {
+    let swapped_witnesses = witnesses(context).into_iter().rev().collect();
+    for bad in [Op::Epoch(swapped), Op::Epoch(doubled), Op::Vouch(swapped_witnesses), Op::Retire(vec![tip(1); 2])] {
         assert_eq!(Payload::decode(&context, &Payload::encode(&[bad])), Err(DecodeError::NotCanonical));
     }
 }

@@ -149,12 +149,13 @@ fn what_a_revoked_device_says_later_counts_nowhere() {
     let secret = partita_crypto::EpochSecret(secret);
     let share = crate::op::Share::create(&mut phone.rng, place, shared, &secret, (laptop.replica, key)).unwrap();
     let epoch = phone.strategy.own[0].new_epoch(&phone.strategy.me, None, &mut phone.rng).unwrap();
-    phone.say(&[epoch, Op::Share(share), Op::Vouch(vec![tip(40, 1000)]), Op::Retire(vec![tip(40, 1000)])]);
+    let seen = tablet.witness(1000);
+    phone.say(&[epoch, Op::Share(share), Op::Vouch(vec![seen]), Op::Retire(vec![tip(40, 1000)])]);
     laptop.pull(&phone);
     assert_eq!(laptop.resolved(), &before);
 
     // And once it has heard, not even its heads help.
-    let payload = Payload::encode(&[Op::Vouch(vec![tip(40, 1)])]);
+    let payload = Payload::encode(&[Op::Vouch(vec![tablet.witness(1)])]);
     phone.pull(&laptop);
     let late = phone.write_with(&phone.graph.heads(), payload);
     assert_eq!(tablet.strategy.authorize(&late.claim()), Verdict::Undecided(late.heads().to_vec()));

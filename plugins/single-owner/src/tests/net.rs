@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use partita_core::{
-    Claim, ContextId, ContextView, ControlEntry, ControlGraph, EntryHeader, EntryId, EntryKind, EpochId, HeaderPrefix,
-    LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, Stamp, StrategyEffect, Timestamp, Tip, Turn, Verdict,
+    Claim, ContextId, ContextView, ControlEntry, ControlGraph, Entry, EntryHeader, EntryId, EntryKind, EpochId,
+    HeaderPrefix, LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, Stamp, StrategyEffect, Timestamp, Tip,
+    Turn, Verdict, Witness,
 };
-use partita_crypto::{Mnemonic, rand_core::SeedableRng};
+use partita_crypto::{Mnemonic, SigningKey, rand_core::SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::memory::{Memory, View};
@@ -226,6 +227,15 @@ impl Device {
         header(self.context, self.replica, (log, 1, EntryId::NONE), kind, (heads, epoch), b"")
     }
 
+    /// An entry that this device wrote as the one with this number, in its [`data_log`](Self::data_log).
+    pub(super) fn witness(&self, seq: u64) -> Witness {
+        witness(self.context, &self.strategy.me.keys.signing, seq)
+    }
+
+    pub(super) fn data_log(&self) -> LogId {
+        LogId::derive(&self.context, &self.replica, &[0; 16])
+    }
+
     pub(super) fn open(&self, header: &EntryHeader, author: ReplicaId, sealed: &Bytes) -> Opened {
         let epoch = header.stamp.as_ref().and_then(|stamp| stamp.epoch);
         self.strategy.open(&HeaderPrefix { header, author, epoch }, sealed)
@@ -240,6 +250,18 @@ impl Device {
     pub(super) fn effects_of_restart(owner: &mut SingleOwner, entries: &[Sent]) -> Vec<StrategyEffect> {
         entries.iter().flat_map(|sent| owner.control(NOW, &sent.entry()).unwrap()).collect()
     }
+}
+
+/// An entry that somebody signed, as the one with this number of a log.
+pub(super) fn witness(context: ContextId, key: &SigningKey, seq: u64) -> Witness {
+    let replica = ReplicaId::from_bytes(*key.verifying_key().as_bytes());
+    let start = LogStart { replica, nonce: [0; 16], tips: Vec::new() };
+    let log = LogId::derive(&context, &replica, &start.nonce);
+    let backlink = if seq == 1 { EntryId::NONE } else { EntryId::from_bytes([9; 32]) };
+    let kind = EntryKind::Change(partita_core::DocumentId::from_bytes([7; 32]));
+    let mut entry = Entry::new(header(context, replica, (log, seq, backlink), kind, (&[], None), b""), Bytes::new());
+    entry.signature = Some(EntryHeader::sign(&entry.id, key));
+    Witness::of(&entry, &start).unwrap()
 }
 
 /// Everybody hears of everything and does its duties until nobody has any, first without anything to write, then with;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EntryId, LogId, PartitionStrategy as _, Tip};
+use partita_core::{EntryId, PartitionStrategy as _};
 use partita_crypto::{Mnemonic, rand_core::Rng as _};
 
 use super::net::{Device, Sent, rng};
@@ -57,20 +57,17 @@ fn three() -> (Device, Device, Device, Mnemonic) {
     (a, b, c, mnemonic)
 }
 
-fn tip(log: u8, seq: u64) -> Tip {
-    Tip { log: LogId::from_bytes([log; 16]), seq, head: EntryId::NONE }
-}
-
 #[test]
 fn mutual_revocations_with_epochs_and_later_words() {
     let (mut a, mut b, mut c, mnemonic) = three();
     a.revoke(&mnemonic, b.replica);
     b.revoke(&mnemonic, a.replica);
     c.turn(|owner, turn| owner.retire(turn)).unwrap();
-    b.say(&[Op::Vouch(vec![tip(9, 9)])]);
+    let (of_c, of_b) = (c.witness(9), b.witness(8));
+    b.say(&[Op::Vouch(vec![of_c])]);
     let shared = a.epoch().unwrap();
     a.say(&[
-        Op::Vouch(vec![tip(8, 8)]),
+        Op::Vouch(vec![of_b]),
         Op::Share(crate::op::Share { epoch: shared, recipient: c.replica, sealed: [0; _] }),
     ]);
     assert!(all_orders(a.context, &union(&[&a, &b, &c])) > 10);
@@ -93,12 +90,13 @@ fn concurrent_enrolments_rotations_and_a_revocation() {
 #[test]
 fn a_vouch_a_retirement_and_a_revocation_that_cuts_it_off() {
     let (mut a, mut b, mut c, mnemonic) = three();
-    a.note(b.replica, tip(40, 3));
+    a.note(b.replica, b.witness(3).tip());
     a.revoke(&mnemonic, b.replica);
-    b.note(b.replica, tip(40, 7));
+    b.note(b.replica, b.witness(7).tip());
     b.turn(|owner, turn| owner.retire(turn)).unwrap();
     c.pull(&a);
-    c.say(&[Op::Vouch(vec![tip(40, 5)])]);
+    let witness = b.witness(5);
+    c.say(&[Op::Vouch(vec![witness])]);
     a.revoke(&mnemonic, c.replica);
     assert_eq!(union(&[&a, &b, &c]).len(), 5);
     assert!(all_orders(a.context, &union(&[&a, &b, &c])) >= 5);
@@ -140,13 +138,14 @@ fn whatever_three_devices_do_in_six_entries() {
                     });
                 }
                 2 | 3 if at != other => {
-                    let log = LogId::from_bytes([other as u8; 16]);
-                    devices[at].note(it, Tip { log, ..tip(0, 1 + pick(9) as u64) });
+                    let tip = devices[other].witness(1 + pick(9) as u64).tip();
+                    devices[at].note(it, tip);
                     let _ = devices[at].turn(|owner, turn| owner.revoke(turn, &mnemonic, it));
                 }
                 4 if !gone => devices[at].turn(|owner, turn| owner.retire(turn)).unwrap(),
                 5 if !gone => {
-                    devices[at].say(&[Op::Vouch(vec![tip(other as u8, 1 + pick(9) as u64)])]);
+                    let witness = devices[other].witness(1 + pick(9) as u64);
+                    devices[at].say(&[Op::Vouch(vec![witness])]);
                 }
                 _ => {
                     let context = devices[at].context;
@@ -167,7 +166,8 @@ fn a_verdict_stays_what_it_was_whatever_comes_later() {
     b.pull(&a);
     c.pull(&a);
     b.revoke(&mnemonic, c.replica);
-    c.say(&[Op::Vouch(vec![tip(1, 1)])]);
+    let witness = b.witness(1);
+    c.say(&[Op::Vouch(vec![witness])]);
     a.turn(|owner, turn| owner.retire(turn)).unwrap();
     let all = union(&[&a, &b, &c]);
     let mut watcher = Device::more(&mnemonic, 7);

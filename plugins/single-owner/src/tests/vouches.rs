@@ -1,18 +1,12 @@
 //! Honest work does not vanish with a removed author; a thief's does.
 
-use partita_core::{EntryId, LogId, PartitionStrategy as _, Tip};
+use partita_core::{PartitionStrategy as _, Signature, codec::Writer};
 
 use super::net::{Device, settle};
 use crate::op::{Op, Payload};
 
-const LOG: LogId = LogId::from_bytes([40; 16]);
-
-fn tip(seq: u64) -> Tip {
-    Tip { log: LOG, seq, head: EntryId::from_bytes([seq as u8; 32]) }
-}
-
 fn cap(at: &Device, of: &Device) -> Option<u64> {
-    at.strategy.standing(&at.context).cap(&of.replica, &LOG)
+    at.strategy.standing(&at.context).cap(&of.replica, &of.data_log())
 }
 
 #[test]
@@ -20,11 +14,12 @@ fn a_remaining_writer_vouches_for_what_it_had_built_on() {
     let (mut laptop, mnemonic) = Device::first(1);
     let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
     settle(&mut [&mut laptop, &mut phone, &mut tablet]);
-    assert_eq!(tablet.strategy.vouch(&tablet.context, &[tip(7)]), None, "there is no loss to answer");
-    laptop.note(phone.replica, tip(5));
+    assert_eq!(tablet.strategy.vouch(&tablet.context, &[phone.witness(7)]), None, "there is no loss to answer");
+    laptop.note(phone.replica, phone.witness(5).tip());
     laptop.revoke(&mnemonic, phone.replica);
     tablet.pull(&laptop);
-    let payload = tablet.strategy.vouch(&tablet.context, &[tip(6), tip(8), tip(7)]).unwrap();
+    let seen = [6, 8, 7].map(|seq| phone.witness(seq));
+    let payload = tablet.strategy.vouch(&tablet.context, &seen).unwrap();
     tablet.append(payload);
     laptop.pull(&tablet);
     assert_eq!(cap(&laptop, &phone), Some(8));
@@ -34,7 +29,7 @@ fn a_remaining_writer_vouches_for_what_it_had_built_on() {
     laptop.revoke(&mnemonic, tablet.replica);
     assert_eq!(cap(&laptop, &phone), Some(8));
     phone.pull(&laptop);
-    assert_eq!(phone.strategy.vouch(&phone.context, &[tip(9)]), None, "a lost device vouches for nothing");
+    assert_eq!(phone.strategy.vouch(&phone.context, &[tablet.witness(9)]), None, "a lost device vouches for nothing");
 }
 
 #[test]
@@ -42,14 +37,16 @@ fn nobody_vouches_in_advance_or_for_itself() {
     let (mut laptop, mnemonic) = Device::first(1);
     let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
     settle(&mut [&mut laptop, &mut phone, &mut tablet]);
-    phone.say(&[Op::Vouch(vec![tip(u64::MAX)])]);
-    tablet.say(&[Op::Vouch(vec![tip(1000)])]);
+    let in_advance = phone.witness(u64::MAX);
+    phone.say(&[Op::Vouch(vec![in_advance.clone()])]);
+    tablet.say(&[Op::Vouch(vec![in_advance])]);
     laptop.pull(&phone);
     laptop.pull(&tablet);
-    laptop.note(phone.replica, tip(5));
+    laptop.note(phone.replica, phone.witness(5).tip());
     laptop.revoke(&mnemonic, tablet.replica);
     phone.pull(&laptop);
-    phone.append(Payload::encode(&[Op::Vouch(vec![tip(2000)])]));
+    let own = phone.witness(2000);
+    phone.append(Payload::encode(&[Op::Vouch(vec![own])]));
     laptop.pull(&phone);
     laptop.revoke(&mnemonic, phone.replica);
     assert_eq!(cap(&laptop, &phone), Some(5));
@@ -71,11 +68,37 @@ fn an_epoch_beyond_the_cap_reaches_newcomers_when_its_entries_were_vouched_for()
     owned.iter().for_each(|sent| {
         tablet.give(sent);
     });
-    let vouch = tablet.strategy.vouch(&tablet.context, &[tip(1)]).unwrap();
+    let vouch = tablet.strategy.vouch(&tablet.context, &[phone.witness(1)]).unwrap();
     tablet.append(vouch);
 
     let mut watch = Device::more(&mnemonic, 4);
     settle(&mut [&mut tablet, &mut laptop, &mut watch]);
     assert_eq!(watch.open(&header, phone.replica, &sealed), partita_core::Opened::Plain("honest work".into()));
     assert_ne!(watch.epoch(), Some(epoch), "it is for reading alone");
+}
+
+/// A remaining device may be hostile, too: it cannot put words into a removed author's mouth.
+#[test]
+fn nobody_vouches_for_what_its_author_did_not_sign() {
+    let (mut laptop, mnemonic) = Device::first(1);
+    let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
+    settle(&mut [&mut laptop, &mut phone, &mut tablet]);
+    laptop.note(phone.replica, phone.witness(5).tip());
+    laptop.revoke(&mnemonic, phone.replica);
+    tablet.pull(&laptop);
+    let mut genuine = Writer::new();
+    phone.witness(8).encode(&mut genuine);
+    let genuine = genuine.finish();
+    let payload = tablet.strategy.vouch(&tablet.context, &[phone.witness(8)]).unwrap();
+    let at = payload.windows(genuine.len()).position(|part| part == &genuine[..]).unwrap();
+    for offset in 0..genuine.len() {
+        let mut forged = payload.to_vec();
+        forged[at + offset] ^= 1;
+        assert!(Payload::decode(&laptop.context, &forged).is_err(), "byte {offset}");
+    }
+    assert!(Payload::decode(&laptop.context, &payload).is_ok());
+    let mut unsigned = payload.to_vec();
+    unsigned[at + genuine.len() - 64..at + genuine.len()].copy_from_slice(Signature::from_bytes([0; 64]).as_bytes());
+    assert!(Payload::decode(&laptop.context, &unsigned).is_err());
+    assert!(Payload::decode(&partita_core::ContextId::from_bytes([1; 32]), &payload).is_err(), "elsewhere");
 }
