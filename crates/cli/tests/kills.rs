@@ -13,10 +13,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use common::{Relay, replica::Replica};
+use common::{Relay, dice::Dice, replica::Replica};
 use partita_core::{ContextId, Entry, EntryId, Incarnation, Key, LogId, Store as _};
 use partita_redb::RedbStore;
 use serde_json::{Value, json};
@@ -24,19 +24,6 @@ use serde_json::{Value, json};
 const ROUNDS: usize = 50;
 /// How many words each client types in each document in one round.
 const WORDS: usize = 25;
-
-/// A small generator (splitmix64): the moments are random, and the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 /// One client: its process, and what it was promised.
 struct Client {
@@ -121,10 +108,7 @@ impl Client {
 
 #[test]
 fn nothing_durable_is_lost_whoever_is_killed() {
-    let seed = std::env::var("PARTITA_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into());
-    println!("PARTITA_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::thrown();
     let folder = tempfile::tempdir().unwrap();
     let relay_store = folder.path().join("relay");
     let mut relay = Relay::start("127.0.0.1:0", &relay_store);

@@ -80,6 +80,7 @@ mod tests {
         Now { monotonic: Duration::ZERO, wall: Duration::from_secs(seconds) }
     }
 
+    /// Failure mode 16: a clock that is set back breaks no order.
     #[test]
     fn stamps_rise_when_the_wall_clock_is_set_back() {
         let mut clock = HybridClock::new(NTP64(0), Duration::from_secs(60));
@@ -93,6 +94,7 @@ mod tests {
         assert!(HybridClock::new(stored, Duration::ZERO).tick(at(10)) > stored);
     }
 
+    /// Failure mode 16: nor does the stamp of a peer.
     #[test]
     fn a_peer_years_ahead_drags_nobody_along() {
         let mut clock = HybridClock::new(NTP64(0), Duration::from_secs(60));

@@ -9,6 +9,7 @@ use partita_crypto::{
 };
 use support::{hex32, rng};
 
+/// Failure mode 10: a secret is not in what is printed of it.
 #[test]
 fn debug_shows_no_secret_byte() {
     let secret = Secret::from_bytes([0xab; 32]);
@@ -74,6 +75,7 @@ fn random_words_come_back_however_they_are_typed() {
     }
 }
 
+/// Failure mode 10: an error about a secret does not contain it.
 #[test]
 fn a_typing_error_is_named_by_its_place_and_never_repeated() {
     let good = Mnemonic::from_entropy(&Secret::random(&mut rng(5)));

@@ -225,7 +225,8 @@ impl Engine {
     }
 
     /// The network is back: connections that wait to be dialled again, or whose attempt may hang, are dialled now, and
-    /// those that stand are asked whether they still do.
+    /// those that stand are asked whether they still do. What does not answer within a second
+    /// ([`NodeConfig::probe`](crate::NodeConfig::probe)) is dialled anew.
     pub fn network_is_back(&self) {
         self.shared.links.retry_now();
     }

@@ -133,6 +133,7 @@ mod engine;
 mod error;
 mod events;
 mod host;
+mod jobs;
 mod sync;
 mod worker;
 

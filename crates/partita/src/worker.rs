@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     cell::Cell,
     host::{Command, Reason, SetAside},
+    jobs::Jobs,
 };
 
 /// The bytes before an imported history in what creates a document: type and nonce.
@@ -68,24 +69,19 @@ struct Worker {
 }
 
 impl Worker {
-    /// What waits for one document is applied together: libraries take a batch in little more time than a keystroke.
     fn run(&self, receiver: &mpsc::Receiver<Job>) {
-        while let Ok(mut job) = receiver.recv() {
-            while let Ok(next) = receiver.try_recv() {
-                job = match (job, next) {
-                    (Job::Apply { cell, mut items }, Job::Apply { cell: same, items: more })
-                        if Arc::ptr_eq(&cell, &same) =>
-                    {
-                        items.extend(more);
-                        Job::Apply { cell, items }
-                    }
-                    (job, next) => {
-                        self.perform(job);
-                        next
-                    }
-                };
+        let mut jobs = Jobs::default();
+        loop {
+            while let Ok(job) = receiver.try_recv() {
+                jobs.push(job);
             }
-            self.perform(job);
+            match jobs.pop() {
+                Some(job) => self.perform(job),
+                None => match receiver.recv() {
+                    Ok(job) => jobs.push(job),
+                    Err(_) => return,
+                },
+            }
         }
     }
 

@@ -57,6 +57,7 @@ async fn seen_by_relay(plain: bool) -> (Vec<u8>, Vec<u8>) {
     (frames, store)
 }
 
+/// Failure mode 4: what is to be sealed does not pass through as it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_is_sealed_can_be_read_at_the_relay() {
     let (frames, store) = seen_by_relay(false).await;

@@ -7,6 +7,7 @@ mod common;
 use common::{Home, has, noise, patiently, put, string};
 use partita::automerge::Automerge;
 
+/// Failure mode 44: no size of a change wedges anything, nor does a bad network with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_50_mb_syncs_over_a_link_that_is_cut_every_5_mb() {
     let home = Home::new();
@@ -77,6 +78,7 @@ async fn a_document_of_100_000_entries_syncs() {
     relay.close().await;
 }
 
+/// Failure mode 45: more documents than are ever in memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_with_10_000_documents_opens_without_loading_them() {
     let home = Home::new();

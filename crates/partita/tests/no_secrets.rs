@@ -90,6 +90,7 @@ fn keys(home: &Home, device: &str, secrets: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
+/// Failure mode 10: neither errors nor anything else that is told contains a part of a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_private_is_told_and_a_planted_canary_is_found() {
     let caught = Caught::default();

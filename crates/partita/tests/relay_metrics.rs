@@ -144,6 +144,7 @@ async fn a_refusal_is_counted_under_its_reason() {
     relay.relay.close().await;
 }
 
+/// Failure mode 34: a store that fails is named, and the relay takes no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_whose_store_failed_is_alive_and_not_ready() {
     let home = Home::new();

@@ -26,6 +26,7 @@ async fn another(folder: &Path, url: &str, mnemonic: &Mnemonic) -> Engine {
     Engine::builder(folder.join("b")).strategy(owner).connect(url).open().await.unwrap()
 }
 
+/// Failure mode 3: real ids, texts and keys, all the way from one device to the other; nothing is mocked.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_device_writes_the_other_reads() {
     use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};

@@ -23,6 +23,9 @@ pub struct NodeConfig {
     pub tail_bytes: usize,
     /// How long a silent session lasts before a heartbeat goes out; three times that ends it.
     pub heartbeat: Duration,
+    /// How long a remote has at most to answer when the application says that the network is back: half of this, or three
+    /// of its round trips when they take longer.
+    pub probe: Duration,
     /// How far ahead a peer's clock is followed.
     pub drift_limit: Duration,
     /// How many excluded entries of one log are kept. What counted once and was then cut off is always kept.
@@ -50,6 +53,7 @@ impl Default for NodeConfig {
             send_buffer: 128 << 10,
             tail_bytes: 4 << 20,
             heartbeat: Duration::from_secs(15),
+            probe: Duration::from_secs(1),
             drift_limit: Duration::from_secs(300),
             max_quarantine: 10_000,
             max_quarantine_bytes: 64 << 20,

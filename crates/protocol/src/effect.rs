@@ -55,7 +55,8 @@ pub enum Event {
     Read(u64, Result<ReadResult, StoreError>),
     /// The answer to [`Effect::Commit`].
     Committed(u64, Result<(), StoreError>),
-    /// Ask the remote whether it is still there: a heartbeat goes out now, and silence ends the session soon.
+    /// Ask the remote whether it is still there: a heartbeat goes out now, and without an answer to it the session ends soon:
+    /// see [`NodeConfig::probe`](crate::NodeConfig::probe).
     Probe(SessionId),
     /// Time passed. Also right after the start.
     Tick,

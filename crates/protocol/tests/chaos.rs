@@ -69,6 +69,7 @@ fn story(seed: u64) {
     }
 }
 
+/// Failure mode 39: after a heal everybody has everything, without a further edit, whatever happened before.
 #[test]
 fn everybody_ends_with_the_same_and_nothing_durable_is_lost() {
     for seed in 0..150 {

@@ -59,6 +59,7 @@ fn edits_made_offline_meet() {
     assert_eq!(arrived(&mut fleet, b).len(), 10);
 }
 
+/// Failure mode 39: a heal is enough.
 #[test]
 fn three_nodes_in_a_chain_converge_without_a_new_edit_after_a_heal() {
     let mut fleet = Fleet::new(3);
@@ -78,6 +79,7 @@ fn three_nodes_in_a_chain_converge_without_a_new_edit_after_a_heal() {
     assert!(fleet.agree(&[a, b, c]));
 }
 
+/// Failure mode 30: echoes are kept back by session, so that no other's change is kept back with them.
 #[test]
 fn what_came_from_a_session_is_not_sent_back_there() {
     let (mut fleet, [a, _, _], links) = pair();
@@ -155,6 +157,7 @@ fn five_thousand_entries_are_caught_up_with_from_the_store() {
     assert_eq!(payloads, expected, "in order, each once");
 }
 
+/// Failure mode 9: what is missing is sent, and not the range that it lies in.
 #[test]
 fn one_missing_entry_among_many_costs_that_entry() {
     let (mut fleet, [a, _, relay], links) = pair();
@@ -202,6 +205,7 @@ fn a_predecessor_that_a_frontier_does_not_list_is_asked_for_rather_than_sent_aga
     assert!(fleet.agree(&[a, b, c]));
 }
 
+/// Failure mode 1: all contexts are sent, not the first of them alone.
 #[test]
 fn every_context_gets_its_turn() {
     let mut fleet = Fleet::new(6);

@@ -38,6 +38,7 @@ fn a_relay_that_lost_what_it_forwarded_gets_it_back() {
     assert!(acknowledged(&mut fleet, a) > 0, "the frontier says so now");
 }
 
+/// Failure mode 41: only what is durable is acknowledged.
 #[test]
 fn acknowledgements_come_after_the_commit() {
     let mut fleet = Fleet::new(2);
@@ -177,6 +178,7 @@ fn a_remote_that_fell_silent_is_given_up_after_three_heartbeats() {
     assert_eq!(fleet.closed(a).last().unwrap().1, CloseReason::Silent);
 }
 
+/// Failure mode 31: without acknowledgements the stream stops, instead of running on.
 #[test]
 fn a_reader_that_stalls_is_sent_no_more_than_its_credit() {
     let mut fleet = Fleet::new(9);
@@ -202,6 +204,7 @@ fn a_reader_that_stalls_is_sent_no_more_than_its_credit() {
     assert!(fleet.agree(&[a, b]), "the credit came back by itself");
 }
 
+/// Failure mode 24: what does not fit into a buffer is not put there, so nothing is dropped from it.
 #[test]
 fn a_transport_that_takes_nothing_is_not_filled() {
     let mut fleet = Fleet::new(10);

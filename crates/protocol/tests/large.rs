@@ -25,6 +25,7 @@ fn fragments(messages: &[Message]) -> usize {
     messages.iter().filter(of).count()
 }
 
+/// Failure mode 44: no size of a change wedges anything.
 #[test]
 fn several_megabytes_travel_as_fragments_and_hold_up_nobody() {
     let mut fleet = Fleet::new(1);
@@ -64,6 +65,27 @@ fn a_cut_connection_resumes_where_it_was() {
     let wanted = offsets(&fleet.said(link, 1));
     assert_eq!(wanted.len(), 1);
     assert!(wanted[0] > 0, "resumed at {wanted:?}");
+}
+
+/// A device lost its connection in the middle of a large change and came back. The relay had not noticed that the old one was
+/// gone, and waited for it: 45 s, until it fell silent.
+#[test]
+fn a_sender_that_comes_back_goes_on_at_once_though_its_old_connection_still_seems_to_stand() {
+    let mut fleet = Fleet::new(12);
+    let (a, relay) = (fleet.replica(), fleet.relay());
+    fleet.write(a, 1, samples::noise(12, LARGE));
+    let old = fleet.connect(a, relay);
+    fleet.pass(Duration::from_millis(95));
+    fleet.stall(old, 0);
+    fleet.stall(old, 1);
+    fleet.pass(Duration::from_secs(1));
+    assert!(!fleet.agree(&[a, relay]));
+    let new = fleet.connect(a, relay);
+    fleet.pass(Duration::from_secs(1));
+    assert!(fleet.agree(&[a, relay]));
+    assert!(fleet.is_up(old));
+    let wanted = offsets(&fleet.said(new, 1));
+    assert!(wanted.len() == 1 && wanted[0] > 0, "resumed at {wanted:?}");
 }
 
 #[test]

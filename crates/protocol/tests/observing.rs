@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use partita_core::SessionId;
-use partita_protocol::{CloseReason, Event, LagCursor};
+use partita_protocol::{CloseReason, Event, LagCursor, message::Message};
 use partita_testing::fleet::{Fleet, Member};
 
 /// Every session's lag, in steps of so many logs, and how many steps that took.
@@ -88,13 +88,50 @@ fn whoever_does_not_answer_a_question_is_gone_soon() {
     fleet.pass(Duration::from_secs(10));
     fleet.with(member, |node, now| node.handle(now, Event::Probe(id)));
     fleet.run();
-    fleet.pass(Duration::from_secs(3));
+    fleet.pass(Duration::from_millis(300));
     // A second question is no reason to wait longer.
     fleet.with(member, |node, now| node.handle(now, Event::Probe(id)));
+    let due = fleet.node(member).tick_due().unwrap();
+    assert_eq!(due - fleet.now().monotonic, Duration::from_millis(200));
     assert!(fleet.is_up(puppet));
-    fleet.pass(Duration::from_secs(4));
-    assert!(!fleet.is_up(puppet), "a heartbeat is 15 s, so a third of it has passed");
+    fleet.pass(Duration::from_millis(250));
+    assert!(!fleet.is_up(puppet), "half a second has passed");
     assert_eq!(fleet.closed(member), [(id, CloseReason::Silent)]);
+    assert_eq!(fleet.node(member).tick_due(), None);
+}
+
+/// Half of a connection was dead: what the relay said came, what it was told did not, and nobody found out for 45 s.
+#[test]
+fn whoever_talks_and_does_not_answer_is_gone_as_soon() {
+    let mut fleet = Fleet::new(4);
+    let member = fleet.replica();
+    let puppet = fleet.puppet(member, 9);
+    fleet.run();
+    let id = session(&mut fleet, member);
+    fleet.with(member, |node, now| node.handle(now, Event::Probe(id)));
+    for _ in 0..6 {
+        fleet.say(puppet, &[Message::Credit(0)]);
+        // What it answers was asked before the question.
+        fleet.say(puppet, &[Message::Heartbeat { nonce: 1, clock: 0, reply: true }]);
+        fleet.pass(Duration::from_millis(100));
+    }
+    assert_eq!(fleet.closed(member), [(id, CloseReason::Silent)]);
+}
+
+#[test]
+fn whoever_is_far_away_has_more_time_to_answer() {
+    let mut fleet = Fleet::new(5);
+    let (one, other) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(one, other);
+    fleet.delay(link, Duration::from_millis(300));
+    fleet.run();
+    fleet.pass(Duration::from_secs(20));
+    let id = session(&mut fleet, one);
+    for _ in 0..10 {
+        fleet.with(one, |node, now| node.handle(now, Event::Probe(id)));
+        fleet.pass(Duration::from_millis(550));
+        assert!(fleet.is_up(link));
+    }
 }
 
 #[test]
@@ -106,6 +143,7 @@ fn whoever_answers_stays() {
     let id = session(&mut fleet, one);
     fleet.with(one, |node, now| node.handle(now, Event::Probe(id)));
     fleet.run();
+    assert_eq!(fleet.node(one).tick_due(), None);
     for _ in 0..30 {
         fleet.pass(Duration::from_secs(1));
         assert!(fleet.is_up(link));

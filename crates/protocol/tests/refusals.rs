@@ -13,6 +13,7 @@ fn refusals(messages: &[Message]) -> Vec<Refusal> {
     refused.collect()
 }
 
+/// Failure mode 8: what was refused for want of room is sent when there is room, without a reconnect.
 #[test]
 fn a_quota_pauses_one_log_and_it_goes_on_when_there_is_room() {
     let mut fleet = Fleet::new(1);

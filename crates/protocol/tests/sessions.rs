@@ -54,6 +54,7 @@ fn a_context_that_is_closed_gets_nothing_and_goes_on_where_it_was_without_a_reco
     assert!(fleet.is_up(links[1]));
 }
 
+/// Failure mode 42: what was written behind a running transaction is stored as well.
 #[test]
 fn what_was_written_right_before_a_close_is_there_after_it() {
     let mut fleet = Fleet::new(2);
@@ -123,6 +124,7 @@ fn a_node_that_drains_takes_nothing_and_goes_on_by_itself_when_it_stays() {
     assert!(fleet.agree(&[a, b, relay]), "no edit, no reconnect");
 }
 
+/// Failure mode 15: whoever has never acknowledged anything holds nothing.
 #[test]
 fn who_holds_what_this_replica_ever_wrote_is_known_across_its_restarts() {
     let (mut fleet, [a, _, relay], _) = trio(5);

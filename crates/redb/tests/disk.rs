@@ -8,6 +8,7 @@ use partita_core::{Batch, Durability, Key, Op, Store, StoreError};
 use partita_redb::RedbStore;
 use partita_testing::samples::{incarnation, noise};
 
+/// Failure mode 34: an error of the disk is an error of the commit.
 #[test]
 fn a_full_disk_is_called_by_its_name_and_what_was_durable_is_there() {
     let disk = Disk::default();
@@ -42,6 +43,8 @@ fn a_full_disk_is_called_by_its_name_and_what_was_durable_is_there() {
 }
 
 /// Power cuts after every commit and in the middle of them, with what was not synced lost, kept, or kept in part.
+///
+/// Failure mode 37: entries and positions are in one file and one transaction: a batch is there as a whole or not at all.
 #[test]
 fn a_power_cut_keeps_every_durable_commit() {
     let entries = entries(60);

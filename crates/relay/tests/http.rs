@@ -162,6 +162,7 @@ impl Observer for Gate {
     }
 }
 
+/// Failure mode 40: a relay that is up and goes nowhere does not say that it is well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_stuck_is_not_ready_and_is_again_when_it_goes_on() {
     let gate = Gate::default();
@@ -181,6 +182,38 @@ async fn a_node_that_is_stuck_is_not_ready_and_is_again_when_it_goes_on() {
     gate.shut(false);
     assert_eq!(get(address, "/readyz").await, (200, "ready\n".into()));
     relay.close().await;
+}
+
+/// Takes the node's thread down once it is told to.
+#[derive(Clone, Default)]
+struct Fatal(Arc<std::sync::atomic::AtomicBool>);
+
+impl Observer for Fatal {
+    fn observe(&self, seen: &Observation) {
+        let now = self.0.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(!(now && matches!(seen, Observation::Sampled(_))), "a bug takes the node's thread down");
+    }
+}
+
+/// Failure mode 40: whoever wakes everybody else has died: the relay says so, instead of serving what grows old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_thread_died_is_not_ready() {
+    let fatal = Fatal::default();
+    let (_folder, _relay, address) = open(|builder| builder.observer(fatal.clone())).await;
+    assert_eq!(get(address, "/readyz").await, (200, "ready\n".into()));
+    fatal.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    // Its thread ends at the next sample; until then it is ready.
+    let died = async {
+        loop {
+            let (status, why) = get(address, "/readyz").await;
+            if status != 200 {
+                return (status, why);
+            }
+        }
+    };
+    let (status, why) = patiently("the end of readiness", died).await;
+    assert_eq!(status, 503, "{why}");
+    assert_eq!(get(address, "/readyz").await.0, 503, "and it stays so");
 }
 
 /// A store in memory whose reads can be held up, or made to fail.

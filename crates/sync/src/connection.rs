@@ -190,10 +190,13 @@ async fn serve_inside<C: Send + 'static>(
     }
 }
 
-/// Ends a little after the driver wants the connection closed.
+/// Ends a little after the driver wants the connection closed; at once if there is nobody to hear last words, so that the
+/// next connection need not wait for them.
 async fn cut_off(closed: oneshot::Receiver<CloseReason>) -> CloseReason {
     let reason = closed.await.unwrap_or(CloseReason::Closing); // the driver is gone
-    tokio::time::sleep(LAST_WORDS).await;
+    if !matches!(reason, CloseReason::Silent | CloseReason::Stalled) {
+        tokio::time::sleep(LAST_WORDS).await;
+    }
     reason
 }
 

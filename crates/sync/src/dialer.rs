@@ -13,7 +13,7 @@ use partita_core::{Observation, SessionId, Transport, TransportError};
 use partita_protocol::{Backoff, CloseReason, Event};
 use tokio::{
     sync::{Notify, oneshot, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -27,8 +27,8 @@ use crate::{
 
 /// How long a dial may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(15);
-/// When the network is back, a dial or a handshake that began longer ago is given up: it may be waiting for a network
-/// that is no more.
+/// When the network is back, a dial or a handshake that began before is given up once it has taken so long: it may be
+/// waiting for a network that is no more.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long the end of a connection may take.
 const GOODBYE: Duration = Duration::from_secs(4);
@@ -136,6 +136,7 @@ impl<C: Send + 'static, R: Fn(ConnectionEvent) + Send + Sync + 'static> Line<C, 
         self.driver.observer.observe(&Observation::Dialling { attempts: backoff.attempts() });
         let began = Instant::now();
         let mut connection = pin!(self.connection());
+        let mut give_up = None;
         loop {
             tokio::select! {
                 biased;
@@ -153,10 +154,14 @@ impl<C: Send + 'static, R: Fn(ConnectionEvent) + Send + Sync + 'static> Line<C, 
                         Some(session) => {
                             let _ = self.driver.sender.send(Input::Event(Event::Probe(session)));
                         }
-                        None if began.elapsed() >= FRESH => return End::Abandoned,
-                        None => {}
+                        None => give_up = Some(began + FRESH),
                     }
                 }
+                () = until(give_up) => match self.session() {
+                    // It came about after the network was back.
+                    Some(_) => give_up = None,
+                    None => return End::Abandoned,
+                },
             }
         }
     }
@@ -192,5 +197,12 @@ impl<C: Send + 'static, R: Fn(ConnectionEvent) + Send + Sync + 'static> Line<C, 
     fn say(&self, state: ConnectionState) {
         self.state.send_replace(state.clone());
         (self.report)(ConnectionEvent { url: self.name.clone(), state });
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

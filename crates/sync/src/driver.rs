@@ -115,7 +115,9 @@ impl<H: Host> Driver<H> {
     fn run(mut self) {
         let mut ticked = now().monotonic;
         loop {
-            let first = match self.inbox.recv_timeout(TICK) {
+            let due = self.node.tick_due();
+            let wait = due.map_or(TICK, |due| due.saturating_sub(now().monotonic).min(TICK));
+            let first = match self.inbox.recv_timeout(wait) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return self.finish(None),
@@ -137,6 +139,8 @@ impl<H: Host> Driver<H> {
                 ticked = time.monotonic;
                 self.node.handle(time, Event::Tick);
                 self.sample();
+            } else if due.is_some_and(|due| due <= time.monotonic) {
+                self.node.handle(time, Event::Tick);
             }
             self.round();
         }

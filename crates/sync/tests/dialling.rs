@@ -58,10 +58,17 @@ async fn hang(answer: Answer, state: ConnectionState) {
     settle().await;
     assert_eq!(*dials.borrow(), 1, "an attempt that has only begun is given its time");
 
-    tokio::time::advance(Duration::from_millis(600)).await;
+    let before = tokio::time::Instant::now();
+    dialled(&mut dials, 2).await;
+    let waited = before.elapsed().as_millis();
+    assert!((495..=505).contains(&waited), "and no more than its time: {waited} ms");
+
+    tokio::time::advance(Duration::from_millis(1_100)).await;
+    settle().await;
+    assert_eq!(*dials.borrow(), 2, "the network was back before this attempt began");
     let before = tokio::time::Instant::now();
     dialer.retry_now();
-    dialled(&mut dials, 2).await;
+    dialled(&mut dials, 3).await;
     assert_eq!(before.elapsed(), Duration::ZERO, "at once");
 }
 

@@ -58,7 +58,8 @@ struct Seat {
     node: Option<Node>,
     store: MemoryStore,
     work: VecDeque<StoreWork>,
-    holds_commits: bool,
+    /// How many commits go on before they are held back.
+    commits_left: Option<usize>,
     commits: usize,
     notices: Vec<Notice>,
     closed: Vec<(SessionId, CloseReason)>,
@@ -158,7 +159,7 @@ impl Fleet {
             node: None,
             store,
             work: VecDeque::new(),
-            holds_commits: false,
+            commits_left: None,
             commits: 0,
             notices: Vec::new(),
             closed: Vec::new(),
@@ -397,12 +398,17 @@ impl Fleet {
 
     /// Holds a node's commits back, and the reads behind them, until [`release`](Self::release).
     pub fn hold_commits(&mut self, member: Member) {
-        self.seats[member].holds_commits = true;
+        self.hold_commits_after(member, 0);
+    }
+
+    /// The same after so many more commits.
+    pub fn hold_commits_after(&mut self, member: Member, commits: usize) {
+        self.seats[member].commits_left = Some(commits);
     }
 
     /// Lets them happen.
     pub fn release(&mut self, member: Member) {
-        self.seats[member].holds_commits = false;
+        self.seats[member].commits_left = None;
         self.perform(member);
     }
 
@@ -410,7 +416,7 @@ impl Fleet {
     pub fn crash(&mut self, member: Member) {
         self.seats[member].node = None;
         self.seats[member].work.clear();
-        self.seats[member].holds_commits = false;
+        self.seats[member].commits_left = None;
         for link in 0..self.links.len() {
             let of_member = |end: &End| matches!(end, End::Node(of, _) if *of == member);
             if self.links[link].ends.iter().any(of_member) {
@@ -634,8 +640,13 @@ impl Fleet {
     fn serve_store(&mut self, member: Member) -> bool {
         let now = self.now_of(member);
         let seat = &mut self.seats[member];
-        if seat.holds_commits && matches!(seat.work.front(), Some(StoreWork::Commit(..))) {
-            return false;
+        if matches!(seat.work.front(), Some(StoreWork::Commit(..)))
+            && let Some(left) = &mut seat.commits_left
+        {
+            let Some(less) = left.checked_sub(1) else {
+                return false;
+            };
+            *left = less;
         }
         let event = match seat.work.pop_front() {
             None => return false,

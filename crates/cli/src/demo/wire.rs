@@ -31,6 +31,12 @@ pub(crate) enum Ask {
     Get { crdt: Crdt, document: String },
     /// Type words, each at the end of a part. [`Event::Durable`] tells how far it got; done when all of it is durable.
     Type { document: String, words: Vec<Word>, pause_us: u64 },
+    /// Type short words at the end of a part, one after each pause, until told to rest: how many.
+    Edit { document: String, part: usize, pause_us: u64 },
+    /// Put blobs of so many bytes under a key, each durable before the next, until told to rest: how many.
+    Pour { document: String, key: String, bytes: usize, times: u64, pause_us: u64 },
+    /// End what types and pours.
+    Rest,
     /// Set a document's counter: when that was visible here.
     Tick { document: String, value: u64 },
     /// The parts of a document's text.
@@ -90,6 +96,7 @@ pub(crate) enum Answer {
     Text(String),
     /// Nanoseconds since 1970: one machine's processes share its clock.
     At(u64),
+    Count(u64),
     Parts(Vec<String>),
     Digests(Vec<(String, String)>),
     Status(Status),
@@ -106,6 +113,14 @@ pub(crate) struct Status {
     pub(crate) file_bytes: u64,
     /// Entries that cannot be applied.
     pub(crate) set_aside: usize,
+    /// The state of the connection to the relay, in words.
+    pub(crate) connection: String,
+    /// Entries that the relay has neither been sent nor sent itself.
+    pub(crate) pending: u64,
+    /// Entries under way to the relay, or from it, that it has not acknowledged.
+    pub(crate) sent: u64,
+    /// Entries that the relay holds durably.
+    pub(crate) acknowledged: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses its part
 #![allow(clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 
+pub mod dice;
 pub mod replica;
 
 use std::{
@@ -56,6 +57,11 @@ impl Relay {
     /// The address without scheme and id: to listen on it again.
     pub fn address(&self) -> String {
         self.url["ws://".len()..].split('#').next().unwrap().to_owned()
+    }
+
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to end, as an operator does.

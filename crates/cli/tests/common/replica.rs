@@ -34,8 +34,35 @@ struct Heard {
     ended: bool,
 }
 
+/// Is rung at every event of the replicas that share it.
+#[derive(Default)]
+pub struct Bell(Mutex<u64>, Condvar);
+
+impl Bell {
+    fn ring(&self) {
+        *self.0.lock().unwrap() += 1;
+        self.1.notify_all();
+    }
+
+    pub fn rung(&self) -> u64 {
+        *self.0.lock().unwrap()
+    }
+
+    /// Waits until it has rung more often than this; false at the deadline.
+    pub fn wait(&self, rung: u64, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        let count = self.0.lock().unwrap();
+        let waited = self.1.wait_timeout_while(count, left, |now| *now <= rung).unwrap();
+        !waited.1.timed_out()
+    }
+}
+
 impl Replica {
     pub fn start(store: &Path) -> Self {
+        Self::start_with(store, Arc::default())
+    }
+
+    pub fn start_with(store: &Path, bell: Arc<Bell>) -> Self {
         let mut command = partita();
         command.args(["demo-replica", "--store"]).arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -49,6 +76,9 @@ impl Replica {
                 let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
                 ears.0.lock().unwrap().hear(&line);
                 ears.1.notify_all();
+                if line.get("event").is_some() {
+                    bell.ring();
+                }
             }
             ears.0.lock().unwrap().ended = true;
             ears.1.notify_all();

@@ -59,10 +59,14 @@ impl Node {
         if let Err(halt) = self.judge(&context, &entry) {
             return self.refuse(id, context, log, halt);
         }
-        let alive = |session: &SessionId| self.sessions.link(session, &context).is_some();
+        // A remote that comes by a new connection and offers it again has lost the one before: only this side may not know.
+        let remote = |session: &SessionId| self.sessions.get(session).map(|session| session.peer.replica);
+        let goes_on = |from: &SessionId| {
+            self.sessions.link(from, &context).is_some() && (*from >= id || remote(from) != remote(&id))
+        };
         let known = self.contexts.get(&context).and_then(|local| {
             let incoming = local.incoming.get(&log)?;
-            (incoming.entry.id == entry.id).then(|| incoming.from != id && alive(&incoming.from))
+            (incoming.entry.id == entry.id).then(|| incoming.from != id && goes_on(&incoming.from))
         });
         if let Some(others_turn) = known {
             let Some(incoming) = self.incoming(context, log) else {

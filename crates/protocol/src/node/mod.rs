@@ -88,6 +88,8 @@ pub struct Node {
     /// Contexts that are being loaded, with the `Open`s that wait for them.
     loading: BTreeMap<ContextId, BTreeMap<SessionId, crate::message::Open>>,
     sessions: Sessions,
+    /// Sessions that were asked whether they are there, and have not answered.
+    probed: BTreeSet<SessionId>,
     reads: BTreeMap<u64, Purpose>,
     next_read: u64,
     /// Reads that have to see what is pending: they go out behind its commit.
@@ -137,6 +139,7 @@ impl Node {
             contexts: BTreeMap::new(),
             loading: BTreeMap::new(),
             sessions: Sessions::default(),
+            probed: BTreeSet::new(),
             reads: BTreeMap::new(),
             next_read: 0,
             reads_after_commit: Vec::new(),

@@ -34,7 +34,6 @@ impl Node {
             return;
         };
         session.heard = self.now.monotonic;
-        session.probed = None;
         match Message::decode_frame(frame) {
             Ok(messages) => {
                 for message in messages {
@@ -85,6 +84,10 @@ impl Node {
             return;
         }
         let then = Duration::from_nanos(nonce);
+        self.probe_answered(id, then);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let Some(took) = self.now.monotonic.checked_sub(then).filter(|_| nonce != 0 && nonce == session.ping) else {
             return; // no answer to what was asked last
         };
@@ -122,6 +125,7 @@ impl Node {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        self.probed.remove(&id);
         if let Some(reason) = &reason {
             self.effects.push(Effect::Close(id, reason.clone()));
         }

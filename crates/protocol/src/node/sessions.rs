@@ -46,7 +46,7 @@ pub(super) struct Session {
     pub(super) pinged: Duration,
     /// The number of the heartbeat that waits for its answer; 0 when none does.
     pub(super) ping: u64,
-    /// When the remote was asked whether it is there, if it said nothing since.
+    /// When the remote was asked whether it is there, if it has not answered.
     pub(super) probed: Option<Duration>,
     /// The last measured round trip.
     pub(super) round_trip: Option<Duration>,

@@ -6,6 +6,7 @@
 mod bytes;
 mod enrolment;
 mod epochs;
+mod failure_modes;
 mod losses;
 mod memory;
 mod net;

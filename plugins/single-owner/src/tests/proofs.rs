@@ -23,6 +23,7 @@ fn peer(device: &Device, pinned: bool) -> PeerInfo {
     PeerInfo { session: SessionId(7), replica: device.replica, incarnation: Incarnation::default(), pinned }
 }
 
+/// Failure mode 4: a proof cannot be made, changed or replayed by whoever has not the key.
 #[test]
 fn a_proof_holds_in_its_own_session_context_and_direction_alone() {
     let (laptop, mnemonic) = Device::first(1);

@@ -8,9 +8,9 @@ use partita::{
     single_owner::{Certificate, Mnemonic, Request, SingleOwner},
     yrs::Yrs,
 };
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast::error::RecvError, watch};
 
-use super::{Said, paper::Paper, typing};
+use super::{Said, paper::Paper, steady, typing};
 use crate::{
     demo::wire::{Answer, Ask, Crdt, Event, Line, Status},
     error::CliError,
@@ -22,6 +22,8 @@ pub(crate) struct Device {
     said: Said,
     opened: Mutex<Option<Opened>>,
     papers: Mutex<BTreeMap<String, Paper>>,
+    /// Counts the requests to rest: what began before one ends with it.
+    rests: watch::Sender<u64>,
 }
 
 #[derive(Clone)]
@@ -32,7 +34,7 @@ struct Opened {
 
 impl Device {
     pub(crate) fn new(store: PathBuf, said: Said) -> Self {
-        Self { store, said, opened: Mutex::default(), papers: Mutex::default() }
+        Self { store, said, opened: Mutex::default(), papers: Mutex::default(), rests: watch::Sender::new(0) }
     }
 
     pub(crate) async fn obey(&self, id: u64, ask: Ask) -> Result<Answer, CliError> {
@@ -58,6 +60,18 @@ impl Device {
             Ask::Type { document, words, pause_us } => {
                 let pause = Duration::from_micros(pause_us);
                 typing::type_words(&self.paper(&document)?, &words, pause, &self.said, id).await?;
+                Answer::Done
+            }
+            Ask::Edit { document, part, pause_us } => {
+                let pause = Duration::from_micros(pause_us);
+                Answer::Count(steady::edit(&self.paper(&document)?, part, pause, self.rests.subscribe()).await?)
+            }
+            Ask::Pour { document, key, bytes, times, pause_us } => {
+                let (pause, paper) = (Duration::from_micros(pause_us), self.paper(&document)?);
+                Answer::Count(steady::pour(&paper, &key, bytes, times, pause, self.rests.subscribe()).await?)
+            }
+            Ask::Rest => {
+                self.rests.send_modify(|count| *count += 1);
                 Answer::Done
             }
             Ask::Tick { document, value } => {
@@ -169,6 +183,8 @@ impl Device {
         let Opened { engine, context } = self.opened()?;
         let status = engine.status().await?;
         let contexts = || status.contexts.iter().filter(|found| found.info.id == context.id());
+        let sessions = || status.sessions.iter().filter(|found| found.context == context.id());
+        let connection = status.connections.first().map(|(_, state)| format!("{state:?}"));
         let file = std::fs::metadata(&self.store).map_err(CliError::io(self.store.display().to_string()))?;
         Ok(Status {
             replica: engine.replica().to_string(),
@@ -177,6 +193,10 @@ impl Device {
             entry_bytes: contexts().map(|context| context.bytes).sum(),
             file_bytes: file.len(),
             set_aside: context.set_aside().await?.len(),
+            connection: connection.unwrap_or_default(),
+            pending: sessions().map(|session| session.pending).sum(),
+            sent: sessions().map(|session| session.sent).sum(),
+            acknowledged: sessions().map(|session| session.acknowledged).sum(),
         })
     }
 

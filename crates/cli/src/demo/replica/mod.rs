@@ -2,6 +2,7 @@
 
 mod device;
 mod paper;
+mod steady;
 mod typing;
 
 use std::{io::Write as _, path::PathBuf, sync::Arc};

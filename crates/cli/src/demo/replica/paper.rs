@@ -2,7 +2,7 @@
 
 use automerge::{ObjType, ROOT, ReadDoc, ScalarValue, Value, transaction::Transactable as _};
 use partita::{Changes, Commit, Document, automerge::Automerge, yrs::Yrs};
-use yrs::{GetString as _, Map as _, ReadTxn as _, Text as _, WriteTxn as _};
+use yrs::{Any, GetString as _, Map as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 use crate::error::CliError;
 
@@ -10,6 +10,7 @@ use crate::error::CliError;
 const END_OF_PART: char = '\u{2029}';
 const TEXT: &str = "text";
 const TICK: &str = "tick";
+const BLOBS: &str = "blobs";
 
 #[derive(Debug, Clone)]
 pub(crate) enum Paper {
@@ -85,6 +86,21 @@ impl Paper {
             Self::Automerge(document) => document.try_read(automerge_text).map_err(change),
             Self::Yrs(document) => document
                 .try_read(|tx| tx.get_text(TEXT).map(|text| text.get_string(tx)).unwrap_or_default())
+                .map_err(change),
+        }
+    }
+
+    /// Puts a blob in the place of the one before.
+    pub(crate) fn put_blob(&self, key: &str, blob: Vec<u8>) -> Result<Commit<()>, CliError> {
+        match self {
+            Self::Automerge(document) => {
+                document.change(|tx| tx.put(ROOT, key, ScalarValue::Bytes(blob))).map_err(change)
+            }
+            Self::Yrs(document) => document
+                .change(|tx| {
+                    tx.get_or_insert_map(BLOBS).insert(tx, key.to_owned(), Any::Buffer(blob.into()));
+                    Ok(())
+                })
                 .map_err(change),
         }
     }
