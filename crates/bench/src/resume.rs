@@ -181,6 +181,7 @@ fn fill(
     };
     let open = partita_protocol::message::Open {
         context: info.id,
+        number: 1,
         kind: info.kind.clone(),
         frontier: partita_core::Hash::ZERO,
         proof: partita_core::Bytes::new(),

@@ -45,7 +45,7 @@ fn twelve_seconds_of_a_bad_network() {
 #[test]
 #[ignore = "takes two minutes: run by the gate's slow lane"]
 fn two_minutes_of_a_bad_network() {
-    run(Duration::from_secs(120), 160 << 20);
+    run(Duration::from_secs(120), 105 << 20);
 }
 
 fn run(lasts: Duration, poured_bytes: u64) {
@@ -117,7 +117,8 @@ fn warm_up(fleet: &mut Fleet) {
 /// A request under way: the client, its number, the bytes of each change.
 type Edit = (usize, u64, u64);
 
-/// Every client types into every text all the time, and pours blobs in the first two thirds.
+/// Every client types into every text all the time, and pours blobs in the first half: half of a connection may go unnoticed
+/// for 45 s, and what is promised after the heal is not how fast such a client's processor takes in all the blobs of that time.
 fn begin_editing(fleet: &mut Fleet, lasts: Duration, poured_bytes: u64) -> Vec<Edit> {
     let mut edits = Vec::new();
     let (texts, blobs) = (&fleet.texts, &fleet.blobs);
@@ -130,7 +131,7 @@ fn begin_editing(fleet: &mut Fleet, lasts: Duration, poured_bytes: u64) -> Vec<E
         let large = each / LARGE_PART;
         for (key, size, bytes) in [("large", LARGE_BLOB, large), ("small", BLOB, each - large)] {
             let times = bytes.div_ceil(size);
-            let pause = lasts.mul_f64(2.0 / 3.0) / u32::try_from(times).unwrap();
+            let pause = lasts / 2 / u32::try_from(times).unwrap();
             let ask = json!({"do": "pour", "document": blobs[number].id, "key": key, "bytes": size, "times": times,
                 "pause_us": pause.as_micros() as u64});
             edits.push((number, client.begin(ask), size));

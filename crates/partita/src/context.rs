@@ -126,7 +126,7 @@ impl Context {
     /// # Errors
     /// [`EngineError::Closed`].
     pub async fn caught_up(&self) -> Result<(), EngineError> {
-        self.engine.ask(|reply| Command::CaughtUp(self.id, reply)).await
+        self.engine.ask(|reply| Command::CaughtUp(self.id, reply)).await?
     }
 
     /// Asks the store, after everything that was appended before is in it.

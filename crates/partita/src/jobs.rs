@@ -46,7 +46,7 @@ mod tests {
     use crate::worker::{Item, ItemKind};
 
     fn cell(number: u8) -> Arc<Cell> {
-        let id = DocumentId::from_bytes([number; 16]);
+        let id = DocumentId::from_bytes([number; 32]);
         let actor = ActorSeed::derive(&LogId::from_bytes([1; 16]), &id);
         Cell::new(ContextId::from_bytes([1; 32]), id, Arc::new(partita_yrs::Yrs), actor, |_| {})
     }

@@ -245,3 +245,83 @@ fn a_flood_is_not_passed_on() {
     assert!((1..=1500).contains(&told), "{told} were passed on");
     let _ = puppet;
 }
+
+#[test]
+fn taking_back_what_was_said_of_one_document_leaves_the_others() {
+    let mut fleet = Fleet::new(9);
+    let (members, _, _) = at_a_relay(&mut fleet, 2);
+    let context = Fleet::context(0).id;
+    let mut about = |fleet: &mut Fleet, document: u8, what: &'static [u8]| {
+        let document = samples::document(document);
+        let say = |node: &mut partita_protocol::Node, now| {
+            node.say_ephemeral(now, context, document, Bytes::from_static(what))
+        };
+        fleet.with(members[0], say).unwrap();
+        fleet.run();
+    };
+    about(&mut fleet, 1, b"here");
+    about(&mut fleet, 2, b"and there");
+    told(&mut fleet, members[1]);
+    fleet.pass(Duration::from_secs(1));
+    about(&mut fleet, 2, b"");
+    assert_eq!(told(&mut fleet, members[1]), [None]);
+    fleet.pass(Duration::from_secs(120));
+    assert_eq!(told(&mut fleet, members[1]), [], "it never left the first");
+    assert_eq!(heard(&mut fleet, members[1]).len(), 1);
+}
+
+#[test]
+fn one_sender_takes_nobody_elses_room() {
+    let mut fleet = Fleet::new(10);
+    let (members, _, _) = at_a_relay(&mut fleet, 3);
+    let context = Fleet::context(0).id;
+    for n in 0..200u8 {
+        let say = |node: &mut partita_protocol::Node, now| {
+            node.say_ephemeral(now, context, samples::document(n), Bytes::from_static(b"noise"))
+        };
+        fleet.with(members[0], say).unwrap();
+        fleet.run();
+    }
+    let known = (0..200u8).filter(|n| !fleet.node(members[2]).ephemeral(&context, &samples::document(*n)).is_empty());
+    assert!(known.count() <= 32);
+    say(&mut fleet, members[1], b"heard all the same").unwrap();
+    fleet.run();
+    let from = fleet.id(members[1]);
+    assert!(heard(&mut fleet, members[2]).iter().any(|(sender, _)| *sender == from));
+}
+
+#[test]
+fn a_recording_is_no_news_after_its_sender_has_gone_and_a_clock_years_ahead_mutes_nobody() {
+    let mut fleet = Fleet::new(11);
+    let a = fleet.replica();
+    let b = fleet.replica();
+    let link = fleet.connect(a, b);
+    fleet.run();
+    fleet.skew(a, 3600 * 24 * 365);
+    say(&mut fleet, a, b"from next year").unwrap();
+    fleet.run();
+    let recorded = fleet.said(link, 0).into_iter().filter(|message| matches!(message, Message::Ephemeral(_)));
+    let recorded: Vec<Message> = recorded.collect();
+    assert_eq!(recorded.len(), 1);
+    assert_eq!(heard(&mut fleet, b), [], "its order could not be told from what comes later");
+    fleet.skew(a, 0);
+    fleet.crash(a);
+    fleet.start(a);
+    let link = fleet.connect(a, b);
+    fleet.run();
+    say(&mut fleet, a, b"with the right time").unwrap();
+    fleet.run();
+    assert_eq!(heard(&mut fleet, b).len(), 1);
+    let mut later = recorded;
+    later.extend(fleet.said(link, 0).into_iter().filter(|message| matches!(message, Message::Ephemeral(_))));
+    fleet.cut(link);
+    fleet.pass(Duration::from_secs(40));
+    assert_eq!(heard(&mut fleet, b), []);
+    told(&mut fleet, b);
+    let puppet = fleet.puppet(b, 9);
+    fleet.run();
+    let open = fleet.said(puppet, 0).into_iter().find(|message| matches!(message, Message::Open(_))).unwrap();
+    fleet.say(puppet, &[open]);
+    fleet.say(puppet, &later);
+    assert_eq!(told(&mut fleet, b), [], "ghosts");
+}

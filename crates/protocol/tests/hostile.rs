@@ -18,8 +18,11 @@ fn besieged(seed: u64) -> (Fleet, [usize; 2], usize, usize) {
     fleet.run();
     let open = fleet.said(puppet, 0).into_iter();
     let open = open.filter(|message| matches!(message, Message::Open(_))).collect::<Vec<_>>();
-    let accepted =
-        Message::Opened(Opened { context: Fleet::context(0).id, outcome: Ok(Granted { differs: false, proof: None }) });
+    let accepted = Message::Opened(Opened {
+        context: Fleet::context(0).id,
+        number: 1,
+        outcome: Ok(Granted { differs: false, proof: None }),
+    });
     fleet.say(puppet, &[open[0].clone(), accepted, Message::Credit(1 << 20)]);
     fleet.said(puppet, 0);
     (fleet, [a, b], link, puppet)
@@ -131,6 +134,7 @@ fn a_flood_of_opens_is_answered_and_kept_within_bounds() {
         root[..4].copy_from_slice(&n.to_be_bytes());
         Message::Open(Open {
             context: partita_core::ContextId::derive(&kind, &root),
+            number: 1,
             kind,
             frontier: Hash::ZERO,
             proof: Bytes::from_static(&[0; 100]),

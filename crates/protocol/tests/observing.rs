@@ -87,7 +87,6 @@ fn whoever_does_not_answer_a_question_is_gone_soon() {
     let id = session(&mut fleet, member);
     fleet.pass(Duration::from_secs(10));
     fleet.with(member, |node, now| node.handle(now, Event::Probe(id)));
-    fleet.run();
     fleet.pass(Duration::from_millis(300));
     // A second question is no reason to wait longer.
     fleet.with(member, |node, now| node.handle(now, Event::Probe(id)));
@@ -95,6 +94,7 @@ fn whoever_does_not_answer_a_question_is_gone_soon() {
     assert_eq!(due - fleet.now().monotonic, Duration::from_millis(200));
     assert!(fleet.is_up(puppet));
     fleet.pass(Duration::from_millis(250));
+    fleet.run();
     assert!(!fleet.is_up(puppet), "half a second has passed");
     assert_eq!(fleet.closed(member), [(id, CloseReason::Silent)]);
     assert_eq!(fleet.node(member).tick_due(), None);

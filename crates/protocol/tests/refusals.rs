@@ -67,6 +67,7 @@ fn entries_wait_for_the_control_entries_that_decide() {
                 Message::Open(open),
                 Message::Opened(partita_protocol::message::Opened {
                     context,
+                    number: 1,
                     outcome: Ok(partita_protocol::message::Granted { differs: true, proof: None }),
                 }),
                 Message::Frontier { context, tips: Vec::new(), more: false },
@@ -219,7 +220,7 @@ fn an_answer_that_crosses_a_withdrawal_ends_no_session() {
     let context = Fleet::context(0).id;
     let puppet = fleet.puppet(a, 60);
     fleet.run();
-    let answer = |outcome| Message::Opened(partita_protocol::message::Opened { context, outcome });
+    let answer = |outcome| Message::Opened(partita_protocol::message::Opened { context, number: 0, outcome });
     fleet.say(puppet, &[answer(Err(Refusal::Revoked))]);
     let accepted = Ok(partita_protocol::message::Granted { differs: true, proof: None });
     fleet.say(puppet, &[answer(accepted)]);

@@ -471,6 +471,16 @@ impl Fleet {
         }
     }
 
+    /// Lets the next frame that is on its way arrive; false when there is none.
+    pub fn step(&mut self) -> bool {
+        let Some(((at, _), delivery)) = self.on_the_way.pop_first() else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        self.deliver(delivery);
+        true
+    }
+
     /// Lets time pass, with a tick every second.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;

@@ -34,6 +34,7 @@ pub struct OpenStrategy {
     authors: Option<BTreeSet<ReplicaId>>,
     by_admission: bool,
     gated: bool,
+    waits: bool,
     vouching: bool,
     targets: Option<usize>,
     standings: BTreeMap<ContextId, Standing>,
@@ -54,6 +55,7 @@ impl Default for OpenStrategy {
             authors: None,
             by_admission: false,
             gated: false,
+            waits: false,
             vouching: false,
             targets: None,
             standings: BTreeMap::new(),
@@ -100,6 +102,13 @@ impl OpenStrategy {
     #[must_use]
     pub fn with_gate(mut self) -> Self {
         self.gated = true;
+        self
+    }
+
+    /// Opens a context only with remotes that proved a right to it, or that were dialled by their ids.
+    #[must_use]
+    pub fn waiting_for_proofs(mut self) -> Self {
+        self.waits = true;
         self
     }
 
@@ -189,6 +198,7 @@ impl PartitionStrategy for OpenStrategy {
         }
         match remote.grant {
             Some(grant) => grant.access,
+            None if self.waits && !remote.peer.pinned => Access::Refused(Refusal::Denied),
             None => self.auth.access(&remote.peer.replica),
         }
     }

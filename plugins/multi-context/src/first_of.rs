@@ -173,7 +173,8 @@ impl AuthProvider for FirstOf {
         let mut told = Refusal::Denied;
         for member in self.all() {
             match member.auth().verify(transcript, remote, context, proof) {
-                Err(Refusal::BadProof) => told = Refusal::BadProof,
+                // What one takes for a brief proof may be another's whole one.
+                Err(why @ (Refusal::BadProof | Refusal::NeedControl)) => told = why,
                 Err(why) if !is_answer(why) => {}
                 answer => return answer,
             }

@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// Wait until a remote, or this one, holds everything that was ever written here in the context.
     Acknowledged(ContextId, Option<ReplicaId>, oneshot::Sender<Result<(), EngineError>>),
     /// Wait until everything that some connected remote held is here.
-    CaughtUp(ContextId, oneshot::Sender<()>),
+    CaughtUp(ContextId, oneshot::Sender<Result<(), EngineError>>),
     /// How many documents are loaded, and what is set aside?
     Documents(oneshot::Sender<(usize, BTreeMap<ContextId, SetAsideStatus>)>),
     /// Call this with the node.
@@ -75,7 +75,7 @@ impl EngineHost {
             Command::CloseContext(id, reply) => {
                 let _ = reply.send(self.close_context(context, id));
             }
-            Command::Context(id, reply) => self.on_context(id, reply),
+            Command::Context(id, reply) => self.on_context(context, id, reply),
             Command::Create { context: id, crdt, nonce, import, reply } => {
                 self.on_create(context, id, crdt, nonce, &import, reply);
             }
@@ -96,7 +96,7 @@ impl EngineHost {
             Command::SnapshotAll(done) => self.on_snapshot_all(done),
             Command::Fence(done) => drop(done),
             Command::Acknowledged(id, by, reply) => self.on_wait_acknowledged(context, id, by, reply),
-            Command::CaughtUp(id, reply) => self.on_wait_caught_up(id, reply),
+            Command::CaughtUp(id, reply) => self.on_wait_caught_up(context, id, reply),
             Command::Documents(reply) => {
                 let _ = reply.send((self.slots.len(), self.set_aside_status()));
             }

@@ -24,7 +24,7 @@ pub(super) struct ContextState {
     waiting_acknowledged: Vec<Awaited>,
     /// Remotes of which everything that they held was received.
     caught_up: BTreeSet<PeerKey>,
-    waiting_caught_up: Vec<oneshot::Sender<()>>,
+    waiting_caught_up: Vec<oneshot::Sender<Result<(), EngineError>>>,
     live: BTreeMap<PeerKey, PeerInfo>,
     /// What was set aside since the engine was opened.
     pub(super) set_aside: SetAsideStatus,
@@ -107,16 +107,19 @@ impl EngineHost {
         self.say(EngineEvent::ContextReady(info));
     }
 
-    pub(super) fn on_context(&mut self, id: ContextId, reply: oneshot::Sender<Result<(), EngineError>>) {
-        match self.contexts.get_mut(&id) {
-            Some(state) if state.ready => {
-                let _ = reply.send(Ok(()));
-            }
-            Some(state) => state.waiting.push(reply),
-            None => {
-                let _ = reply.send(Err(EngineError::NoContext(id)));
-            }
-        }
+    pub(super) fn on_context(
+        &mut self,
+        context: &Context<'_>,
+        id: ContextId,
+        reply: oneshot::Sender<Result<(), EngineError>>,
+    ) {
+        let answer = match (self.contexts.get_mut(&id), context.node.failure()) {
+            (None, _) => Err(EngineError::NoContext(id)),
+            (Some(state), _) if state.ready => Ok(()),
+            (_, Some(error)) => Err(error.clone().into()), // nothing is loaded any more
+            (Some(state), None) => return state.waiting.push(reply),
+        };
+        let _ = reply.send(answer);
     }
 
     pub(super) fn on_wait_acknowledged(
@@ -134,6 +137,8 @@ impl EngineHost {
         let awaited = Awaited { tips: context.node.own_tips(&id), by, reply };
         if awaited.tips.is_empty() || awaited.is_over(context, &id) {
             let _ = awaited.reply.send(Ok(()));
+        } else if let Some(error) = context.node.failure() {
+            let _ = awaited.reply.send(Err(error.clone().into())); // nothing more reaches anybody
         } else {
             state.waiting_acknowledged.push(awaited);
         }
@@ -159,20 +164,25 @@ impl EngineHost {
         if let Some(state) = self.contexts.get_mut(&id) {
             state.caught_up.insert(peer_key(peer));
             for reply in state.waiting_caught_up.drain(..) {
-                let _ = reply.send(());
+                let _ = reply.send(Ok(()));
             }
         }
         self.say(EngineEvent::CaughtUp { context: id, peer: peer.replica });
     }
 
-    pub(super) fn on_wait_caught_up(&mut self, id: ContextId, reply: oneshot::Sender<()>) {
-        match self.contexts.get_mut(&id) {
-            Some(state) if state.caught_up.is_empty() => state.waiting_caught_up.push(reply),
-            Some(_) => {
-                let _ = reply.send(());
-            }
-            None => drop(reply),
-        }
+    pub(super) fn on_wait_caught_up(
+        &mut self,
+        context: &Context<'_>,
+        id: ContextId,
+        reply: oneshot::Sender<Result<(), EngineError>>,
+    ) {
+        let answer = match (self.contexts.get_mut(&id), context.node.failure()) {
+            (None, _) => Err(EngineError::NoContext(id)),
+            (Some(state), _) if !state.caught_up.is_empty() => Ok(()),
+            (_, Some(error)) => Err(error.clone().into()),
+            (Some(state), None) => return state.waiting_caught_up.push(reply),
+        };
+        let _ = reply.send(answer);
     }
 
     pub(super) fn on_session_closed(&mut self, peer: &PeerInfo) {
@@ -199,6 +209,17 @@ impl EngineHost {
     }
 
     pub(super) fn on_store_failed(&mut self, error: &partita_core::StoreError) {
+        for state in self.contexts.values_mut() {
+            for reply in state.waiting.drain(..) {
+                let _ = reply.send(Err(error.clone().into()));
+            }
+            for awaited in state.waiting_acknowledged.drain(..) {
+                let _ = awaited.reply.send(Err(error.clone().into()));
+            }
+            for reply in state.waiting_caught_up.drain(..) {
+                let _ = reply.send(Err(error.clone().into()));
+            }
+        }
         for ended in self.ended.drain(..) {
             ended.cell.fail(u64::MAX, CommitError::Store(error.clone()));
         }

@@ -43,16 +43,16 @@ impl Message {
         let input = &mut reader;
         let message = match tag {
             tag::OPEN => {
-                let context = ContextId::from_bytes(input.array()?);
+                let (context, number) = (ContextId::from_bytes(input.array()?), input.varint()?);
                 let kind = std::str::from_utf8(input.bytes("a context kind", ContextKind::MAX_LEN)?)
                     .ok()
                     .and_then(|name| ContextKind::new(name).ok())
                     .ok_or(DecodeError::Invalid("context kind"))?;
                 let frontier = Hash::from_bytes(input.array()?);
-                Self::Open(Open { context, kind, frontier, proof: slice(body, input, "a proof", MAX_PROOF)? })
+                Self::Open(Open { context, number, kind, frontier, proof: slice(body, input, "a proof", MAX_PROOF)? })
             }
             tag::OPENED => {
-                let context = ContextId::from_bytes(input.array()?);
+                let (context, number) = (ContextId::from_bytes(input.array()?), input.varint()?);
                 let outcome = match input.u8()? {
                     code @ (0 | 255) => {
                         let has_proof = flag(input)?;
@@ -61,7 +61,7 @@ impl Message {
                     }
                     code => Err(Refusal::from_code(code).unwrap_or(Refusal::Denied)),
                 };
-                Self::Opened(Opened { context, outcome })
+                Self::Opened(Opened { context, number, outcome })
             }
             tag::FRONTIER => Self::Frontier {
                 context: ContextId::from_bytes(input.array()?),

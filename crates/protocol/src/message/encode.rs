@@ -77,6 +77,7 @@ impl Message {
         match self {
             Self::Open(open) => {
                 out.raw(open.context.as_bytes());
+                out.varint(open.number);
                 out.bytes(open.kind.as_str().as_bytes());
                 out.raw(open.frontier.as_bytes());
                 out.bytes(&open.proof);
@@ -84,6 +85,7 @@ impl Message {
             }
             Self::Opened(opened) => {
                 out.raw(opened.context.as_bytes());
+                out.varint(opened.number);
                 match &opened.outcome {
                     Ok(Granted { differs, proof }) => {
                         out.u8(if *differs { 255 } else { 0 });

@@ -118,6 +118,8 @@ pub enum Message {
 pub struct Open {
     /// The context.
     pub context: ContextId,
+    /// Counts this side's `Open`s in the session, from 1: the answer repeats it.
+    pub number: u64,
     /// Its kind.
     pub kind: ContextKind,
     /// The hash of what the sender holds durably ([`partita_core::Frontier::hash`]).
@@ -131,6 +133,8 @@ pub struct Open {
 pub struct Opened {
     /// The context.
     pub context: ContextId,
+    /// The number of the `Open` that is answered; 0 when a right changed, or the context was closed, without one.
+    pub number: u64,
     /// Whether it is granted.
     pub outcome: Result<Granted, Refusal>,
 }

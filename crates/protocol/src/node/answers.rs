@@ -72,6 +72,9 @@ impl Node {
             }
             return;
         }
+        if !link.ready.is_empty() {
+            session.work.insert(context); // it may have waited for a page of this log
+        }
         if link.paused.insert(log, why) != Some(why) {
             effects.push(Effect::Notice(Notice::EntryRefused { context, peer: session.peer.clone(), log, seq, why }));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{
     ContextInfo, ControlGraph, DocumentId, Entry, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Signature,
-    Standing, Tip,
+    Standing, Timestamp, Tip,
 };
 use partita_crypto::VerifyingKey;
 
@@ -77,6 +77,8 @@ pub(super) struct Context {
     pub(super) sessions: BTreeSet<SessionId>,
     /// What was said last by whom about what.
     pub(super) heard: BTreeMap<Topic, Heard>,
+    /// When each sender spoke last about what, by its own clock.
+    pub(super) spoke: BTreeMap<Topic, Timestamp>,
     /// What this node says about documents.
     pub(super) saying: BTreeMap<DocumentId, Saying>,
     frontier: Option<(Frontier, Hash)>,
@@ -102,6 +104,7 @@ impl Context {
             recorded: !state.logs.is_empty(),
             sessions: BTreeSet::new(),
             heard: BTreeMap::new(),
+            spoke: BTreeMap::new(),
             saying: BTreeMap::new(),
             frontier: None,
         }

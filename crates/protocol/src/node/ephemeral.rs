@@ -9,7 +9,7 @@ use std::{
 
 use partita_core::{
     Bytes, Claim, ContextId, DocumentId, HeaderPrefix, Now, Opened, ReplicaId, SessionId, Signature, StrategyError,
-    Verdict,
+    Verdict, timestamp_at,
 };
 
 use super::{AppendError, Node, context::Context};
@@ -27,8 +27,10 @@ const PER_SECOND: u32 = 500;
 const BURST: u32 = 1000;
 /// How many messages a second this node says about one document; what is said faster goes into the next one.
 const OWN_INTERVAL: Duration = Duration::from_millis(50);
-/// How many documents and senders a context remembers.
+/// How many senders' topics a context remembers, how many of one sender, and how many a node does.
 const MOST: usize = 4096;
+const MOST_OF_SENDER: usize = 32;
+const MOST_OF_NODE: usize = 16_384;
 
 /// Who speaks about what.
 pub(super) type Topic = (DocumentId, ReplicaId);
@@ -168,12 +170,17 @@ impl Node {
         let Some(local) = self.contexts.get(&context).filter(|_| shared && message.sender != self.replica) else {
             return;
         };
-        let heard = local.heard.get(&topic);
-        let is_news = heard.is_none_or(|heard| heard.message.time < message.time);
-        let has_room = heard.is_some() || local.heard.len() < MOST;
-        if !is_news || !has_room || !session.allowance.take(now) || !message.is_signed() || !self.may_speak(&message) {
+        // A recording of what was said before is no news, even after its sender was forgotten; a clock that is far ahead would
+        // make everything that is said later look like one.
+        let is_news = local.spoke.get(&topic).is_none_or(|time| *time < message.time);
+        let latest = timestamp_at(self.now.wall.saturating_add(self.config.drift_limit).saturating_add(EXPIRES));
+        let is_known = local.heard.contains_key(&topic);
+        let has_room = is_known || (local.heard.len() < MOST && self.heard < MOST_OF_NODE);
+        let may_be = is_news && has_room && message.time <= latest;
+        if !may_be || !session.allowance.take(now) || !message.is_signed() || !self.may_speak(&message) {
             return;
         }
+        self.make_room(context, topic);
         let Some(local) = self.contexts.get(&context) else {
             return;
         };
@@ -193,6 +200,21 @@ impl Node {
         self.pass_on(message, plain, Some(id));
     }
 
+    /// A sender who speaks about too much is forgotten about what it spoke of longest ago.
+    fn make_room(&mut self, context: ContextId, topic: Topic) {
+        let Some(local) = self.contexts.get(&context).filter(|local| !local.heard.contains_key(&topic)) else {
+            return;
+        };
+        let of_sender = local.heard.iter().filter(|((_, sender), _)| *sender == topic.1);
+        let (count, oldest) = of_sender.fold((0, None::<(Duration, Topic)>), |(count, oldest), (topic, heard)| {
+            let this = (heard.at, *topic);
+            (count + 1, Some(oldest.map_or(this, |oldest| oldest.min(this))))
+        });
+        if let Some((_, oldest)) = oldest.filter(|_| count >= MOST_OF_SENDER) {
+            self.forget_heard(context, |topic, _| *topic == oldest);
+        }
+    }
+
     /// Remembers a message and has it sent to the others.
     fn pass_on(&mut self, mut message: Ephemeral, plain: Bytes, via: Option<SessionId>) {
         let (context, topic) = (message.context, (message.document, message.sender));
@@ -202,7 +224,14 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        local.heard.insert(topic, Heard { message, plain, via, at });
+        if local.spoke.len() >= 2 * MOST {
+            let Context { spoke, heard, .. } = local;
+            spoke.retain(|topic, _| heard.contains_key(topic));
+        }
+        local.spoke.insert(topic, message.time);
+        if local.heard.insert(topic, Heard { message, plain, via, at }).is_none() {
+            self.heard += 1;
+        }
         for id in local.sessions.clone() {
             if Some(id) != via
                 && let Some(session) = self.sessions.get_mut(&id)
@@ -275,6 +304,7 @@ impl Node {
             let Some(heard) = local.heard.remove(&topic) else {
                 continue;
             };
+            self.heard = self.heard.saturating_sub(1);
             let (document, sender) = topic;
             senders.insert(sender, heard.via);
             if sender != self.replica && !heard.plain.is_empty() {
@@ -282,6 +312,8 @@ impl Node {
                 self.effects.push(Effect::Notice(notice));
             }
         }
+        // Who is still heard about something else is not gone; each node forgets single topics by itself.
+        senders.retain(|sender, _| !local.heard.keys().any(|(_, of)| of == sender));
         for (sender, via) in senders {
             for id in local.sessions.clone() {
                 if Some(id) != via
@@ -315,6 +347,13 @@ impl Node {
         for context in contexts {
             self.forget_heard(context, |_, heard| expired(heard));
         }
+    }
+
+    /// When what waits may be said.
+    pub(super) fn saying_due(&self) -> Option<Duration> {
+        let saying = |(context, document)| self.contexts.get(context)?.saying.get(document);
+        let due = self.saying.iter().filter_map(|(context, document)| saying((context, document)));
+        due.map(|saying| saying.said_at.saturating_add(OWN_INTERVAL)).min()
     }
 
     /// What waited for its interval to pass.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use partita_core::{ContextId, SessionId};
 
 use super::Node;
-use crate::message::{Message, Opened};
 
 impl Node {
     /// After control entries: every grant in every session is asked for again, and a refusal takes effect at once.
@@ -46,31 +45,36 @@ impl Node {
                     link.granted = Some((grant, access));
                 }
                 self.look_at(context, Some(id));
+                if access.writes() && !before.writes() {
+                    self.open_anew(id, context); // what it was not allowed to offer, it offers now
+                }
             }
             Err(why) => {
                 session.drop_pages(context);
-                session.links.remove(&context);
-                session.out.push(Message::Opened(Opened { context, outcome: Err(why) }));
-                if let Some(local) = self.contexts.get_mut(&context) {
-                    local.sessions.remove(&id);
-                }
+                session.links.insert(context, super::link::Link::default());
+                session.lapsed.insert(context, grant);
+                self.refuse_open(id, context, 0, why);
                 self.hand_over_incoming(id, context);
                 self.forget_heard_from(id, context);
             }
         }
     }
 
-    /// What was refused before may be granted now: the remote is asked to open the context again.
+    /// What was refused or taken away before may be granted now: the remote is asked to open the context again.
     fn review_refusal(&mut self, id: SessionId, context: ContextId) {
-        let session = self.sessions.get(&id);
-        let Some(open) = session.and_then(|session| session.refused.get(&context)) else {
+        let (Some(session), Some(local)) = (self.sessions.get(&id), self.contexts.get(&context)) else {
             return;
         };
-        if self.granted(id, open).is_ok() {
-            if let Some(link) = self.sessions.link_mut(&id, &context) {
+        let refused = session.refused.get(&context).is_some_and(|open| self.granted(id, open).is_ok());
+        let lapsed = session.lapsed.get(&context).is_some_and(|grant| self.access(session, local, *grant).is_ok());
+        if refused || lapsed {
+            let Some(link) = self.sessions.link_mut(&id, &context) else {
+                return;
+            };
+            if link.offered.is_none() {
                 link.opened = false;
+                self.send_open(id, context);
             }
-            self.send_open(id, context);
         }
     }
 

@@ -90,8 +90,10 @@ pub(super) type SendOrder = (bool, u64, LogId);
 pub(super) struct Link {
     /// Our right was shown, by an `Open` or in the answer to theirs.
     pub(super) opened: bool,
-    /// The hash of the frontier that our `Open` named, until it is answered.
-    pub(super) offered: Option<Hash>,
+    /// It was shown by an `Open`: that one is answered, whatever becomes of the answers to theirs.
+    pub(super) by_open: bool,
+    /// The number of our last `Open`, and the hash of the frontier that it named, until it is answered.
+    pub(super) offered: Option<(u64, Hash)>,
     /// Whether the proof of our right was a brief one.
     pub(super) brief: bool,
     /// Whether our frontier went out since positions were compared last.
@@ -183,6 +185,7 @@ impl Link {
     pub(super) fn restart(&mut self) {
         *self = Self {
             opened: self.opened,
+            by_open: self.by_open,
             offered: self.offered,
             brief: self.brief,
             granted: self.granted,

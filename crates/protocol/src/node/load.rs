@@ -56,7 +56,10 @@ impl Node {
         self.control_changed.insert(info.id);
         self.settle_control();
         for id in self.sessions.ids() {
-            if self.offers(&id) {
+            let awaited = self.sessions.get_mut(&id).is_some_and(|session| session.told_closed.remove(&info.id));
+            if awaited {
+                self.send_open(id, info.id); // the remote named it, and was told that it is closed
+            } else if self.offers(&id) {
                 self.offer_context(id, info.id);
             }
         }
@@ -71,7 +74,9 @@ impl Node {
     /// same.
     pub fn close_context(&mut self, now: partita_core::Now, context: ContextId) {
         self.now = now;
-        self.loading.remove(&context);
+        for (id, open) in self.loading.remove(&context).into_iter().flatten() {
+            self.refuse_open(id, context, open.number, Refusal::Closed);
+        }
         self.settle(); // what was written last leaves first
         for id in self.sessions.ids() {
             let Some(session) = self.sessions.get_mut(&id) else {
@@ -79,13 +84,16 @@ impl Node {
             };
             session.drop_pages(context);
             session.refused.remove(&context);
+            session.lapsed.remove(&context);
             if session.links.remove(&context).is_some_and(|link| link.opened || link.granted.is_some()) {
-                self.refuse_open(id, context, Refusal::Closed);
+                self.refuse_open(id, context, 0, Refusal::Closed);
             }
             self.hand_over_incoming(id, context);
         }
         self.commits.put_logs(&self.contexts);
-        self.contexts.remove(&context);
+        if let Some(local) = self.contexts.remove(&context) {
+            self.heard = self.heard.saturating_sub(local.heard.len());
+        }
     }
 
     /// Gives the stored control entries to the strategy again.

@@ -107,6 +107,8 @@ pub struct Node {
     review: BTreeSet<ContextId>,
     /// Sessions in which a context was caught up with since the last round.
     caught_up: BTreeSet<SessionId>,
+    /// How many topics of ephemeral messages are remembered.
+    heard: usize,
     /// What this node says, as soon as it may say something again.
     saying: BTreeSet<(ContextId, partita_core::DocumentId)>,
     effects: Vec<Effect>,
@@ -150,6 +152,7 @@ impl Node {
             look: BTreeMap::new(),
             review: BTreeSet::new(),
             caught_up: BTreeSet::new(),
+            heard: 0,
             saying: BTreeSet::new(),
             effects: Vec::new(),
             taken: 0,

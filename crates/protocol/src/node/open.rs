@@ -69,12 +69,17 @@ impl Node {
             return;
         };
         local.sessions.insert(id);
+        session.drop_pages(context);
+        session.opens += 1;
+        let number = session.opens;
         let link = session.links.entry(context).or_default();
+        link.restart(); // positions are compared anew, on both sides
         link.opened = true;
+        link.by_open = true;
         link.brief = brief;
-        link.offered = Some(frontier);
+        link.offered = Some((number, frontier));
         let kind = local.info.kind.clone();
-        session.out.push(Message::Open(Open { context, kind, frontier, proof }));
+        session.out.push(Message::Open(Open { context, number, kind, frontier, proof }));
     }
 
     /// The proof of this replica's right in a session, and whether it is a brief one; `None` when it has no right to show.
@@ -90,16 +95,10 @@ impl Node {
 
     /// Compares positions with a session from nothing, whatever was known: nothing that is held is lost or sent twice.
     pub(super) fn open_anew(&mut self, id: SessionId, context: ContextId) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        session.drop_pages(context);
-        let Some(link) = session.links.get_mut(&context).filter(|link| link.opened) else {
-            return;
-        };
-        link.restart();
-        // No frontier has this hash: the remote sends its own, and asks for this one.
-        self.say_open(id, context, Hash::ZERO, true);
+        if self.sessions.link(&id, &context).is_some_and(|link| link.opened) {
+            // No frontier has this hash: the remote sends its own, and asks for this one.
+            self.say_open(id, context, Hash::ZERO, true);
+        }
     }
 
     pub(super) fn on_open(&mut self, id: SessionId, open: Open) {
@@ -115,8 +114,8 @@ impl Node {
         match self.granted(id, &open) {
             Ok(granted) => self.on_granted(id, &open, granted),
             Err(why) => {
-                self.refuse_open(id, open.context, why);
-                self.remember_refused(id, open, why);
+                self.refuse_open(id, open.context, open.number, why);
+                self.remember_refused(id, open);
             }
         }
     }
@@ -139,17 +138,20 @@ impl Node {
         }
     }
 
-    pub(super) fn refuse_open(&mut self, id: SessionId, context: ContextId, why: Refusal) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.out.push(Message::Opened(Opened { context, outcome: Err(why) }));
+    /// Refuses an `Open`, by its number, or what was granted before (0).
+    pub(super) fn refuse_open(&mut self, id: SessionId, context: ContextId, number: u64, why: Refusal) {
+        let most = self.config.max_session_contexts;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if why == Refusal::Closed && session.told_closed.len() < most {
+            session.told_closed.insert(context);
         }
+        session.out.push(Message::Opened(Opened { context, number, outcome: Err(why) }));
     }
 
     /// Control entries may come that allow it: then the remote need not ask again.
-    fn remember_refused(&mut self, id: SessionId, mut open: Open, why: Refusal) {
-        if why == Refusal::NeedControl {
-            return; // it asks again by itself, with a proof that stands alone
-        }
+    fn remember_refused(&mut self, id: SessionId, mut open: Open) {
         let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&open.context)) else {
             return;
         };
@@ -165,7 +167,7 @@ impl Node {
     /// A context that is not loaded here: a relay begins it when the remote proves its right.
     fn on_unknown_context(&mut self, id: SessionId, open: Open) {
         let Some(strategy) = self.strategy_for(&open.kind) else {
-            return self.refuse_open(id, open.context, Refusal::UnknownKind);
+            return self.refuse_open(id, open.context, open.number, Refusal::UnknownKind);
         };
         let Some(session) = self.sessions.get(&id) else {
             return;
@@ -180,13 +182,13 @@ impl Node {
         );
         match proved {
             Ok(_) if !self.config.accept_contexts => {
-                self.refuse_open(id, open.context, Refusal::Closed);
+                self.refuse_open(id, open.context, open.number, Refusal::Closed);
             }
-            Ok(_) if full => self.refuse_open(id, open.context, Refusal::Quota),
+            Ok(_) if full => self.refuse_open(id, open.context, open.number, Refusal::Quota),
             Ok(_) => {
                 self.load(info, [(id, open)].into());
             }
-            Err(why) => self.refuse_open(id, open.context, why),
+            Err(why) => self.refuse_open(id, open.context, open.number, why),
         }
     }
 
@@ -224,8 +226,8 @@ impl Node {
 
     fn on_granted(&mut self, id: SessionId, open: &Open, granted: (Grant, Access)) {
         let context = open.context;
-        let opened = self.sessions.link(&id, &context).is_some_and(|link| link.opened);
-        let proof = if opened { None } else { self.proof(id, &context, true) };
+        let shown = self.sessions.link(&id, &context).is_some_and(|link| link.opened && link.by_open);
+        let proof = if shown { None } else { self.proof(id, &context, true) };
         let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
             return;
         };
@@ -233,10 +235,10 @@ impl Node {
         session.drop_pages(context);
         local.sessions.insert(id);
         let differs = open.frontier != local.frontier_hash();
+        session.lapsed.remove(&context);
+        session.told_closed.remove(&context);
         let link = session.links.entry(context).or_default();
-        if link.held.is_some() {
-            link.restart(); // it opens the context again: positions are compared anew
-        }
+        link.restart(); // positions are compared anew, and what was refused before is offered again
         link.granted = Some(granted);
         if let Some((_, brief)) = &proof {
             // What it is sent before it says otherwise it may refuse: the right to have it was proved.
@@ -245,7 +247,8 @@ impl Node {
             link.brief = *brief;
         }
         let proof = proof.map(|(proof, _)| proof);
-        session.out.push(Message::Opened(Opened { context, outcome: Ok(Granted { differs, proof }) }));
+        let outcome = Ok(Granted { differs, proof });
+        session.out.push(Message::Opened(Opened { context, number: open.number, outcome }));
         if differs {
             self.say_frontier(id, context);
         } else {
@@ -257,13 +260,12 @@ impl Node {
 
     /// What is held durably goes out once, each time that positions are compared.
     fn say_frontier(&mut self, id: SessionId, context: ContextId) {
-        let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
+        let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         let link = session.links.entry(context).or_default();
         if !std::mem::replace(&mut link.frontier_said, true) {
-            let tips = local.frontier().0.tips();
-            session.out.extend(Message::frontier(context, tips));
+            session.frontiers.insert(context);
         }
     }
 
@@ -277,22 +279,39 @@ impl Node {
     }
 
     pub(super) fn on_opened(&mut self, id: SessionId, opened: Opened) {
-        let context = opened.context;
-        // The answer may cross a change here after which the context is not open any more.
-        let Some(link) = self.sessions.link_mut(&id, &context).filter(|link| link.opened) else {
+        let Opened { context, number, outcome } = opened;
+        if outcome.is_err()
+            && let Some(waiting) = self.loading.get_mut(&context)
+            && number == 0
+        {
+            waiting.remove(&id); // it closed the context again before this side had it
+        }
+        let is_here = self.contexts.contains_key(&context);
+        let link = self.sessions.link_mut(&id, &context).filter(|link| link.opened);
+        let Some(link) = link else {
+            if outcome.is_ok() && !is_here {
+                // The answer crossed a close: the remote thinks that the context is open.
+                self.refuse_open(id, context, 0, Refusal::Closed);
+            }
             return;
         };
-        match opened.outcome {
-            Ok(granted) => {
+        let answers = link.offered.is_some_and(|(offered, _)| offered == number);
+        match outcome {
+            Ok(granted) if answers => {
                 link.accepted = true;
                 self.on_accepted(id, context, granted);
             }
-            Err(Refusal::NeedControl) if link.brief => {
-                let frontier = link.offered.unwrap_or(Hash::ZERO);
-                link.restart();
+            Err(Refusal::NeedControl) if answers && link.brief => {
+                let frontier = link.offered.map_or(Hash::ZERO, |(_, frontier)| frontier);
                 self.say_open(id, context, frontier, false);
             }
-            Err(why) => self.on_open_refused(id, context, why),
+            Err(Refusal::NeedControl) if number == 0 && link.brief => {
+                // It was the proof in an answer: the whole one goes in an `Open` of its own.
+                let frontier = self.contexts.get_mut(&context).map_or(Hash::ZERO, Context::frontier_hash);
+                self.say_open(id, context, frontier, false);
+            }
+            Err(why) if answers || number == 0 => self.on_open_refused(id, context, why),
+            _ => {} // the answer to an earlier one
         }
     }
 
@@ -301,7 +320,7 @@ impl Node {
             let Some(local) = self.contexts.get(&context) else {
                 return;
             };
-            let open = Open { context, kind: local.info.kind.clone(), frontier: Hash::ZERO, proof };
+            let open = Open { context, number: 0, kind: local.info.kind.clone(), frontier: Hash::ZERO, proof };
             self.adopt(&context, Some((id, &open)));
             match self.granted(id, &open) {
                 Ok(granted) => {
@@ -310,15 +329,15 @@ impl Node {
                     }
                 }
                 Err(why) => {
-                    self.refuse_open(id, context, why);
-                    self.remember_refused(id, open, why);
+                    self.refuse_open(id, context, 0, why);
+                    self.remember_refused(id, open);
                 }
             }
         }
         let (Some(link), Some(local)) = (self.sessions.link_mut(&id, &context), self.contexts.get_mut(&context)) else {
             return;
         };
-        let offered = link.offered.take();
+        let offered = link.offered.take().map(|(_, frontier)| frontier);
         let known = link.held.is_some();
         if answer.differs {
             self.say_frontier(id, context);
@@ -340,6 +359,7 @@ impl Node {
         if let Some(link) = session.links.get_mut(&context) {
             link.restart();
             link.opened = false;
+            link.by_open = false;
             link.accepted = false;
             link.live_said = false;
         }

@@ -39,9 +39,10 @@ impl Node {
     }
 
     /// When an [`Event::Tick`](crate::Event::Tick) is due before the next second is over, on the monotonic clock: a
-    /// remote should have answered by then.
+    /// remote should have answered by then, or this node may say something again.
     pub fn tick_due(&self) -> Option<Duration> {
-        self.probed.iter().filter_map(|id| self.probe_due_of(id)).min()
+        let probes = self.probed.iter().filter_map(|id| self.probe_due_of(id));
+        probes.chain(self.saying_due()).min()
     }
 
     fn probe_due_of(&self, id: &SessionId) -> Option<Duration> {

@@ -21,8 +21,6 @@ use crate::{
 const FRAME_BYTES: usize = 64 << 10;
 /// How many pages of entries read from the store one session may have in memory.
 const MOST_PAGES: usize = 8;
-/// How many contexts that wait for room for a page are looked at in one go.
-const MOST_LATER: usize = 64;
 
 /// What a context has for a session.
 enum Turn {
@@ -106,6 +104,7 @@ impl Node {
     pub(super) fn pump(&mut self) {
         while let Some(id) = self.sessions.next_touched() {
             let mut waiting = 0;
+            self.send_frontiers(id);
             self.send_topics(id); // they are small, and late they are worth nothing
             while let Some((message, cost)) = self.next_entries(id) {
                 let Some(session) = self.sessions.get_mut(&id) else {
@@ -143,25 +142,49 @@ impl Node {
         }
     }
 
+    /// The frontiers that a session is to be told, as far as its transport takes them.
+    fn send_frontiers(&mut self, id: SessionId) {
+        let Self { sessions, contexts, config, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else {
+            return;
+        };
+        let mut room = config.send_buffer.saturating_sub(session.buffered);
+        while room > 0 {
+            let Some(context) = session.frontiers.pop_first() else {
+                return;
+            };
+            if let Some(local) = contexts.get_mut(&context) {
+                let tips = local.frontier().0.tips();
+                room = room.saturating_sub(tips.len() * 50 + 64);
+                session.out.extend(Message::frontier(context, tips));
+            }
+        }
+    }
+
     /// The next run or fragment for a session, from the context whose turn it is.
     fn next_entries(&mut self, id: SessionId) -> Option<(Message, u64)> {
-        let mut later = 0;
         loop {
             let session = self.sessions.get_mut(&id)?;
             if session.credit <= 0 || session.buffered >= self.config.send_buffer {
                 return None;
             }
-            let context = session.work.next(later)?;
+            for _ in session.pages.len()..MOST_PAGES {
+                let Some(context) = session.parked.pop_front() else {
+                    break;
+                };
+                session.work.insert(context);
+            }
+            let context = session.work.next()?;
             match self.next_of_link(id, context) {
                 Turn::Say(message, cost) => {
                     self.sessions.get_mut(&id)?.work.served(context, cost);
                     return Some((*message, cost));
                 }
                 Turn::Later => {
-                    later += 1;
-                    if later >= MOST_LATER {
-                        return None;
-                    }
+                    // Whoever holds a page is served, and gives it back; then this one is looked at again.
+                    let session = self.sessions.get_mut(&id)?;
+                    session.work.remove(&context);
+                    session.parked.push_back(context);
                 }
                 Turn::Nothing => {
                     self.sessions.get_mut(&id)?.work.remove(&context);

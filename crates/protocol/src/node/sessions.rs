@@ -1,11 +1,11 @@
 //! The connections, and which of them have to be looked at.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use partita_core::{ContextId, LogId, PeerInfo, SessionId};
+use partita_core::{ContextId, Grant, LogId, PeerInfo, SessionId};
 
 use super::{
     ephemeral::{Allowance, Topic},
@@ -36,8 +36,18 @@ pub(super) struct Session {
     pub(super) buffered: usize,
     /// Logs that are being read from the store for this session, or lie in memory as a page: so many at most.
     pub(super) pages: BTreeSet<(ContextId, LogId)>,
+    /// Contexts that wait for room for a page.
+    pub(super) parked: VecDeque<ContextId>,
+    /// Contexts whose frontier the remote is to be told.
+    pub(super) frontiers: BTreeSet<ContextId>,
+    /// How many `Open`s were sent.
+    pub(super) opens: u64,
     /// What was refused to the remote: looked at again when the context's control entries change.
     pub(super) refused: BTreeMap<ContextId, Open>,
+    /// What it was granted until control entries took the right away.
+    pub(super) lapsed: BTreeMap<ContextId, Grant>,
+    /// Contexts that it was told are closed: it waits to hear of them.
+    pub(super) told_closed: BTreeSet<ContextId>,
     /// Ephemeral messages that the remote is to hear: whose, about what.
     pub(super) topics: BTreeSet<(ContextId, Topic)>,
     /// How many of them it may send.
@@ -69,7 +79,12 @@ impl Session {
             credit_to_return: 0,
             buffered: 0,
             pages: BTreeSet::new(),
+            parked: VecDeque::new(),
+            frontiers: BTreeSet::new(),
+            opens: 0,
             refused: BTreeMap::new(),
+            lapsed: BTreeMap::new(),
+            told_closed: BTreeSet::new(),
             topics: BTreeSet::new(),
             allowance: Allowance::default(),
             heard: now,

@@ -43,9 +43,9 @@ impl Turns {
         }
     }
 
-    /// The context whose turn it is, behind so many that cannot use theirs.
-    pub(super) fn next(&self, behind: usize) -> Option<ContextId> {
-        self.order.iter().nth(behind).map(|(_, context)| *context)
+    /// The context whose turn it is.
+    pub(super) fn next(&self) -> Option<ContextId> {
+        self.order.first().map(|(_, context)| *context)
     }
 
     /// It had its turn, of so many bytes.
@@ -75,7 +75,7 @@ mod tests {
         turns.insert(SMALL);
         let mut bytes = BTreeMap::from([(BIG, 0), (SMALL, 0)]);
         for _ in 0..1010 {
-            let context = turns.next(0).unwrap_or(BIG);
+            let context = turns.next().unwrap_or(BIG);
             let cost = if context == BIG { 100_000 } else { 1_000 };
             *bytes.entry(context).or_default() += cost;
             turns.served(context, cost);
@@ -89,14 +89,14 @@ mod tests {
         turns.insert(BIG);
         turns.insert(ContextId::from_bytes([3; 32]));
         for _ in 0..10 {
-            let context = turns.next(0).unwrap_or(BIG);
+            let context = turns.next().unwrap_or(BIG);
             turns.served(context, 100);
         }
         turns.insert(SMALL);
         turns.insert(SMALL);
-        assert_eq!(turns.next(0), Some(SMALL));
+        assert_eq!(turns.next(), Some(SMALL));
         turns.served(SMALL, 150);
-        assert_ne!(turns.next(0), Some(SMALL));
+        assert_ne!(turns.next(), Some(SMALL));
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         turns.insert(SMALL);
         let mut bytes = BTreeMap::from([(BIG, 0_u64), (SMALL, 0)]);
         for _ in 0..1000 {
-            let context = turns.next(0).unwrap_or(BIG);
+            let context = turns.next().unwrap_or(BIG);
             turns.served(context, 10);
             *bytes.entry(context).or_default() += 10;
             if context == BIG {

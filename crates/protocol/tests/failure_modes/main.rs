@@ -61,7 +61,7 @@ fn guest(fleet: &mut Fleet, member: Member, seed: u8) -> LinkId {
     let said = fleet.said(guest, 0);
     let open = said.into_iter().find(|message| matches!(message, Message::Open(_)));
     let context = Fleet::context(0).id;
-    let opened = Opened { context, outcome: Ok(Granted { differs: true, proof: None }) };
+    let opened = Opened { context, number: 1, outcome: Ok(Granted { differs: true, proof: None }) };
     let frontier = Message::Frontier { context, tips: Vec::new(), more: false };
     fleet.say(guest, &[open.expect("the node opens what it has"), Message::Opened(opened), frontier]);
     fleet.say(guest, &[Message::Credit(1 << 20)]);

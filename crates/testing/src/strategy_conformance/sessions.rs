@@ -94,9 +94,19 @@ impl<'s> World<'s> {
             let info = ContextInfo { id: *id, kind: kind.clone() };
             let mut said = Vec::new();
             if let Some(proof) = proofs(&transcript, &info) {
-                said.push(Message::Open(Open { context: *id, kind: info.kind, frontier: Hash::ZERO, proof }));
+                said.push(Message::Open(Open {
+                    context: *id,
+                    number: 1,
+                    kind: info.kind,
+                    frontier: Hash::ZERO,
+                    proof,
+                }));
             }
-            said.push(Message::Opened(Opened { context: *id, outcome: Ok(Granted { differs: true, proof: None }) }));
+            said.push(Message::Opened(Opened {
+                context: *id,
+                number: 1,
+                outcome: Ok(Granted { differs: true, proof: None }),
+            }));
             said.push(Message::Frontier { context: *id, tips: Vec::new(), more: false });
             let mut log = SampleLog::of(self.subject.stranger.key.clone(), *id, 7);
             log.state(Stamp::default());
