@@ -251,7 +251,7 @@ fn taking_back_what_was_said_of_one_document_leaves_the_others() {
     let mut fleet = Fleet::new(9);
     let (members, _, _) = at_a_relay(&mut fleet, 2);
     let context = Fleet::context(0).id;
-    let mut about = |fleet: &mut Fleet, document: u8, what: &'static [u8]| {
+    let about = |fleet: &mut Fleet, document: u8, what: &'static [u8]| {
         let document = samples::document(document);
         let say = |node: &mut partita_protocol::Node, now| {
             node.say_ephemeral(now, context, document, Bytes::from_static(what))

@@ -84,8 +84,11 @@ fn a_kind_that_only_a_later_plugin_knows_is_refused_by_name_and_the_rest_goes_on
     let later = ContextKind::new("of-a-later-plugin").unwrap();
     let info = ContextInfo { id: ContextId::derive(&later, &[1; 32]), kind: later };
     let proof = samples::noise(1, 300);
-    fleet.say(caller, &[Message::Open(Open { context: info.id, kind: info.kind, frontier: Hash::ZERO, proof })]);
-    let refused = Message::Opened(Opened { context: info.id, outcome: Err(Refusal::UnknownKind) });
+    fleet.say(
+        caller,
+        &[Message::Open(Open { context: info.id, number: 1, kind: info.kind, frontier: Hash::ZERO, proof })],
+    );
+    let refused = Message::Opened(Opened { context: info.id, number: 1, outcome: Err(Refusal::UnknownKind) });
     assert!(fleet.said(caller, 0).contains(&refused));
     assert!(fleet.is_up(caller) && fleet.is_up(link));
 

@@ -9,8 +9,9 @@ use partita_core::{
 use partita_crypto::VerifyingKey;
 
 use super::{
-    ephemeral::{Heard, Saying, Topic},
+    ephemeral::Saying,
     fragments::Incoming,
+    heard::{Heard, Topic},
     link::SendOrder,
     tail::Tail,
 };

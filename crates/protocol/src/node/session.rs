@@ -162,6 +162,7 @@ impl Node {
             self.drop_session(id, CloseReason::Silent);
         }
         self.repeat_ephemeral();
+        self.forget_silent();
     }
 
     /// Asks a remote whether it is there.

@@ -8,7 +8,7 @@ use std::{
 use partita_core::{ContextId, Grant, LogId, PeerInfo, SessionId};
 
 use super::{
-    ephemeral::{Allowance, Topic},
+    heard::{Allowance, Topic},
     link::Link,
     turns::Turns,
 };
