@@ -11,12 +11,6 @@ use crate::{
 impl Node {
     pub(super) fn on_opened(&mut self, id: SessionId, opened: Opened) {
         let Opened { context, number, outcome } = opened;
-        if outcome.is_err()
-            && let Some(waiting) = self.loading.get_mut(&context)
-            && number == 0
-        {
-            waiting.remove(&id); // it closed the context again before this side had it
-        }
         let is_here = self.contexts.contains_key(&context);
         let link = self.sessions.link_mut(&id, &context).filter(|link| link.opened);
         let Some(link) = link else {

@@ -102,7 +102,6 @@ impl Node {
         for (log, seq) in &held {
             link.note_offered(*log, *seq);
         }
-        link.paused.clear(); // a cause that is still there is told again
         link.held = Some(held);
         link.progress = Progress { received: 0, total };
         link.missing = Some(missing);
