@@ -172,7 +172,9 @@ async fn a_context_that_receives_200_mb_does_not_hold_up_200_others() {
             took = latency(&here, &there, &round) => beside.push(took),
         }
     }
-    println!("alone {alone:?}, beside {bytes} bytes in {:?}: {beside:?}", began.elapsed());
+    let took = began.elapsed();
+    let after = latency(&here, &there, "after").await;
+    println!("alone {alone:?} and {after:?}, beside {bytes} bytes in {took:?}: {beside:?}");
     assert!(beside.len() > 1, "the others were waited for all the while");
     // A round is all 200 contexts; of the rounds the middle one counts.
     let middle = |at: usize| {
@@ -180,7 +182,10 @@ async fn a_context_that_receives_200_mb_does_not_hold_up_200_others() {
         of_rounds.sort_unstable();
         of_rounds[of_rounds.len() / 2]
     };
-    assert!(middle(0) <= alone[0] * 3, "the middle of them: {:?} alone, {:?} beside it", alone[0], middle(0));
+    // Alone is what it is before or after, whichever is slower: a machine is not always equally fast. Below a millisecond
+    // it is the time slices of a processor that has something else to do, and not the session, that are compared.
+    let alone = alone[0].max(after[0]).max(Duration::from_millis(1));
+    assert!(middle(0) <= alone * 3, "the middle of them: {alone:?} alone, {:?} beside it", middle(0));
     a.engine.close().await.unwrap();
     b.engine.close().await.unwrap();
     world.relay.close().await;
