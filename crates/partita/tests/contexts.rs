@@ -4,12 +4,18 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::{Home, has, patiently, put};
 use partita::{
     ChangeError, EngineError, EngineEvent, SendError,
     automerge::Automerge,
-    core::{ContextId, ContextInfo, ContextKind, Refusal},
+    core::{ContextId, ContextInfo, ContextKind, Refusal, StoreError},
     single_owner::SingleOwner,
+};
+use partita_testing::{
+    MemoryStore,
+    strategy::{OPEN_KIND, OpenStrategy},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,4 +225,34 @@ async fn what_a_draining_relay_refuses_goes_on_by_itself_when_the_relay_stays() 
     patiently("the relay, with no edit and no reconnect", a.notes.acknowledged()).await.unwrap();
     a.engine.close().await.unwrap();
     relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_is_told_when_the_store_has_failed() {
+    let home = Home::new();
+    let kept: Arc<Mutex<Option<Arc<MemoryStore>>>> = Arc::default();
+    let keep = kept.clone();
+    let builder = home.builder("a", false).strategy(OpenStrategy::new()).store(move |incarnation| {
+        let store = Arc::new(MemoryStore::new(incarnation));
+        *keep.lock().unwrap() = Some(store.clone());
+        Ok(store)
+    });
+    let a = common::Device::of(builder.open().await.unwrap()).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "safe", "x").durable().await.unwrap();
+    let notes = a.notes.clone();
+    let waiting = tokio::spawn(async move { notes.acknowledged().await });
+    let caught_up = a.notes.clone();
+    let caught_up = tokio::spawn(async move { caught_up.caught_up().await });
+    let store = kept.lock().unwrap().clone().unwrap();
+    store.fail_next_commit(StoreError::Io("the disk is gone".into()));
+    assert!(patiently("the failure", put(&plan, "lost", "x").durable()).await.is_err());
+    let failed = |answer: Result<(), EngineError>| assert!(matches!(answer, Err(EngineError::Store(_))), "{answer:?}");
+    failed(patiently("a relay's word", waiting).await.unwrap());
+    failed(patiently("being caught up", caught_up).await.unwrap());
+    let kind = ContextKind::new(OPEN_KIND).unwrap();
+    let late = ContextInfo { id: ContextId::derive(&kind, &[3; 32]), kind };
+    failed(patiently("a context that cannot be loaded", a.engine.open_context(late)).await.map(drop));
+    failed(patiently("what is asked later", a.notes.acknowledged()).await);
+    failed(a.engine.close().await);
 }
