@@ -43,7 +43,7 @@ fn twelve_seconds_of_a_bad_network() {
 }
 
 #[test]
-#[ignore = "takes two minutes: run by the gate's slow lane"]
+#[ignore = "takes two minutes: SLOW=1 .ci/run runs it"]
 fn two_minutes_of_a_bad_network() {
     run(Duration::from_secs(120), 105 << 20);
 }

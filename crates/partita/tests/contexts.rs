@@ -21,10 +21,7 @@ use partita_testing::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_context_closes_and_opens_again_while_the_connection_stays() {
     let home = Home::new();
-    home.enrol("b");
-    let relay = home.relay("relay").await;
-    let url = relay.url().to_string();
-    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    let (relay, a, b) = home.pair().await;
     let plan = a.notes.create::<Automerge>().await.unwrap();
     let plan_b = b.get::<Automerge>(plan.id()).await;
     let info = b.engine.status().await.unwrap().contexts.remove(0).info;
@@ -91,10 +88,7 @@ async fn everything_that_was_ever_written_is_durable_at_the_relay_once_the_engin
 #[tokio::test(flavor = "multi_thread")]
 async fn comparing_from_nothing_goes_on_without_loss_and_without_a_second_copy() {
     let home = Home::new();
-    home.enrol("b");
-    let relay = home.relay("relay").await;
-    let url = relay.url().to_string();
-    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    let (relay, a, b) = home.pair().await;
     let plan = a.notes.create::<Automerge>().await.unwrap();
     let plan_b = b.get::<Automerge>(plan.id()).await;
     for n in 0..20 {
@@ -121,10 +115,7 @@ async fn comparing_from_nothing_goes_on_without_loss_and_without_a_second_copy()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_is_seen_on_the_other_device_and_gone_with_this_one() {
     let home = Home::new();
-    home.enrol("b");
-    let relay = home.relay("relay").await;
-    let url = relay.url().to_string();
-    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    let (relay, a, b) = home.pair().await;
     let plan = a.notes.create::<Automerge>().await.unwrap();
     let plan_b = b.get::<Automerge>(plan.id()).await;
     patiently("the relay", a.notes.acknowledged()).await.unwrap();

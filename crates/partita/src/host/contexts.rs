@@ -15,16 +15,19 @@ use crate::{
     events::EngineEvent,
 };
 
+/// Who is told how waiting ended.
+pub(super) type Waiter = oneshot::Sender<Result<(), EngineError>>;
+
 /// What the engine knows of a context beyond the node.
 #[derive(Default)]
 pub(super) struct ContextState {
     /// Whether the node has loaded it.
     ready: bool,
-    waiting: Vec<oneshot::Sender<Result<(), EngineError>>>,
+    waiting: Vec<Waiter>,
     waiting_acknowledged: Vec<Awaited>,
     /// Remotes of which everything that they held was received.
     caught_up: BTreeSet<PeerKey>,
-    waiting_caught_up: Vec<oneshot::Sender<Result<(), EngineError>>>,
+    waiting_caught_up: Vec<Waiter>,
     live: BTreeMap<PeerKey, PeerInfo>,
     /// What was set aside since the engine was opened.
     pub(super) set_aside: SetAsideStatus,
@@ -43,7 +46,7 @@ struct Awaited {
     tips: Vec<Tip>,
     /// A certain remote; any without.
     by: Option<ReplicaId>,
-    reply: oneshot::Sender<Result<(), EngineError>>,
+    reply: Waiter,
 }
 
 /// What could not be applied in a context since the engine was opened; [`Context::set_aside`](crate::Context::set_aside)
@@ -107,12 +110,7 @@ impl EngineHost {
         self.say(EngineEvent::ContextReady(info));
     }
 
-    pub(super) fn on_context(
-        &mut self,
-        context: &Context<'_>,
-        id: ContextId,
-        reply: oneshot::Sender<Result<(), EngineError>>,
-    ) {
+    pub(super) fn on_context(&mut self, context: &Context<'_>, id: ContextId, reply: Waiter) {
         let answer = match (self.contexts.get_mut(&id), context.node.failure()) {
             (None, _) => Err(EngineError::NoContext(id)),
             (Some(state), _) if state.ready => Ok(()),
@@ -127,7 +125,7 @@ impl EngineHost {
         context: &mut Context<'_>,
         id: ContextId,
         by: Option<ReplicaId>,
-        reply: oneshot::Sender<Result<(), EngineError>>,
+        reply: Waiter,
     ) {
         self.take_all(context);
         let Some(state) = self.contexts.get_mut(&id) else {
@@ -170,12 +168,7 @@ impl EngineHost {
         self.say(EngineEvent::CaughtUp { context: id, peer: peer.replica });
     }
 
-    pub(super) fn on_wait_caught_up(
-        &mut self,
-        context: &Context<'_>,
-        id: ContextId,
-        reply: oneshot::Sender<Result<(), EngineError>>,
-    ) {
+    pub(super) fn on_wait_caught_up(&mut self, context: &Context<'_>, id: ContextId, reply: Waiter) {
         let answer = match (self.contexts.get_mut(&id), context.node.failure()) {
             (None, _) => Err(EngineError::NoContext(id)),
             (Some(state), _) if !state.caught_up.is_empty() => Ok(()),
@@ -210,13 +203,8 @@ impl EngineHost {
 
     pub(super) fn on_store_failed(&mut self, error: &partita_core::StoreError) {
         for state in self.contexts.values_mut() {
-            for reply in state.waiting.drain(..) {
-                let _ = reply.send(Err(error.clone().into()));
-            }
-            for awaited in state.waiting_acknowledged.drain(..) {
-                let _ = awaited.reply.send(Err(error.clone().into()));
-            }
-            for reply in state.waiting_caught_up.drain(..) {
+            let for_remotes = state.waiting_acknowledged.drain(..).map(|awaited| awaited.reply);
+            for reply in state.waiting.drain(..).chain(for_remotes).chain(state.waiting_caught_up.drain(..)) {
                 let _ = reply.send(Err(error.clone().into()));
             }
         }

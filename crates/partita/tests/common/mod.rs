@@ -62,6 +62,15 @@ impl Home {
         Engine::builder(self.path().join(name)).strategy(owner).transport(self.network.clone())
     }
 
+    /// Two devices of the owner at a relay.
+    pub async fn pair(&self) -> (Relay, Device, Device) {
+        self.enrol("b");
+        let relay = self.relay("relay").await;
+        let url = relay.url().to_string();
+        let (a, b) = (self.open("a", &[&url]).await, self.open("b", &[&url]).await);
+        (relay, a, b)
+    }
+
     /// Opens an enrolled device that stays connected to these addresses.
     pub async fn open(&self, name: &str, urls: &[&str]) -> Device {
         let builder = urls.iter().fold(self.builder(name, false), |builder, url| builder.connect(*url));

@@ -11,6 +11,7 @@ use crate::message::{Ephemeral, MAX_EPHEMERAL};
 const REPEAT: Duration = Duration::from_secs(10);
 /// How many messages a second this node says about one document; what is said faster goes into the next one.
 const OWN_INTERVAL: Duration = Duration::from_millis(50);
+
 /// What this node says about a document.
 #[derive(Debug)]
 pub(super) struct Saying {
@@ -78,7 +79,7 @@ impl Node {
         if saying.plain.is_empty() {
             local.saying.remove(&document);
         }
-        if !self.may_speak(&message) {
+        if !self.may_speak(&message, &message.header()) {
             let why = "this replica has no right to write in the context, so it may not say anything there either";
             return Err(AppendError::NotAllowed(StrategyError(why.into())));
         }

@@ -50,12 +50,10 @@ impl Node {
                 }
             }
             Err(why) => {
-                session.drop_pages(context);
                 session.links.insert(context, super::link::Link::default());
                 session.lapsed.insert(context, grant);
                 self.refuse_open(id, context, 0, why);
-                self.hand_over_incoming(id, context);
-                self.forget_heard_from(id, context);
+                self.let_go(id, context);
             }
         }
     }
@@ -68,12 +66,10 @@ impl Node {
         let refused = session.refused.get(&context).is_some_and(|open| self.granted(id, open).is_ok());
         let lapsed = session.lapsed.get(&context).is_some_and(|grant| self.access(session, local, *grant).is_ok());
         if refused || lapsed {
-            let Some(link) = self.sessions.link_mut(&id, &context) else {
-                return;
-            };
-            if link.offered.is_none() {
-                link.opened = false;
-                self.send_open(id, context);
+            // Where one is not answered yet, that answer is enough.
+            let asked = self.sessions.link(&id, &context).is_none_or(|link| link.offered.is_some());
+            if !asked {
+                self.open_again(id, context);
             }
         }
     }

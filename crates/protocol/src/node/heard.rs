@@ -8,10 +8,10 @@ use std::{
 };
 
 use partita_core::{
-    Bytes, Claim, ContextId, DocumentId, HeaderPrefix, Opened, ReplicaId, SessionId, Verdict, timestamp_at,
+    Bytes, Claim, ContextId, DocumentId, EntryHeader, HeaderPrefix, Opened, ReplicaId, SessionId, Verdict, timestamp_at,
 };
 
-use super::{Node, context::Context};
+use super::{Node, context::Context, link::Link};
 use crate::{
     effect::{Effect, Notice},
     message::{Ephemeral, Message},
@@ -70,13 +70,12 @@ impl Allowance {
 
 impl Node {
     /// Whether its sender could write an entry now.
-    pub(super) fn may_speak(&self, message: &Ephemeral) -> bool {
+    pub(super) fn may_speak(&self, message: &Ephemeral, header: &EntryHeader) -> bool {
         let Some(local) = self.contexts.get(&message.context) else {
             return false;
         };
-        let (header, heads) = (message.header(), local.graph.heads());
-        let claim =
-            Claim { header: &header, author: message.sender, heads: &heads, epoch: message.epoch, control: None };
+        let heads = local.graph.heads();
+        let claim = Claim { header, author: message.sender, heads: &heads, epoch: message.epoch, control: None };
         !local.standing.has_lost(&message.sender)
             && self.strategies[local.strategy].authorize(&claim) == Verdict::Accept
     }
@@ -98,14 +97,17 @@ impl Node {
         let is_known = local.heard.contains_key(&topic);
         let has_room = is_known || (local.heard.len() < MOST && self.heard < MOST_OF_NODE);
         let may_be = is_news && has_room && message.time <= latest;
-        if !may_be || !session.allowance.take(now) || !message.is_signed() || !self.may_speak(&message) {
+        if !may_be || !session.allowance.take(now) || !message.is_signed() {
+            return;
+        }
+        let header = message.header();
+        if !self.may_speak(&message, &header) {
             return;
         }
         self.make_room(context, topic);
         let Some(local) = self.contexts.get(&context) else {
             return;
         };
-        let header = message.header();
         let prefix = HeaderPrefix { header: &header, author: message.sender, epoch: message.epoch };
         let plain = match self.strategies[local.strategy].open(&prefix, &message.payload) {
             Opened::Plain(plain) => Bytes::copy_from_slice(&plain),
@@ -156,7 +158,7 @@ impl Node {
         for id in local.sessions.clone() {
             if Some(id) != via
                 && let Some(session) = self.sessions.get_mut(&id)
-                && session.links.get(&context).is_some_and(|link| link.reads() && link.target)
+                && session.links.get(&context).is_some_and(Link::hears)
                 && session.peer.replica != topic.1
             {
                 session.topics.insert((context, topic));
@@ -184,7 +186,7 @@ impl Node {
             let Some((context, topic)) = session.topics.pop_first() else {
                 return;
             };
-            let may = session.links.get(&context).is_some_and(|link| link.reads() && link.target);
+            let may = session.links.get(&context).is_some_and(Link::hears);
             let heard = self.contexts.get(&context).and_then(|local| local.heard.get(&topic));
             if let Some(heard) = heard.filter(|_| may) {
                 room = room.saturating_sub(heard.message.payload.len() + 256);
@@ -250,7 +252,7 @@ impl Node {
             for id in local.sessions.clone() {
                 if Some(id) != via
                     && let Some(session) = self.sessions.get_mut(&id)
-                    && session.links.get(&context).is_some_and(|link| link.reads() && link.target)
+                    && session.links.get(&context).is_some_and(Link::hears)
                 {
                     session.out.push(Message::Gone { context, sender });
                 }

@@ -137,7 +137,12 @@ pub(super) struct Link {
 impl Link {
     /// Whether entries may go out.
     pub(super) fn may_send(&self) -> bool {
-        self.accepted && self.target && self.held.is_some() && self.reads()
+        self.accepted && self.held.is_some() && self.hears()
+    }
+
+    /// Whether the remote is told what is said and not kept.
+    pub(super) fn hears(&self) -> bool {
+        self.target && self.reads()
     }
 
     /// Whether the remote may have entries.

@@ -50,11 +50,15 @@ impl Node {
 
     /// Opens a context with a session, unless it was opened already.
     pub(super) fn send_open(&mut self, id: SessionId, context: ContextId) {
-        let Some(local) = self.contexts.get_mut(&context) else {
-            return;
-        };
-        let frontier = local.frontier_hash();
         if !self.sessions.link(&id, &context).is_some_and(|link| link.opened) {
+            self.open_again(id, context);
+        }
+    }
+
+    /// Opens a context with a session, whether or not it was opened before.
+    pub(super) fn open_again(&mut self, id: SessionId, context: ContextId) {
+        if let Some(local) = self.contexts.get_mut(&context) {
+            let frontier = local.frontier_hash();
             self.say_open(id, context, frontier, true);
         }
     }
@@ -226,7 +230,7 @@ impl Node {
 
     fn on_granted(&mut self, id: SessionId, open: &Open, granted: (Grant, Access)) {
         let context = open.context;
-        let shown = self.sessions.link(&id, &context).is_some_and(|link| link.opened && link.by_open);
+        let shown = self.sessions.link(&id, &context).is_some_and(|link| link.by_open);
         let proof = if shown { None } else { self.proof(id, &context, true) };
         let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
             return;

@@ -21,21 +21,19 @@ impl Node {
             return;
         };
         let answers = link.offered.is_some_and(|(offered, _)| offered == number);
+        let is_meant = answers || number == 0;
         match outcome {
             Ok(granted) if answers => {
                 link.accepted = true;
                 self.on_accepted(id, context, granted);
             }
-            Err(Refusal::NeedControl) if answers && link.brief => {
-                let frontier = link.offered.map_or(Hash::ZERO, |(_, frontier)| frontier);
-                self.say_open(id, context, frontier, false);
+            Err(Refusal::NeedControl) if is_meant && link.brief => {
+                // The whole proof goes in an `Open` of its own, also where the brief one was in an answer.
+                let offered = link.offered.map(|(_, frontier)| frontier);
+                let held = self.contexts.get_mut(&context).map(Context::frontier_hash);
+                self.say_open(id, context, offered.or(held).unwrap_or(Hash::ZERO), false);
             }
-            Err(Refusal::NeedControl) if number == 0 && link.brief => {
-                // It was the proof in an answer: the whole one goes in an `Open` of its own.
-                let frontier = self.contexts.get_mut(&context).map_or(Hash::ZERO, Context::frontier_hash);
-                self.say_open(id, context, frontier, false);
-            }
-            Err(why) if answers || number == 0 => self.on_open_refused(id, context, why),
+            Err(why) if is_meant => self.on_open_refused(id, context, why),
             _ => {} // the answer to an earlier one
         }
     }
@@ -88,11 +86,9 @@ impl Node {
             link.accepted = false;
             link.live_said = false;
         }
-        session.drop_pages(context);
         let peer = session.peer.clone();
         let notice = Notice::ContextRefused { context, peer, why };
         self.effects.push(Effect::Notice(notice));
-        self.hand_over_incoming(id, context);
-        self.forget_heard_from(id, context);
+        self.let_go(id, context);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partita_core::{SessionId, codec::DecodeError};
+use partita_core::{ContextId, SessionId, codec::DecodeError};
 
 use super::{Node, sessions::Session};
 use crate::{
@@ -134,11 +134,20 @@ impl Node {
             if let Some(local) = self.contexts.get_mut(&context) {
                 local.sessions.remove(&id);
             }
-            self.hand_over_incoming(id, context);
-            self.forget_heard_from(id, context);
+            self.let_go(id, context);
             // Its strategy may now name others as targets.
             self.look_at(context, None);
         }
+    }
+
+    /// A session is over, or shares the context no more: what was on its way to or from there is given up or goes on
+    /// elsewhere.
+    pub(super) fn let_go(&mut self, id: SessionId, context: ContextId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.drop_pages(context);
+        }
+        self.hand_over_incoming(id, context);
+        self.forget_heard_from(id, context);
     }
 
     pub(super) fn on_tick(&mut self) {

@@ -1,14 +1,14 @@
 //! Strategies that a test can look into, and what stands around them.
 
-use std::{any::Any, collections::BTreeMap, sync::Mutex};
+use std::any::Any;
 
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ContextView, ControlEntry, CryptoRng, Grant,
-    HeaderPrefix, Keystore, KeystoreError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId,
-    SessionId, StrategyEffect, StrategyError, Tip, Transcript, Verdict,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
+    StrategyEffect, StrategyError, Tip, Transcript, Verdict,
 };
-use partita_crypto::{VerifyingKey, Zeroizing};
+use partita_crypto::VerifyingKey;
 
 use super::{kind, replica};
 
@@ -96,20 +96,6 @@ impl AuthProvider for Club {
             (true, false) => Err(Refusal::BadProof),
             (false, _) => Err(self.refusal),
         }
-    }
-}
-
-/// A keystore.
-#[derive(Default)]
-pub(super) struct Memory(Mutex<BTreeMap<String, Vec<u8>>>);
-
-impl Keystore for Memory {
-    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
-        Ok(self.0.lock().unwrap().get(name).cloned().map(Zeroizing::new))
-    }
-    fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
-        self.0.lock().unwrap().insert(name.into(), secret.to_vec());
-        Ok(())
     }
 }
 

@@ -7,11 +7,12 @@ use partita_core::{
     Keystore as _, NamedKeystore, Now, Opened, PartitionStrategy as _, Refusal, StrategyError, Turn, Verdict,
 };
 use partita_single_owner::SingleOwner;
+use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
 use super::{
     TRANSCRIPT, bring, context, header, key,
-    memory::{Club, Empty, Memory},
+    memory::{Club, Empty},
     peer, remote, replica,
 };
 use crate::{AllOf, MultiContext};
@@ -248,7 +249,7 @@ fn without_strategies_everything_is_refused() {
 
 #[test]
 fn two_owners_share_a_device_and_nothing_else() {
-    let keystore = Memory::default();
+    let keystore = MemoryKeystore::default();
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let (private, _) = SingleOwner::create(&keystore, &mut rng).unwrap();
     let part = NamedKeystore::new(&keystore, "work");

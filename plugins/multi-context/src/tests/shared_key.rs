@@ -3,13 +3,10 @@
 use partita_core::{Access, AuthProvider as _, ContextInfo, PartitionStrategy as _, Refusal, Transcript, Verdict};
 use partita_crypto::{Mnemonic, Secret, SigningKey, VerifyingKey};
 use partita_single_owner::{SEALED_KIND, SingleOwner, SingleOwnerRelay};
+use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
-use super::{
-    TRANSCRIPT, bring, key, kind,
-    memory::{Club, Memory},
-    remote,
-};
+use super::{TRANSCRIPT, bring, key, kind, memory::Club, remote};
 use crate::{
     MultiContext, SharedKeyCertificate, SharedKeyError, SharedWriteKey,
     shared_key::{PROOF, message},
@@ -24,7 +21,8 @@ struct Owner {
 }
 
 fn owner(seed: u64) -> Owner {
-    let (owner, words) = SingleOwner::create(&Memory::default(), &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
+    let (owner, words) =
+        SingleOwner::create(&MemoryKeystore::default(), &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
     let context = ContextInfo { id: owner.context(), kind: kind(SEALED_KIND) };
     Owner { key: owner.owner(), words, context }
 }
@@ -85,7 +83,7 @@ fn it_brings_a_context_to_a_relay() {
     let owner = owner(1);
     let (_, proof) = holder(&owner);
     // Another strategy of the kind, which would not sync it, and a second one that would: the first of the two has it.
-    let (another, _) = SingleOwner::create(&Memory::default(), &mut ChaCha20Rng::seed_from_u64(9)).unwrap();
+    let (another, _) = SingleOwner::create(&MemoryKeystore::default(), &mut ChaCha20Rng::seed_from_u64(9)).unwrap();
     let mut on = MultiContext::new().with(another).with(SingleOwnerRelay::new()).with(SingleOwnerRelay::new());
     on = on.accept_shared_key(owner.key);
     assert!(bring(&mut on, &owner.context, 66, &proof));
@@ -134,7 +132,7 @@ fn its_proof_is_good_for_one_session_one_direction_and_one_context() {
 
 #[test]
 fn the_registered_provider_comes_first() {
-    let keystore = Memory::default();
+    let keystore = MemoryKeystore::default();
     let (owner, words) = SingleOwner::create(&keystore, &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
     let context = ContextInfo { id: owner.context(), kind: kind(SEALED_KIND) };
     let registered = owner.prove(&TRANSCRIPT, &context).unwrap();
