@@ -148,6 +148,7 @@ impl AuthProvider for ByRegion {
     }
     fn verify(
         &self,
+        _: Now,
         _: &Transcript,
         who: &VerifyingKey,
         context: &ContextInfo,

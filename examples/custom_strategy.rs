@@ -6,7 +6,7 @@ use partita::{
     Engine, FileKeystore, SystemRandom,
     core::{
         Access, AuthProvider, Bytes, Claim, ContextId, ContextInfo, ContextKind, CryptoRng, DeviceKeys, EpochId, Grant,
-        HeaderPrefix, IdError, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
+        HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
         StrategyError, Transcript, Verdict,
     },
     crypto::{VerifyingKey, hash},
@@ -74,7 +74,14 @@ impl AuthProvider for AllowList {
     fn prove(&self, _: &Transcript, _: &ContextInfo) -> Result<Bytes, StrategyError> {
         Ok(Bytes::new()) // the session itself proves who is there: that is all that the list asks
     }
-    fn verify(&self, _: &Transcript, who: &VerifyingKey, what: &ContextInfo, _: &[u8]) -> Result<Grant, Refusal> {
+    fn verify(
+        &self,
+        _: Now,
+        _: &Transcript,
+        who: &VerifyingKey,
+        what: &ContextInfo,
+        _: &[u8],
+    ) -> Result<Grant, Refusal> {
         let listed = self.members.contains(&ReplicaId::from_bytes(*who.as_bytes()));
         if listed && *what == self.context { Ok(Grant { access: Access::Both }) } else { Err(Refusal::Denied) }
     }

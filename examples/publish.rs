@@ -113,7 +113,14 @@ impl AuthProvider for Publish {
     fn prove(&self, _: &Transcript, _: &ContextInfo) -> Result<Bytes, StrategyError> {
         Ok(Bytes::new()) // the session proves who is there: that is all that the publisher's policy asks
     }
-    fn verify(&self, _: &Transcript, who: &VerifyingKey, context: &ContextInfo, _: &[u8]) -> Result<Grant, Refusal> {
+    fn verify(
+        &self,
+        _: Now,
+        _: &Transcript,
+        who: &VerifyingKey,
+        context: &ContextInfo,
+        _: &[u8],
+    ) -> Result<Grant, Refusal> {
         match self.access(&ReplicaId::from_bytes(*who.as_bytes())) {
             Access::Refused(why) => Err(why),
             access if *context == self.context => Ok(Grant { access }),

@@ -15,6 +15,8 @@ pub struct MissingParents(pub Vec<EntryId>);
 #[derive(Debug, Clone, Default)]
 pub struct ControlGraph {
     parents: BTreeMap<EntryId, Vec<EntryId>>,
+    /// How many entries lie on the longest way back from each: more than on that of any of its ancestors.
+    depths: BTreeMap<EntryId, u64>,
     heads: BTreeSet<EntryId>,
 }
 
@@ -38,6 +40,8 @@ impl ControlGraph {
             self.heads.remove(parent);
         }
         self.heads.insert(id);
+        let depth = parents.iter().filter_map(|parent| self.depths.get(parent)).max().map_or(1, |depth| depth + 1);
+        self.depths.insert(id, depth);
         self.parents.insert(id, parents);
         Ok(())
     }
@@ -81,6 +85,47 @@ impl ControlGraph {
         seen
     }
 
+    /// Whether some of `heads` could be `id` or descend from it, by what is known without walking: what lies no deeper
+    /// cannot.
+    pub fn may_descend(&self, heads: &[EntryId], id: &EntryId) -> bool {
+        let depth = self.depths.get(id);
+        let deeper = |head: &EntryId| self.depths.get(head) > depth;
+        depth.is_some() && heads.iter().any(|head| head == id || deeper(head))
+    }
+
+    /// Whether some of `heads` is `id` or descends from it.
+    pub fn descend(&self, heads: &[EntryId], id: &EntryId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<EntryId> = heads.to_vec();
+        while let Some(at) = open.pop() {
+            if at == *id {
+                return self.contains(id);
+            }
+            if self.may_descend(&[at], id) && seen.insert(at) {
+                open.extend(self.parents.get(&at).into_iter().flatten());
+            }
+        }
+        false
+    }
+
+    /// Those of `ids` that the graph holds, and everything that descends from them.
+    pub fn descendants(&self, ids: &[EntryId]) -> BTreeSet<EntryId> {
+        let mut children: BTreeMap<EntryId, Vec<EntryId>> = BTreeMap::new();
+        for (child, parents) in &self.parents {
+            for parent in parents {
+                children.entry(*parent).or_default().push(*child);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<EntryId> = ids.iter().filter(|id| self.contains(id)).copied().collect();
+        while let Some(id) = open.pop() {
+            if seen.insert(id) {
+                open.extend(children.get(&id).into_iter().flatten());
+            }
+        }
+        seen
+    }
+
     /// Whether everything that `older` names is among the ancestors of `newer`: heads never go backwards along a log.
     pub fn advances(&self, older: &[EntryId], newer: &[EntryId]) -> bool {
         if older.iter().all(|id| newer.contains(id)) {
@@ -110,6 +155,16 @@ mod tests {
         assert!(graph.advances(&[], &[id(1)]));
         assert!(!graph.advances(&[id(2)], &[id(3)]));
         assert!(!graph.advances(&[id(2)], &[id(1)]));
+        assert!(
+            graph.descend(&[id(2)], &id(1))
+                && graph.descend(&[id(2)], &id(2))
+                && graph.descend(&[id(3), id(2)], &id(2))
+        );
+        assert!(!graph.descend(&[id(2)], &id(3)) && !graph.descend(&[id(1)], &id(2)) && !graph.descend(&[], &id(1)));
+        assert!(!graph.descend(&[id(2), id(9)], &id(9)), "nothing is said of what is not here");
+        assert!(!graph.may_descend(&[id(1), id(3)], &id(2)), "they lie no deeper");
+        assert_eq!(graph.descendants(&[id(1)]), [id(1), id(2), id(3)].into());
+        assert_eq!(graph.descendants(&[id(3), id(9)]), [id(3)].into(), "what is not here has no descendants");
         assert_eq!(graph.insert(id(5), [id(4)]), Err(MissingParents(vec![id(4)])));
     }
 }

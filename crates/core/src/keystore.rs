@@ -1,6 +1,8 @@
 //! Where a device keeps its keys: outside the store.
 
-use partita_crypto::{BoxSecretKey, Secret, SigningKey, Zeroizing};
+use std::sync::{Mutex, PoisonError};
+
+use partita_crypto::{AeadKey, BoxSecretKey, Secret, SigningKey, Zeroizing, derive};
 use rand_core::CryptoRng;
 
 use crate::ReplicaId;
@@ -21,6 +23,9 @@ pub enum KeystoreError {
     /// The content is not what it should be.
     #[error("the keystore is damaged: {0}")]
     Damaged(String),
+    /// It is sealed under another key than the one given.
+    #[error("the keystore does not open with this key: give the one that it was sealed with")]
+    Locked,
     /// The file can be read by other users of the machine.
     #[error("{0} can be read by others: allow its owner alone (chmod 600)")]
     Exposed(String),
@@ -76,6 +81,73 @@ impl Keystore for NamedKeystore<'_> {
 
     fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
         self.whole.put(&self.place(name), secret)
+    }
+}
+
+/// How a sealed secret begins.
+const SEALED: &[u8; 8] = b"sealed 1";
+/// Bytes that say which key sealed it.
+const CHECK: usize = 16;
+
+/// A keystore whose secrets are sealed under a key of the application's: from the platform's own keystore, or stretched
+/// from a passphrase.
+///
+/// Each secret is bound to its name, so that whoever can write to the keystore underneath cannot put one in another's place.
+/// It can still put an older one back, or remove one. Names are kept in clear.
+pub struct SealedKeystore<K> {
+    inner: K,
+    key: AeadKey,
+    check: [u8; CHECK],
+    rng: Mutex<Box<dyn CryptoRng + Send>>,
+}
+
+impl<K: Keystore> SealedKeystore<K> {
+    /// Seals what this keystore keeps from now on, and opens what it holds. `rng` is for nonces.
+    pub fn new(inner: K, key: &Secret<32>, rng: Box<dyn CryptoRng + Send>) -> Self {
+        let mut check = [0; CHECK];
+        let whole = derive(key, "partita 2026 v1 sealed keystore check", &[]);
+        // To tell a wrong key from a damaged secret, which the seal itself cannot; and one secret opens under one key only.
+        check.iter_mut().zip(whole.expose()).for_each(|(check, byte)| *check = *byte);
+        let key = AeadKey::from_secret(&derive(key, "partita 2026 v1 sealed keystore", &[]));
+        Self { inner, key, check, rng: Mutex::new(rng) }
+    }
+
+    fn bound_to(name: &str) -> Vec<u8> {
+        [&b"partita 2026 v1 sealed keystore\0"[..], name.as_bytes()].concat()
+    }
+}
+
+impl<K> std::fmt::Debug for SealedKeystore<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedKeystore").finish_non_exhaustive()
+    }
+}
+
+impl<K: Keystore> Keystore for SealedKeystore<K> {
+    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
+        let Some(kept) = self.inner.get(name)? else {
+            return Ok(None);
+        };
+        let sealed = kept.strip_prefix(SEALED).and_then(|rest| rest.split_first_chunk::<CHECK>());
+        let Some((check, sealed)) = sealed else {
+            return Err(KeystoreError::Damaged(format!("what it holds under {name} is not sealed")));
+        };
+        if *check != self.check {
+            return Err(KeystoreError::Locked);
+        }
+        let opened = self.key.open(&Self::bound_to(name), sealed);
+        let opened = opened.map_err(|_| {
+            KeystoreError::Damaged(format!("what it holds under {name} was changed, or belongs to another name"))
+        })?;
+        Ok(Some(Zeroizing::new(opened)))
+    }
+
+    fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let sealed = self.key.seal(&mut **rng, &Self::bound_to(name), secret);
+        drop(rng);
+        let sealed = sealed.map_err(|error| KeystoreError::Io(error.to_string()))?;
+        self.inner.put(name, &[&SEALED[..], &self.check, &sealed].concat())
     }
 }
 

@@ -32,6 +32,7 @@ mod observe;
 mod standing;
 mod store;
 mod strategy;
+pub mod text;
 mod transport;
 mod verdict;
 mod witness;
@@ -47,9 +48,9 @@ pub use frontier::{Frontier, Tip};
 pub use ids::{
     ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId, ReplicaId, SessionId,
 };
-pub use keystore::{DeviceKeys, Keystore, KeystoreError, NamedKeystore};
+pub use keystore::{DeviceKeys, Keystore, KeystoreError, NamedKeystore, SealedKeystore};
 pub use observe::{Observation, Observer, Sample};
-pub use standing::Standing;
+pub use standing::{Loss, Standing};
 pub use store::{
     Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry, VisitRecord,
 };

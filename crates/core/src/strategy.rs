@@ -65,6 +65,8 @@ pub struct Transcript {
 /// How a remote brought a context that this node did not have: its `Open`, whose proof was granted or is about to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Brought<'a> {
+    /// What time it is here, for proofs that expire.
+    pub now: Now,
     /// What the proof is bound to.
     pub transcript: Transcript,
     /// Who the remote is, by the authenticated session.
@@ -210,7 +212,8 @@ pub trait PartitionStrategy: Any + Send + Sync {
     }
 
     /// How far the data logs of those who lost their right still count; what counts of control logs is the strategy's own
-    /// to resolve, the node never cuts them. A loss may list logs of the one who loses alone. Resolved from all control entries: the same on every
+    /// to resolve, the node never cuts them. A loss may list logs of the one who loses alone; one who holds the right again
+    /// is named beside it, and what lifts the loss for new logs in it. Resolved from all control entries: the same on every
     /// node that holds the same ones, in whatever order they came. Asked after each control entry.
     fn standing(&self, _context: &ContextId) -> Standing {
         Standing::default()
@@ -282,12 +285,15 @@ pub trait AuthProvider: Send + Sync {
         None
     }
 
-    /// Whether the remote's proof holds, and what it is granted. `remote` comes from the authenticated session.
+    /// Whether the remote's proof holds, and what it is granted. `remote` comes from the authenticated session; `now` is
+    /// this node's own clock, for proofs that expire: it may be wrong, so a proof whose time is over is refused and
+    /// never more than that.
     ///
     /// # Errors
     /// The refusal that the remote is told.
     fn verify(
         &self,
+        now: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,

@@ -5,7 +5,7 @@
 //! one commitment, and a commitment has one secret: nobody can give two readers different secrets for one epoch.
 //!
 //! - [`EpochSecret`]: the secret, its commitment, the payload keys that come from it;
-//! - [`seal_epoch`], [`open_epoch`]: boxes for readers;
+//! - [`seal_epoch`], [`open_epoch`]: boxes for readers; [`seal_epochs`], [`open_epochs`]: many secrets in one;
 //! - [`choose_epoch`]: the rule which epoch may be written under;
 //! - [`EpochKeys`]: the secrets that a device holds.
 
@@ -16,7 +16,7 @@ mod ring;
 use rand_core::CryptoRng;
 
 pub use choose::{EpochFacts, choose_epoch};
-pub use envelope::{BoxBinding, EPOCH_BOX_LEN, EpochError, open_epoch, seal_epoch};
+pub use envelope::{BoxBinding, EPOCH_BOX_LEN, EpochError, open_epoch, open_epochs, seal_epoch, seal_epochs};
 pub use ring::EpochKeys;
 
 use crate::{AeadKey, Hash, Secret, derive, hash};

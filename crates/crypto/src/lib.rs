@@ -55,7 +55,7 @@ pub use boxes::{BOX_OVERHEAD, BoxError, BoxPublicKey, BoxSecretKey, open_box, se
 pub use dh::{DhError, x25519};
 pub use epochs::{
     BoxBinding, EPOCH_BOX_LEN, EpochError, EpochFacts, EpochId, EpochKeys, EpochSecret, choose_epoch, open_epoch,
-    payload_key, seal_epoch,
+    open_epochs, payload_key, seal_epoch, seal_epochs,
 };
 pub use hash::{Hash, Hasher, hash};
 pub use kdf::{KdfError, derive, hkdf_sha256};

@@ -41,7 +41,8 @@ pub(crate) struct Cell {
     pub(crate) context: ContextId,
     pub(crate) id: DocumentId,
     pub(crate) crdt: Arc<dyn CrdtType>,
-    pub(crate) actor: ActorSeed,
+    /// Whose changes are made here: derived from the log that this replica writes.
+    actor: Mutex<ActorSeed>,
     inner: Mutex<Inner>,
     loaded: Condvar,
     /// There are local changes for the driver to take.
@@ -120,7 +121,7 @@ impl Cell {
             context,
             id,
             crdt,
-            actor,
+            actor: Mutex::new(actor),
             inner: Mutex::default(),
             loaded: Condvar::new(),
             dirty: AtomicBool::new(false),
@@ -129,6 +130,15 @@ impl Cell {
             wake: Box::new(wake),
             own: own.clone(),
         })
+    }
+
+    pub(crate) fn actor(&self) -> ActorSeed {
+        *self.actor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From when the document is loaded next: whoever calls this loads it.
+    pub(crate) fn set_actor(&self, actor: ActorSeed) {
+        *self.actor.lock().unwrap_or_else(PoisonError::into_inner) = actor;
     }
 
     /// Locks the document, waiting for others and for it to be loaded.

@@ -88,6 +88,11 @@ pub enum EngineEvent {
         /// The context.
         context: ContextId,
     },
+    /// Control entries came: members, devices or rights can be different now. The context's strategy knows them.
+    ControlChanged {
+        /// The context.
+        context: ContextId,
+    },
     /// A remote refused a context.
     ContextRefused {
         /// The context.

@@ -116,6 +116,7 @@
 //! | feature, all on by default | brings |
 //! | --- | --- |
 //! | `automerge`, `yrs` | the two CRDT libraries |
+//! | `group` | people who share a context: [`group`] |
 //! | `multi-context` | many strategies in one engine: [`multi_context`] |
 //! | `redb` | the store in one file |
 //! | `single-owner` | the partition strategy above |
@@ -156,6 +157,8 @@ pub use partita_sync::{
 
 #[cfg(feature = "automerge")]
 pub use partita_automerge as automerge;
+#[cfg(feature = "group")]
+pub use partita_group as group;
 #[cfg(feature = "multi-context")]
 pub use partita_multi_context as multi_context;
 #[cfg(feature = "redb")]

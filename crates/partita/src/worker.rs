@@ -96,8 +96,8 @@ impl Worker {
 
     fn load(&self, cell: &Arc<Cell>, snapshot: Option<Vec<u8>>, items: &[Item]) {
         let doc = match snapshot {
-            None => Ok(cell.crdt.create(cell.actor)),
-            Some(snapshot) => guarded(|| cell.crdt.load(&snapshot, cell.actor)),
+            None => Ok(cell.crdt.create(cell.actor())),
+            Some(snapshot) => guarded(|| cell.crdt.load(&snapshot, cell.actor())),
         };
         let Ok(mut doc) = doc else {
             return (self.driver)(Command::ReloadAfresh(cell.clone()));
@@ -106,6 +106,11 @@ impl Worker {
             return (self.driver)(Command::ReloadAfresh(cell.clone()));
         }
         let mut held = cell.hold_any();
+        if let Some(mut before) = held.doc.take() {
+            // It was loaded twice in a row: what was changed in between is in no entry either.
+            let local = catch_unwind(AssertUnwindSafe(|| before.take_local()));
+            held.backlog.extend(local.unwrap_or_default());
+        }
         // Local changes that were taken out of the document before it was loaded again, and are in no entry yet.
         let backlog: Vec<&[u8]> = held.backlog.iter().map(Vec::as_slice).collect();
         if !backlog.is_empty() {

@@ -137,6 +137,11 @@ pub enum Notice {
     },
     /// Keys came: what was set aside for want of one may open now.
     KeysArrived(ContextId),
+    /// What this replica writes from now on goes into another log: nothing more would count in the one before.
+    /// [`Node::own_log`](crate::Node::own_log) is the new one, and payloads have to be made for it.
+    NewLog(ContextId),
+    /// Control entries came: who may do what can be different now, and what waits for a right may be written.
+    ControlChanged(ContextId),
     /// A remote and this node have a context open with each other.
     Live {
         /// The context.

@@ -118,12 +118,14 @@ pub struct Quarantined {
     pub bytes: u64,
     /// The last one.
     pub head: EntryId,
+    /// The control heads that the log's first entry names, if that is in quarantine too.
+    pub knew: Vec<EntryId>,
 }
 
 impl Quarantined {
     /// Nothing yet.
     pub(crate) fn none(author: ReplicaId) -> Self {
-        Self { author, entries: 0, bytes: 0, head: EntryId::NONE }
+        Self { author, entries: 0, bytes: 0, head: EntryId::NONE, knew: Vec::new() }
     }
 
     /// With one more entry, the next of the log.
@@ -131,6 +133,9 @@ impl Quarantined {
         self.entries += 1;
         self.bytes += entry.size() as u64;
         self.head = entry.id;
+        if entry.header.seq == 1 {
+            self.knew = LogRecord::knew_at_start(entry).to_vec();
+        }
     }
 }
 

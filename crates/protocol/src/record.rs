@@ -20,6 +20,9 @@ pub struct LogRecord {
     pub head: EntryId,
     /// The control heads in force after it.
     pub heads: Vec<EntryId>,
+    /// The control heads that its first entry names: what a data log was begun in knowledge of, which decides what losses
+    /// concern it. Empty for control logs, which no loss cuts, and where it is not known: such a log is lifted from none.
+    pub knew: Vec<EntryId>,
     /// The key epochs that it stated, each from a number on: a stored entry is opened under the one in force at it.
     pub epochs: Vec<(u64, Option<EpochId>)>,
     /// The latest timestamp in it: the clock is reseeded from these.
@@ -54,6 +57,7 @@ impl LogRecord {
             seq: 0,
             head: EntryId::NONE,
             heads: Vec::new(),
+            knew: Self::knew_at_start(entry).to_vec(),
             epochs: Vec::new(),
             time: NTP64(0),
             begun: arrival,
@@ -61,6 +65,12 @@ impl LogRecord {
         };
         record.extend(entry);
         Some(record)
+    }
+
+    /// The control heads that a data log's first entry names.
+    pub(crate) fn knew_at_start(entry: &Entry) -> &[EntryId] {
+        let stamp = entry.header.stamp.as_ref().filter(|_| !entry.header.kind.is_control());
+        stamp.map_or(&[], |stamp| &stamp.heads)
     }
 
     /// Takes one more entry, which follows the last one.
@@ -87,10 +97,7 @@ impl LogRecord {
         Tip::encode_all(&self.start.tips, &mut out);
         out.varint(self.seq);
         out.raw(self.head.as_bytes());
-        out.varint(self.heads.len() as u64);
-        for head in &self.heads {
-            out.raw(head.as_bytes());
-        }
+        put_heads(&self.heads, &mut out);
         out.varint(self.epochs.len() as u64);
         for (from, epoch) in &self.epochs {
             out.varint(*from);
@@ -99,6 +106,9 @@ impl LogRecord {
         out.u64(self.time.as_u64());
         out.varint(self.begun);
         out.varint(self.bytes);
+        if !self.knew.is_empty() {
+            put_heads(&self.knew, &mut out);
+        }
         out.finish()
     }
 
@@ -117,8 +127,7 @@ impl LogRecord {
         let start = LogStart { replica, nonce, tips: Tip::decode_all(&mut input, usize::MAX)? };
         let seq = input.varint()?;
         let head = EntryId::from_bytes(input.array()?);
-        let count = input.count("the number of control heads", usize::MAX, EntryId::LEN)?;
-        let heads = (0..count).map(|_| Ok(EntryId::from_bytes(input.array()?))).collect::<Result<_, DecodeError>>()?;
+        let heads = take_heads(&mut input)?;
         let count = input.count("the number of epochs", usize::MAX, 2)?;
         let mut epochs = Vec::with_capacity(count);
         for _ in 0..count {
@@ -132,7 +141,57 @@ impl LogRecord {
         let time = NTP64(input.u64()?);
         let begun = input.varint()?;
         let bytes = input.varint()?;
+        // A record that was written before this was kept ends here.
+        let knew = if input.is_empty() { Vec::new() } else { take_heads(&mut input)? };
         input.end()?;
-        Ok(Self { start, control, seq, head, heads, epochs, time, begun, bytes })
+        Ok(Self { start, control, seq, head, heads, knew, epochs, time, begun, bytes })
+    }
+}
+
+fn put_heads(heads: &[EntryId], out: &mut Writer) {
+    out.varint(heads.len() as u64);
+    for head in heads {
+        out.raw(head.as_bytes());
+    }
+}
+
+fn take_heads(input: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
+    let count = input.count("the number of control heads", usize::MAX, EntryId::LEN)?;
+    (0..count).map(|_| Ok(EntryId::from_bytes(input.array()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(knew: &[u8]) -> LogRecord {
+        let start = LogStart { replica: ReplicaId::from_bytes([1; 32]), nonce: [2; 16], tips: Vec::new() };
+        let ids = |bytes: &[u8]| bytes.iter().map(|byte| EntryId::from_bytes([*byte; 32])).collect();
+        LogRecord {
+            start,
+            control: false,
+            seq: 3,
+            head: EntryId::from_bytes([3; 32]),
+            heads: ids(&[4]),
+            knew: ids(knew),
+            epochs: vec![(1, None)],
+            time: NTP64(5),
+            begun: 6,
+            bytes: 7,
+        }
+    }
+
+    #[test]
+    fn a_record_keeps_what_its_log_was_begun_in_knowledge_of() {
+        let record = record(&[8, 9]);
+        assert_eq!(LogRecord::decode(&record.encode()), Ok(record));
+    }
+
+    #[test]
+    fn a_record_from_before_that_was_kept_is_read_as_of_a_log_that_knew_nothing() {
+        let (old, new) = (record(&[]), record(&[8]));
+        let bytes = new.encode();
+        assert_eq!(LogRecord::decode(&bytes[..bytes.len() - 33]), Ok(old.clone()));
+        assert_eq!(old.encode(), bytes[..bytes.len() - 33]);
     }
 }

@@ -9,6 +9,7 @@ use partita_core::{
     DeviceKeys, Incarnation, Keystore, Listener, Observer, PartitionStrategy, Store, StoreError, Transport,
 };
 use partita_crypto::rand_core::Rng as _;
+use partita_group::GroupRelay;
 use partita_protocol::{NodeConfig, NodeParts, channel::LocalIdentity};
 use partita_redb::RedbStore;
 use partita_single_owner::SingleOwnerRelay;
@@ -168,6 +169,7 @@ impl Builder {
             self.observers.push(metrics.clone());
         }
         self.strategies.push(Box::new(SingleOwnerRelay::new()));
+        self.strategies.push(Box::new(GroupRelay::new()));
         let node = NodeParts {
             config: NodeConfig { accept_contexts: true, ..self.config },
             identity: LocalIdentity { key: Arc::new(keys.signing), incarnation },

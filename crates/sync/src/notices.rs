@@ -12,6 +12,8 @@ pub(crate) fn context_of(notice: &Notice) -> Option<ContextId> {
         | Notice::Durable { context, .. }
         | Notice::Rebuild { context, .. }
         | Notice::KeysArrived(context)
+        | Notice::NewLog(context)
+        | Notice::ControlChanged(context)
         | Notice::Live { context, .. }
         | Notice::CaughtUp { context, .. }
         | Notice::Acknowledged { context, .. }
@@ -28,6 +30,8 @@ pub(crate) fn tell(notice: &Notice, observer: &dyn Observer) {
         Notice::ContextReady(_) => debug!("the context is ready"),
         Notice::Rebuild { documents, .. } => debug!(documents = documents.len(), "documents are rebuilt"),
         Notice::KeysArrived(_) => debug!("keys arrived"),
+        Notice::NewLog(_) => debug!("what is written from now on goes into another log"),
+        Notice::ControlChanged(_) => debug!("who may do what can be different now"),
         Notice::Live { peer, .. } => debug!(session = peer.session.0, "the context is live"),
         Notice::CaughtUp { peer, .. } => debug!(session = peer.session.0, "the context has caught up"),
         Notice::ContextRefused { peer, why, .. } => {

@@ -7,9 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, EpochId, Grant, HeaderPrefix, Now,
-    Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing, StrategyEffect,
-    StrategyError, Tip, Transcript, Verdict, Witness,
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, ControlGraph, EntryId, EpochId,
+    Grant, HeaderPrefix, Loss, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
+    Standing, StrategyEffect, StrategyError, Tip, Transcript, Verdict, Witness,
     codec::{Reader, Writer},
 };
 use partita_crypto::VerifyingKey;
@@ -20,12 +20,14 @@ pub const OPEN_KIND: &str = "open/plain";
 const LOSS: u8 = 1;
 const VOUCH: u8 = 2;
 const ADMIT: u8 = 3;
+const READMIT: u8 = 4;
+const LIFT: u8 = 5;
 const MOST_TIPS: usize = 4096;
 
-/// Contexts with plain payloads that everybody may read and write. Losses, vouches and admissions are control entries that
-/// anybody may write, so that what a node makes of them can be tested without a real plugin.
+/// Contexts with plain payloads that everybody may read and write. Losses, readmissions, vouches and admissions are control
+/// entries that anybody may write, so that what a node makes of them can be tested without a real plugin.
 ///
-/// Payloads of control entries come from [`loss`](Self::loss), [`vouch_for`](Self::vouch_for) and
+/// Payloads of control entries come from [`loss`](Self::loss), [`readmit`](Self::readmit), [`vouch_for`](Self::vouch_for) and
 /// [`admit`](Self::admit); others are kept and ignored, except empty ones, which it refuses.
 #[derive(Debug, Clone)]
 pub struct OpenStrategy {
@@ -37,9 +39,39 @@ pub struct OpenStrategy {
     waits: bool,
     vouching: bool,
     targets: Option<usize>,
-    standings: BTreeMap<ContextId, Standing>,
+    said: BTreeMap<ContextId, Said>,
     /// Who was admitted by which control entry.
     admitted: BTreeMap<ContextId, BTreeSet<ReplicaId>>,
+}
+
+/// What the control entries of a context say about how far logs count.
+#[derive(Debug, Clone, Default)]
+struct Said {
+    graph: ControlGraph,
+    losses: Vec<(EntryId, ReplicaId, Vec<Tip>)>,
+    /// Each with what lifts.
+    readmissions: Vec<(EntryId, ReplicaId, EntryId)>,
+    standing: Standing,
+}
+
+impl Said {
+    /// A readmission lifts the losses that it descends from. Who was readmitted after all of them holds the right again.
+    fn resolve(&mut self) {
+        let before: BTreeMap<EntryId, BTreeSet<EntryId>> =
+            self.readmissions.iter().map(|(id, ..)| (*id, self.graph.ancestors(&[*id]))).collect();
+        let mut losses: BTreeMap<ReplicaId, Vec<Loss>> = BTreeMap::new();
+        for (id, replica, tips) in &self.losses {
+            let of_replica = self.readmissions.iter().filter(|(_, of, _)| of == replica);
+            let lifts = |at: &EntryId| before.get(at).is_some_and(|before| before.contains(id));
+            let mut lifted_by: Vec<EntryId> = of_replica.filter(|(at, ..)| lifts(at)).map(|(.., by)| *by).collect();
+            lifted_by.sort_unstable();
+            losses.entry(*replica).or_default().push(Loss { tips: tips.clone(), lifted_by });
+        }
+        losses.values_mut().for_each(|losses| losses.sort_unstable());
+        let again = losses.iter().filter(|(_, losses)| losses.iter().all(|loss| !loss.lifted_by.is_empty()));
+        self.standing.readmitted = again.map(|(replica, _)| *replica).collect();
+        self.standing.losses = losses;
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -58,7 +90,7 @@ impl Default for OpenStrategy {
             waits: false,
             vouching: false,
             targets: None,
-            standings: BTreeMap::new(),
+            said: BTreeMap::new(),
             admitted: BTreeMap::new(),
         }
     }
@@ -136,6 +168,24 @@ impl OpenStrategy {
         out.finish()
     }
 
+    /// The payload of a control entry that gives a replica the right to write again, for logs that it begins in knowledge
+    /// of this.
+    pub fn readmit(replica: ReplicaId) -> Bytes {
+        let mut out = Writer::new();
+        out.u8(READMIT);
+        out.raw(replica.as_bytes());
+        out.finish()
+    }
+
+    /// The payload of a control entry that does so for logs that it began in knowledge of another one.
+    pub fn lift(replica: ReplicaId, by: EntryId) -> Bytes {
+        let mut out = Writer::new();
+        out.u8(LIFT);
+        out.raw(replica.as_bytes());
+        out.raw(by.as_bytes());
+        out.finish()
+    }
+
     /// The payload of a control entry that vouches for these entries.
     pub fn vouch_for(witnesses: &[Witness]) -> Bytes {
         let mut out = Writer::new();
@@ -153,23 +203,26 @@ impl OpenStrategy {
         out.finish()
     }
 
-    fn apply(&mut self, context: ContextId, payload: &[u8]) -> Option<()> {
-        let mut input = Reader::new(payload);
+    fn apply(&mut self, entry: &ControlEntry<'_>) -> Option<()> {
+        let (id, context) = (entry.id, entry.header.context);
+        let mut input = Reader::new(entry.payload);
+        let said = self.said.entry(context).or_default();
         match input.u8().ok()? {
             LOSS => {
                 let replica = ReplicaId::from_bytes(input.array().ok()?);
                 let tips = Tip::decode_all(&mut input, MOST_TIPS).ok()?;
-                let losses = &mut self.standings.entry(context).or_default().losses;
-                let losses = losses.entry(replica).or_default();
-                losses.push(tips);
-                losses.sort_unstable();
+                said.losses.push((id, replica, tips));
+            }
+            READMIT => said.readmissions.push((id, ReplicaId::from_bytes(input.array().ok()?), id)),
+            LIFT => {
+                let replica = ReplicaId::from_bytes(input.array().ok()?);
+                said.readmissions.push((id, replica, EntryId::from_bytes(input.array().ok()?)));
             }
             VOUCH => {
                 let count = input.count("the number of witnesses", MOST_TIPS, 100).ok()?;
                 for _ in 0..count {
                     let witness = Witness::decode(&mut input).ok()?;
-                    let vouches = &mut self.standings.entry(context).or_default().vouches;
-                    vouches.insert(witness.tip(), witness.signature());
+                    said.standing.vouches.insert(witness.tip(), witness.signature());
                 }
             }
             ADMIT => {
@@ -178,6 +231,9 @@ impl OpenStrategy {
             }
             _ => {}
         }
+        // Whoever gives entries out of their order has no graph: nobody is readmitted there.
+        let _ = said.graph.insert(id, entry.parents.iter().copied());
+        said.resolve();
         Some(())
     }
 }
@@ -225,7 +281,7 @@ impl PartitionStrategy for OpenStrategy {
     }
 
     fn standing(&self, context: &ContextId) -> Standing {
-        self.standings.get(context).cloned().unwrap_or_default()
+        self.said.get(context).map(|said| said.standing.clone()).unwrap_or_default()
     }
 
     fn epoch(&self, _context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
@@ -246,7 +302,7 @@ impl PartitionStrategy for OpenStrategy {
     }
 
     fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
-        self.apply(entry.header.context, entry.payload)
+        self.apply(entry)
             .map(|()| Vec::new())
             .ok_or_else(|| StrategyError("not a control entry of the open strategy".into()))
     }
@@ -277,7 +333,14 @@ impl AuthProvider for OpenAuth {
         Ok(Bytes::new())
     }
 
-    fn verify(&self, _: &Transcript, remote: &VerifyingKey, _: &ContextInfo, _proof: &[u8]) -> Result<Grant, Refusal> {
+    fn verify(
+        &self,
+        _: Now,
+        _: &Transcript,
+        remote: &VerifyingKey,
+        _: &ContextInfo,
+        _proof: &[u8],
+    ) -> Result<Grant, Refusal> {
         match self.access(&ReplicaId::from_bytes(*remote.as_bytes())) {
             Access::Refused(why) => Err(why),
             access => Ok(Grant { access }),

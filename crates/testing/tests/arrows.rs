@@ -21,6 +21,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("partita-sync", &["partita-core", "partita-crypto", "partita-protocol"]),
     ("partita-automerge", &["partita-core", "partita-crypto"]),
     ("partita-yrs", &["partita-core", "partita-crypto"]),
+    ("partita-group", PLUGIN),
     ("partita-multi-context", PLUGIN),
     ("partita-single-owner", PLUGIN),
     (
@@ -29,6 +30,7 @@ const HOUSE: &[(&str, &[&str])] = &[
             "partita-automerge",
             "partita-core",
             "partita-crypto",
+            "partita-group",
             "partita-multi-context",
             "partita-protocol",
             "partita-redb",
@@ -43,6 +45,7 @@ const HOUSE: &[(&str, &[&str])] = &[
         &[
             "partita-core",
             "partita-crypto",
+            "partita-group",
             "partita-protocol",
             "partita-redb",
             "partita-single-owner",
@@ -230,6 +233,9 @@ fn a_forbidden_arrow_is_found() {
         ("partita-relay", "partita-automerge"),
         ("partita-relay", "partita"),
         ("partita-multi-context", "partita-protocol"),
+        ("partita-group", "partita-protocol"),
+        ("partita-group", "partita-single-owner"),
+        ("partita-group", "tokio"),
         ("partita-multi-context", "partita-single-owner"),
         ("partita-single-owner", "partita-protocol"),
         ("partita-single-owner", "partita-sync"),

@@ -112,13 +112,18 @@ impl PartitionStrategy for AllOf {
         if waits { Verdict::Undecided(missing) } else { Verdict::Accept }
     }
 
-    /// Every loss counts. A guard knows no vouches, so those of the strategy lift its own losses and the guards'.
+    /// Every loss counts, and who has lost its right by any of them has lost it. A guard knows no vouches, so those of the strategy lift its own losses and the guards'.
     fn standing(&self, context: &ContextId) -> Standing {
         let mut standing = self.nominated.standing(context);
         for guard in &self.guards {
-            for (replica, losses) in guard.standing(context).losses {
+            let theirs = guard.standing(context);
+            standing.readmitted.retain(|replica| !theirs.has_lost(replica));
+            let again = theirs.readmitted.into_iter().filter(|replica| !standing.has_lost(replica));
+            let again: Vec<_> = again.collect();
+            for (replica, losses) in theirs.losses {
                 standing.losses.entry(replica).or_default().extend(losses);
             }
+            standing.readmitted.extend(again);
         }
         standing
     }

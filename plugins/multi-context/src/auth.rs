@@ -1,7 +1,7 @@
 //! Who may open a context: the registered provider first, then a shared write key where it is switched on, else nobody.
 
 use bytes::Bytes;
-use partita_core::{AuthProvider, ContextInfo, Grant, Refusal, StrategyError, Transcript};
+use partita_core::{AuthProvider, ContextInfo, Grant, Now, Refusal, StrategyError, Transcript};
 use partita_crypto::VerifyingKey;
 
 use crate::multi::MultiContext;
@@ -30,6 +30,7 @@ impl MultiContext {
     /// What the first strategy that knows the remote says of a context that is nobody's yet.
     fn first_grant(
         &self,
+        now: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,
@@ -37,7 +38,7 @@ impl MultiContext {
     ) -> Result<Grant, Refusal> {
         let mut told = Refusal::Denied;
         for (_, member) in self.routes.of_kind(&context.kind) {
-            match member.auth().verify(transcript, remote, context, proof) {
+            match member.auth().verify(now, transcript, remote, context, proof) {
                 Ok(grant) => return Ok(grant),
                 // What somebody says who knows the remote or its proof is worth more than that nobody does.
                 Err(why) if told == Refusal::Denied && why != Refusal::UnknownKind => told = why,
@@ -63,6 +64,7 @@ impl AuthProvider for MultiContext {
 
     fn verify(
         &self,
+        now: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,
@@ -72,8 +74,8 @@ impl AuthProvider for MultiContext {
             return Err(Refusal::UnknownKind);
         }
         let registered = match self.routes.home(&context.id) {
-            Some(_) => self.routes.of(context)?.auth().verify(transcript, remote, context, proof),
-            None => self.first_grant(transcript, remote, context, proof),
+            Some(_) => self.routes.of(context)?.auth().verify(now, transcript, remote, context, proof),
+            None => self.first_grant(now, transcript, remote, context, proof),
         };
         self.or_shared(registered, transcript, context, proof)
     }

@@ -118,11 +118,12 @@ impl AuthProvider for ByKind {
 
     fn verify(
         &self,
+        now: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,
         proof: &[u8],
     ) -> Result<Grant, Refusal> {
-        self.of(&context.kind)?.auth().verify(transcript, remote, context, proof)
+        self.of(&context.kind)?.auth().verify(now, transcript, remote, context, proof)
     }
 }

@@ -162,6 +162,7 @@ impl AuthProvider for FirstOf {
     /// One's proof is nonsense to another, so a proof that does not hold is no answer here; being shut out by name is.
     fn verify(
         &self,
+        now: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,
@@ -172,7 +173,7 @@ impl AuthProvider for FirstOf {
         }
         let mut told = Refusal::Denied;
         for member in self.all() {
-            match member.auth().verify(transcript, remote, context, proof) {
+            match member.auth().verify(now, transcript, remote, context, proof) {
                 // What one takes for a brief proof may be another's whole one.
                 Err(why @ (Refusal::BadProof | Refusal::NeedControl)) => told = why,
                 Err(why) if !is_answer(why) => {}

@@ -109,7 +109,7 @@ impl MultiContext {
         let Some(member) = self.routes.member(at) else {
             return false;
         };
-        let registered = member.auth().verify(&by.transcript, &by.remote, context, by.proof);
+        let registered = member.auth().verify(by.now, &by.transcript, &by.remote, context, by.proof);
         let grant = self.or_shared(registered, &by.transcript, context, by.proof).ok();
         let remote = RemoteContext { id: context.id, kind: context.kind.clone(), peer: by.peer.clone(), grant };
         grant.is_some() && !matches!(member.should_sync(context, &remote), Access::Refused(_))

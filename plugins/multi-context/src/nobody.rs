@@ -48,7 +48,7 @@ impl AuthProvider for Nobody {
         Err(nobodys())
     }
 
-    fn verify(&self, _: &Transcript, _: &VerifyingKey, _: &ContextInfo, _: &[u8]) -> Result<Grant, Refusal> {
+    fn verify(&self, _: Now, _: &Transcript, _: &VerifyingKey, _: &ContextInfo, _: &[u8]) -> Result<Grant, Refusal> {
         Err(Refusal::Denied)
     }
 }

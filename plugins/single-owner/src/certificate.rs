@@ -5,14 +5,11 @@ use std::{fmt, str::FromStr};
 use partita_core::{
     ReplicaId, Signature,
     codec::{DecodeError, Reader, Writer},
+    text::{self, TextError},
 };
 use partita_crypto::{BoxPublicKey, VerifyingKey};
 
-use crate::{
-    owner::OwnerKeys,
-    request::Request,
-    text::{self, TextError},
-};
+use crate::{owner::OwnerKeys, request::Request};
 
 const PREFIX: &str = "partita-certificate:";
 const PURPOSE: &str = "partita 2026 v1 single-owner certificate";

@@ -59,7 +59,6 @@ mod resolve;
 mod revocation;
 mod state;
 mod strategy;
-mod text;
 
 #[cfg(test)]
 mod tests;
@@ -68,8 +67,8 @@ pub use certificate::Certificate;
 pub use device::{DeviceInfo, SingleOwner};
 pub use error::OwnerError;
 pub use modes::{PLAIN_KIND, SEALED_KIND};
+pub use partita_core::text::TextError;
 pub use partita_crypto::{Mnemonic, MnemonicError};
 pub use relay::SingleOwnerRelay;
 pub use request::Request;
 pub use resolve::DeviceStanding;
-pub use text::TextError;

@@ -121,6 +121,7 @@ impl AuthProvider for SingleOwnerRelay {
 
     fn verify(
         &self,
+        _: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,

@@ -8,7 +8,7 @@ use partita_core::{
 };
 use partita_crypto::{BoxPublicKey, VerifyingKey};
 
-use crate::text::{self, TextError};
+use partita_core::text::{self, TextError};
 
 const PREFIX: &str = "partita-request:";
 const PURPOSE: &str = "partita 2026 v1 single-owner request";

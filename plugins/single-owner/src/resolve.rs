@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EntryId, EpochId, ReplicaId, Signature, Standing, Tip};
+use partita_core::{EntryId, EpochId, Loss, ReplicaId, Signature, Standing, Tip};
 use partita_crypto::{BoxPublicKey, EpochFacts};
 
 use crate::{
@@ -150,13 +150,16 @@ fn ops(held: &AllHeld) -> impl Iterator<Item = (EntryId, &Held, &Op)> {
 }
 
 fn standing_of(losses: &BTreeMap<ReplicaId, BTreeSet<Vec<Tip>>>) -> Standing {
-    let losses = losses.iter().map(|(replica, lists)| (*replica, lists.iter().cloned().collect()));
-    Standing { losses: losses.collect(), vouches: BTreeMap::new() }
+    // For good: nobody is readmitted, a device that is found again makes a new key.
+    let for_good = |lists: &BTreeSet<Vec<Tip>>| lists.iter().cloned().map(Loss::for_good).collect();
+    let losses = losses.iter().map(|(replica, lists)| (*replica, for_good(lists)));
+    Standing { losses: losses.collect(), ..Standing::default() }
 }
 
 /// Whether what a device says in this entry by its own right counts.
 fn counts(certified: &BTreeMap<ReplicaId, BoxPublicKey>, standing: &Standing, entry: &Held) -> bool {
-    certified.contains_key(&entry.author) && standing.cap(&entry.author, &entry.log).is_none_or(|cap| entry.seq <= cap)
+    certified.contains_key(&entry.author)
+        && standing.cap(&entry.author, &entry.log, |_| false).is_none_or(|cap| entry.seq <= cap)
 }
 
 /// A retirement cannot name itself, so its own log counts up to it by rule.

@@ -125,6 +125,7 @@ impl AuthProvider for SingleOwner {
 
     fn verify(
         &self,
+        _: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,

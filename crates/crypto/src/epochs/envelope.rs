@@ -5,6 +5,7 @@
 //! holds must fit the op's commitment: a wrong box costs a retry, never a wrong key.
 
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::EpochSecret;
 use crate::{BOX_OVERHEAD, BoxError, BoxPublicKey, BoxSecretKey, Hash, Secret, lengths, open_box, seal_box};
@@ -82,6 +83,54 @@ pub fn open_epoch(
     if secret.check(commitment) { Ok(secret) } else { Err(EpochError::Commitment) }
 }
 
+/// Boxes the secrets of several epochs to one reader, one after the other.
+///
+/// # Errors
+///
+/// [`EpochError::OtherKey`] when `to` is not the key that the binding names: the box would open for nobody.
+pub fn seal_epochs(
+    rng: &mut dyn CryptoRng,
+    secrets: &[&EpochSecret],
+    to: &BoxPublicKey,
+    binding: &BoxBinding,
+    aad: &[u8],
+) -> Result<Vec<u8>, EpochError> {
+    if *to != binding.recipient_key {
+        return Err(EpochError::OtherKey);
+    }
+    let mut plain = Zeroizing::new(Vec::with_capacity(32 * secrets.len()));
+    secrets.iter().for_each(|secret| plain.extend_from_slice(secret.0.expose()));
+    Ok(seal_box(rng, to, &binding.info(), aad, &plain)?)
+}
+
+/// Opens a box that [`seal_epochs`] made for this device. Each secret is checked against the commitment of its epoch; one that
+/// does not fit, or whose commitment is not known, is `None`.
+///
+/// # Errors
+///
+/// See [`EpochError`]. In each case the secrets may still come in another box, from another holder.
+pub fn open_epochs(
+    key: &BoxSecretKey,
+    binding: &BoxBinding,
+    aad: &[u8],
+    commitments: &[Option<Hash>],
+    sealed: &[u8],
+) -> Result<Vec<Option<EpochSecret>>, EpochError> {
+    if key.public() != binding.recipient_key {
+        return Err(EpochError::OtherKey);
+    }
+    let plain = open_box(key, &binding.info(), aad, sealed)?;
+    let (secrets, rest) = plain.as_chunks::<32>();
+    if secrets.len() != commitments.len() || !rest.is_empty() {
+        return Err(EpochError::Length);
+    }
+    let fits = |(bytes, commitment): (&[u8; 32], &Option<Hash>)| {
+        let secret = EpochSecret(Secret::from_bytes(*bytes));
+        commitment.filter(|commitment| secret.check(commitment)).map(|_| secret)
+    };
+    Ok(secrets.iter().zip(commitments).map(fits).collect())
+}
+
 /// Why an epoch's secret could not be boxed or taken from a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -89,8 +138,8 @@ pub enum EpochError {
     /// The binding names another box key than the one in hand. Look for the key that it names.
     #[error("the epoch box is for another box key")]
     OtherKey,
-    /// Not the length of an epoch box. Complain, and wait for another holder to box again.
-    #[error("not an epoch box: it should have 80 bytes")]
+    /// Not the length of a box for so many epochs. Complain, and wait for another holder to box again.
+    #[error("not an epoch box: it has a wrong length")]
     Length,
     /// The box does not open. Complain, and wait for another holder to box again.
     #[error(transparent)]

@@ -79,7 +79,7 @@ impl EngineHost {
         for (name, arrivals) in waiting {
             self.deliver(context, name, arrivals.into_values().collect());
         }
-        self.dirty.extend(self.slots.keys().filter(|(context, _)| *context == id));
+        self.try_again(id);
         self.say(EngineEvent::KeysArrived { context: id });
     }
 

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use partita_core::{
-    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryKind, Key, Opened, Store, StoreError, document_id,
+    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryKind, Key, Opened, Store, StoreError, StrategyError,
+    document_id,
 };
-use partita_protocol::{Arrival, reads};
+use partita_protocol::{AppendError, Arrival, reads};
 use tokio::sync::oneshot;
 
 use super::{
@@ -32,6 +33,7 @@ impl Reply {
 /// What the store's thread read of a document.
 pub(crate) struct Loaded {
     name: Name,
+    afresh: bool,
     result: Result<Stored, StoreError>,
 }
 
@@ -130,12 +132,19 @@ impl EngineHost {
     pub(super) fn start_reload(&mut self, context: &mut Context<'_>, name: Name, afresh: bool) {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         let Some(cell) = &slot.cell else { return };
+        let is_of_own_log = Self::is_of_own_log(context, name, cell);
         {
             let mut held = cell.hold_any();
             if let Some(mut doc) = held.doc.take() {
                 // What was changed here and not written yet must not go with it.
                 let local = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| doc.take_local()));
                 held.backlog.extend(local.unwrap_or_default());
+            }
+            if !is_of_own_log && !held.backlog.is_empty() {
+                // The log that they were made for is over, and in another one they would be somebody else's.
+                held.backlog.clear();
+                let why = StrategyError("the right to write was taken away or given up before it was written".into());
+                cell.fail(held.made, AppendError::NotAllowed(why).into());
             }
         }
         match &mut slot.loading {
@@ -152,14 +161,17 @@ impl EngineHost {
             loading.arrivals.insert(arrival.arrival, arrival);
         }
         let afresh = loading.afresh;
-        context
-            .jobs
-            .push(Box::new(move |store| Command::Loaded(Box::new(Loaded { name, result: read(store, name, afresh) }))));
+        context.jobs.push(Box::new(move |store| {
+            Command::Loaded(Box::new(Loaded { name, afresh, result: read(store, name, afresh) }))
+        }));
     }
 
     pub(super) fn on_loaded(&mut self, context: &mut Context<'_>, loaded: Loaded) {
-        let Loaded { name, result } = loaded;
+        let Loaded { name, afresh, result } = loaded;
         let Some(slot) = self.slots.get_mut(&name) else { return };
+        if slot.loading.as_ref().is_some_and(|loading| loading.afresh && !afresh) {
+            return; // the snapshot was found to be of no use meanwhile: it is being read again without
+        }
         let Some(loading) = slot.loading.take() else { return };
         let Loading { mut arrivals, replies, .. } = loading;
         let stored = match result {
@@ -228,7 +240,13 @@ impl EngineHost {
         let crdt = self.types.get(&crdt).ok_or(DocumentError::UnknownType(crdt))?.clone();
         let log = context.node.own_log(&id).ok_or(DocumentError::NotFound(document))?;
         let known = self.slots.get(&name).and_then(|slot| slot.cell.clone());
-        let cell = known.unwrap_or_else(|| self.new_cell(id, document, crdt, &log));
+        let cell = match known {
+            Some(cell) => {
+                cell.set_actor(partita_core::ActorSeed::derive(&log, &document));
+                cell
+            }
+            None => self.new_cell(id, document, crdt, &log),
+        };
         for arrival in arrivals.into_values() {
             self.keep_waiting(name, arrival, first.iter().chain(&items));
         }

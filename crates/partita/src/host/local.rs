@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use partita_core::{ContextId, EntryKind};
+use partita_core::{ActorSeed, ContextId, EntryKind};
 use partita_protocol::AppendError;
 
 use super::{Context, EngineHost, Name};
-use crate::error::CommitError;
+use crate::{cell::Cell, error::CommitError, events::EngineEvent};
 
 /// How many entries of one document may wait for the disk before further changes wait to go into one together.
 ///
@@ -41,6 +41,12 @@ impl EngineHost {
     fn take_local(&mut self, context: &mut Context<'_>, name: Name, in_flight: usize) -> Taken {
         let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
         let Some(cell) = slot.cell.clone() else { return Taken::All };
+        if !Self::is_of_own_log(context, name, &cell) {
+            if slot.loading.is_none() {
+                self.start_reload(context, name, false);
+            }
+            return Taken::All; // it is told again once it is loaded
+        }
         if slot.in_flight.len() >= in_flight {
             return Taken::Later; // a durable entry wakes it
         }
@@ -97,6 +103,32 @@ impl EngineHost {
             slot.taken = made.max(slot.taken);
         }
         Taken::All
+    }
+
+    /// What waits in a context's documents may be written now.
+    pub(super) fn try_again(&mut self, id: ContextId) {
+        self.dirty.extend(self.slots.keys().filter(|(context, _)| *context == id));
+    }
+
+    /// Who may do what can be different now.
+    pub(super) fn on_control(&mut self, id: ContextId) {
+        self.try_again(id);
+        self.say(EngineEvent::ControlChanged { context: id });
+    }
+
+    /// Actors are derived from logs: what is changed from now on is another actor's.
+    pub(super) fn on_new_log(&mut self, context: &mut Context<'_>, id: ContextId) {
+        let of_context = self.slots.iter().filter(|((context, _), slot)| *context == id && slot.cell.is_some());
+        let names: Vec<Name> = of_context.map(|(name, _)| *name).collect();
+        for name in names {
+            self.start_reload(context, name, false);
+        }
+    }
+
+    /// Whether a document makes its changes for the log that this replica writes now.
+    pub(super) fn is_of_own_log(context: &Context<'_>, name: Name, cell: &Cell) -> bool {
+        let log = context.node.own_log(&name.0);
+        log.is_none_or(|log| ActorSeed::derive(&log, &name.1) == cell.actor())
     }
 
     pub(super) fn on_durable(&mut self, id: ContextId, arrival: u64) {

@@ -134,6 +134,8 @@ impl Host for EngineHost {
             }
             Notice::Rebuild { context: id, documents } => self.on_rebuild(context, id, &documents),
             Notice::KeysArrived(id) => self.on_keys(context, id),
+            Notice::NewLog(id) => self.on_new_log(context, id),
+            Notice::ControlChanged(id) => self.on_control(id),
             Notice::Acknowledged { context: id, peer } => self.on_acknowledged(context, id, &peer),
             Notice::Live { context: id, peer } => self.on_live(id, &peer),
             Notice::CatchingUp { context: id, peer, progress } => {

@@ -1,6 +1,9 @@
 //! One loaded context: its logs, its control graph, how far everybody's logs count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use partita_core::{
     ContextInfo, ControlGraph, DocumentId, Entry, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Signature,
@@ -29,6 +32,8 @@ pub(super) struct Log {
     /// The last durable entry: what frontiers and acknowledgements speak of.
     pub(super) durable: u64,
     pub(super) durable_head: EntryId,
+    /// How far it counts; `u64::MAX` without a limit. Reckoned anew when the standing changes.
+    pub(super) cap: u64,
 }
 
 impl Log {
@@ -50,6 +55,15 @@ impl OwnLog {
         rng.fill_bytes(&mut nonce);
         Self { id: LogId::derive(&info.id, replica, &nonce), nonce }
     }
+}
+
+/// A log that is not held yet and rests on others of its author's.
+#[derive(Debug, Clone)]
+pub(super) struct Successor {
+    pub(super) author: ReplicaId,
+    pub(super) control: bool,
+    /// The control heads that its first entry names.
+    pub(super) knew: Vec<EntryId>,
 }
 
 #[derive(Debug)]
@@ -118,7 +132,8 @@ impl Context {
             self.remote_bytes += record.bytes;
         }
         let (seq, head) = if durable { (record.seq, record.head) } else { (0, EntryId::NONE) };
-        self.logs.insert(id, Log { record, key, durable: seq, durable_head: head });
+        let cap = self.cap_of(&record.replica(), &id, record.control, &record.knew);
+        self.logs.insert(id, Log { record, key, durable: seq, durable_head: head, cap });
         self.frontier = None;
         Some(())
     }
@@ -167,34 +182,28 @@ impl Context {
         })
     }
 
-    /// The tips of one replica's logs of one sort, in memory: what its next log names.
+    /// The tips of one replica's logs of one sort, in memory, as far as they count: what its next log names. What is being
+    /// cut off nobody will hold.
     pub(super) fn tips_of(&self, replica: &ReplicaId, control: bool) -> Vec<Tip> {
-        let own = || self.logs_of(replica).filter(|(_, log)| log.record.control == control);
+        let own = || {
+            let own = self.logs_of(replica).filter(|(_, log)| log.record.control == control);
+            own.filter_map(|(tip, log)| match log.cap {
+                cap if cap >= tip.seq => Some((tip, log)),
+                cap => Some((self.standing.named_at(replica, &tip.log, cap)?, log)),
+            })
+        };
         let named = named_by(own().map(|(_, log)| log));
         own().map(|(tip, _)| tip).filter(|tip| is_tip(tip, &named)).collect()
     }
 
     /// Whether a point that a new log names as its predecessor is held as far as it counts. What is cut off wholly will
-    /// never come.
-    pub(super) fn holds_or_cut(&self, author: &ReplicaId, tip: &Tip) -> bool {
+    /// never come: of a log that is not held that is known only if it would be, had it been begun in knowledge of all that
+    /// the new one was, since it was begun before. Control logs are never cut.
+    pub(super) fn holds_or_cut(&self, tip: &Tip, of: &Successor) -> bool {
         match self.logs.get(&tip.log) {
-            Some(log) => {
-                let cap = self.cap(&log.record.replica(), &tip.log, log.record.control);
-                log.record.seq >= tip.seq.min(cap)
-            }
-            None => self.standing.cap(author, &tip.log) == Some(0),
+            Some(log) => log.record.seq >= tip.seq.min(log.cap),
+            None => self.cap_of(&of.author, &tip.log, of.control, &of.knew) == 0,
         }
-    }
-
-    /// Whether a loss or a vouch names another entry at this place: the log is forked, and this is not the branch that
-    /// counts.
-    pub(super) fn contradicts(&self, replica: &ReplicaId, tip: &Tip) -> bool {
-        let Some(losses) = self.standing.losses.get(replica) else {
-            return false;
-        };
-        let named = losses.iter().flatten().chain(self.standing.vouches.keys());
-        let mut at_place = named.filter(|named| named.log == tip.log && named.seq == tip.seq).peekable();
-        at_place.peek().is_some() && at_place.all(|named| named.head != tip.head)
     }
 
     /// The signature over an entry of a log that is held: its own, or the one that a vouch for it brings along.
@@ -211,10 +220,43 @@ impl Context {
             && on_their_way.saturating_add(bytes) <= config.max_payload.saturating_mul(2)
     }
 
-    /// How far a log counts; `u64::MAX` without a limit. Control logs are never cut: what counts of them is the
-    /// strategy's to resolve.
-    pub(super) fn cap(&self, replica: &ReplicaId, log: &LogId, control: bool) -> u64 {
-        if control { u64::MAX } else { self.standing.cap(replica, log).unwrap_or(u64::MAX) }
+    /// How far a log counts whose first entry names these control heads; `u64::MAX` without a limit. Control logs are
+    /// never cut: what counts of them is the strategy's to resolve. Of a log that is held, [`Log::cap`] says the same.
+    pub(super) fn cap_of(&self, replica: &ReplicaId, log: &LogId, control: bool, knew: &[EntryId]) -> u64 {
+        if control {
+            return u64::MAX;
+        }
+        self.standing.cap(replica, log, |id| self.graph.descend(knew, id)).unwrap_or(u64::MAX)
+    }
+
+    /// Reckons anew how far the logs count that are held, and says it of those of which something is in quarantine.
+    pub(super) fn reckon_caps(&mut self) -> BTreeMap<LogId, u64> {
+        let Self { logs, graph, standing, quarantined, .. } = self;
+        // A replica may have a log for each time that it was opened. Most were begun before what lifts the losses, which
+        // is known without walking; for the others the graph is walked once for each entry that lifts.
+        let after: RefCell<BTreeMap<EntryId, BTreeSet<EntryId>>> = RefCell::default();
+        let knew = |heads: &[EntryId], id: &EntryId| {
+            graph.may_descend(heads, id) && {
+                let mut after = after.borrow_mut();
+                let after = after.entry(*id).or_insert_with(|| graph.descendants(&[*id]));
+                heads.iter().any(|head| after.contains(head))
+            }
+        };
+        for (id, log) in logs.iter_mut().filter(|(_, log)| !log.record.control) {
+            let cap = standing.cap(&log.record.replica(), id, |lifts| knew(&log.record.knew, lifts));
+            log.cap = cap.unwrap_or(u64::MAX);
+        }
+        let caps = quarantined.iter().map(|(id, kept)| match logs.get(id) {
+            Some(log) => (*id, log.cap),
+            None => (*id, standing.cap(&kept.author, id, |lifts| knew(&kept.knew, lifts)).unwrap_or(u64::MAX)),
+        });
+        caps.collect()
+    }
+
+    /// How far a log counts of which something is in quarantine.
+    pub(super) fn cap_of_quarantined(&self, log: &LogId, kept: &Quarantined) -> u64 {
+        let held = self.logs.get(log).map(|log| log.cap);
+        held.unwrap_or_else(|| self.cap_of(&kept.author, log, false, &kept.knew))
     }
 }
 

@@ -5,6 +5,7 @@ use std::{any::Any, collections::BTreeMap};
 use partita_core::{ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, StrategyError, Tip, Turn};
 
 use super::{Node, context::Context};
+use crate::effect::{Effect, Notice};
 
 /// Duties must come to rest; a strategy whose duties do not is cut off here.
 const MOST_ROUNDS: usize = 32;
@@ -99,6 +100,7 @@ impl Node {
             self.review_grants(context);
             self.forget_unheard_of(context);
             self.review.insert(context);
+            self.effects.push(Effect::Notice(Notice::ControlChanged(context)));
         }
     }
 }

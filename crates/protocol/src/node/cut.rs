@@ -17,7 +17,7 @@ use crate::{
 
 impl Node {
     pub(super) fn refresh_standing(&mut self, context: ContextId) {
-        let Self { strategies, contexts, replica, .. } = self;
+        let Self { strategies, contexts, replica, rng, effects, .. } = self;
         let Some(local) = contexts.get_mut(&context) else {
             return;
         };
@@ -27,13 +27,19 @@ impl Node {
             return;
         }
         local.standing = standing;
-        // Who lost its own right, and who cannot vouch, does not look for what it built on.
+        let of_quarantined = local.reckon_caps();
+        if local.logs.get(&local.own_data.id).is_some_and(|log| log.cap != u64::MAX) {
+            // Nothing that is written from here on counts in it: should this replica hold the right again, it writes on in
+            // another log. At once and not when it is cut, which it may never be: documents derive their actors from it.
+            local.own_data = OwnLog::mint(&local.info, replica, &mut **rng);
+            effects.push(Effect::Notice(Notice::NewLog(context)));
+        }
+        // Who lost its own right, and who cannot vouch, does not look for what it built on; nobody vouches for itself.
         let vouches = !local.standing.has_lost(replica);
         let mut cut = Vec::new();
         for (log, state) in &local.logs {
-            let cap = local.cap(&state.record.replica(), log, state.record.control);
-            if state.record.seq > cap && !local.excluding.contains(log) {
-                cut.push((*log, cap));
+            if state.record.seq > state.cap && !local.excluding.contains(log) {
+                cut.push((*log, state.cap, vouches && state.record.replica() != *replica));
             }
         }
         let lifted: Vec<LogId> = local
@@ -41,15 +47,14 @@ impl Node {
             .iter()
             .filter(|(log, kept)| {
                 let held = local.logs.get(log).map_or(0, |log| log.record.seq);
-                let cap = local.standing.cap(&kept.author, log);
-                cap.is_some_and(|cap| cap > held)
+                local.standing.has_loss(&kept.author) && of_quarantined.get(log).is_some_and(|cap| *cap > held)
             })
             .map(|(log, _)| *log)
             .collect();
         // A log may end where a loss names an entry: what could not be verified before can be sent now.
         let sessions = local.sessions.clone();
         self.look.entry(context).or_default().extend(sessions);
-        for (log, keep) in cut {
+        for (log, keep, vouches) in cut {
             self.begin_cut(context, log, keep, vouches);
         }
         for log in lifted {
@@ -98,11 +103,10 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        let Some(record) = local.logs.get(&log).map(|log| &log.record) else {
+        let Some((seq, keep)) = local.logs.get(&log).map(|log| (log.record.seq, log.cap)) else {
             return;
         };
-        let keep = local.cap(&record.replica(), &log, record.control);
-        if record.seq > keep {
+        if seq > keep {
             self.rewind(context, log, keep);
         } else {
             local.excluding.remove(&log);
@@ -122,11 +126,11 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        let Some(author) = local.logs.get(&log).map(|log| log.record.replica()) else {
+        let Some((author, cap)) = local.logs.get(&log).map(|log| (log.record.replica(), log.cap)) else {
             return;
         };
         // The limit may have changed while the store was asked: then it is asked again.
-        if local.cap(&author, &log, false) != keep {
+        if cap != keep {
             return self.cut_or_resume(context, log);
         }
         local.excluding.remove(&log);
@@ -156,10 +160,6 @@ impl Node {
             kept.head = before.head;
         }
         local.quarantined.insert(log, kept);
-        if log == local.own_data.id {
-            // A number is used once: what this replica may write later goes into another log.
-            local.own_data = OwnLog::mint(&local.info, &self.replica, &mut *self.rng);
-        }
         let Some(state) = local.logs.get_mut(&log) else {
             return;
         };

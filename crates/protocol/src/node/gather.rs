@@ -98,7 +98,7 @@ pub(super) fn gather(link: &Link, local: &Context, log: LogId, from: u64, config
     let mut cutter = Cutter {
         local,
         log,
-        may_be_named: local.standing.has_lost(&state.record.replica()),
+        may_be_named: local.standing.has_loss(&state.record.replica()),
         most: (config.run.entries.clamp(1, MAX_RUN_ENTRIES), config.run.bytes.min(MAX_RUN_BYTES)),
         fragment_bytes: fragment_bytes(config),
         run: Vec::new(),

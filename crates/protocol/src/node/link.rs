@@ -7,7 +7,7 @@ use std::{
 
 use partita_core::{Access, Entry, EntryId, Grant, Hash, LogId, Refusal, ReplicaId, Tip};
 
-use super::context::Context;
+use super::context::{Context, Successor};
 use crate::{NodeConfig, effect::Progress, message::MAX_ITEMS};
 
 /// A large entry on its way out.
@@ -24,13 +24,14 @@ pub(super) enum Until {
     /// Nothing can help in this incarnation.
     Never,
     /// Entries that the log's first one names.
-    Held { author: ReplicaId, tips: Vec<Tip> },
+    Held { of: Successor, tips: Vec<Tip> },
     /// These control entries, and more of them than there were.
     Control { heads: Vec<EntryId>, were: usize },
     /// Room for so many bytes.
     Room(u64),
-    /// The limit of a log of this author rises to the refused entry.
-    Lifted(ReplicaId),
+    /// The limit of a log of this author, which was begun in knowledge of these control entries, rises to the refused
+    /// entry.
+    Lifted { author: ReplicaId, knew: Vec<EntryId> },
     /// The log is no longer being cut back.
     Cut,
     /// The node takes entries again.
@@ -72,10 +73,13 @@ impl Halt {
         }
         match &self.until {
             Until::Never => false,
-            Until::Held { author, tips } => tips.iter().all(|tip| local.holds_or_cut(author, tip)),
+            Until::Held { of, tips } => tips.iter().all(|tip| local.holds_or_cut(tip, of)),
             Until::Control { heads, were } => local.graph.len() > *were && local.graph.missing(heads).is_empty(),
             Until::Room(bytes) => local.has_room(*bytes, config),
-            Until::Lifted(author) => local.cap(author, log, false) >= self.seq,
+            Until::Lifted { author, knew } => {
+                let held = local.logs.get(log).map(|log| log.cap);
+                held.unwrap_or_else(|| local.cap_of(author, log, false, knew)) >= self.seq
+            }
             Until::Cut => true,
             Until::Taking => config.takes_entries,
         }

@@ -126,12 +126,13 @@ impl Node {
 
     /// Tells the strategy that this context is here, and which remote brought it, if one did.
     pub(super) fn adopt(&mut self, context: &ContextId, brought: Option<(SessionId, &Open)>) {
-        let Self { sessions, contexts, strategies, .. } = self;
+        let Self { sessions, contexts, strategies, now, .. } = self;
         let Some(local) = contexts.get(context) else {
             return;
         };
         let brought = brought.and_then(|(id, open)| Some((sessions.get(&id)?, open)));
         let brought = brought.filter(|(_, open)| open.kind == local.info.kind).map(|(session, open)| Brought {
+            now: *now,
             transcript: transcript(session, true),
             remote: session.remote.remote,
             peer: &session.peer,
@@ -179,6 +180,7 @@ impl Node {
         let info = ContextInfo { id: open.context, kind: open.kind.clone() };
         let full = session.links.len() >= self.config.max_session_contexts;
         let proved = self.strategies[strategy].auth().verify(
+            self.now,
             &transcript(session, true),
             &session.remote.remote,
             &info,
@@ -207,6 +209,7 @@ impl Node {
             return Err(Refusal::Quota);
         }
         let grant = self.strategies[local.strategy].auth().verify(
+            self.now,
             &transcript(session, true),
             &session.remote.remote,
             &local.info,

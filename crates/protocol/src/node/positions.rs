@@ -191,11 +191,7 @@ impl Node {
                     return false; // it will never be here
                 }
                 match local.logs.get(&tip.log) {
-                    Some(log) => {
-                        let author = log.record.replica();
-                        let cap = local.cap(&author, &tip.log, log.record.control);
-                        log.durable < tip.seq.min(cap)
-                    }
+                    Some(log) => log.durable < tip.seq.min(log.cap),
                     None => !local.quarantined.contains_key(&tip.log),
                 }
             });

@@ -36,17 +36,18 @@ impl Node {
         }
     }
 
-    /// A vouch lifted a limit: what quarantine holds below the new one counts again, if it leads to what the vouch names.
+    /// A limit was lifted: what quarantine holds below the new one counts again, if it leads to what a loss or a vouch
+    /// names there, or to what its author signed where the log has no limit any more.
     pub(super) fn on_readmit(&mut self, context: ContextId, log: LogId, page: Page) {
         let Some(local) = self.contexts.get(&context) else {
             return;
         };
-        let Some(author) = local.quarantined.get(&log).map(|kept| kept.author) else {
+        let Some(kept) = local.quarantined.get(&log) else {
             return;
         };
+        let (author, cap) = (kept.author, local.cap_of_quarantined(&log, kept));
         let record = local.logs.get(&log).map(|log| &log.record);
         let (held, mut head) = record.map_or((0, EntryId::NONE), |log| (log.seq, log.head));
-        let cap = local.cap(&author, &log, false);
         let mut chain = Vec::new();
         for entry in page.iter().filter(|entry| entry.header.seq > held) {
             if entry.header.backlink != head || entry.header.seq > cap {
@@ -55,10 +56,17 @@ impl Node {
             head = entry.id;
             chain.push(entry.clone());
         }
-        let named = chain.last().is_some_and(|last| {
-            let (seq, head) = (last.header.seq, last.id);
+        let is_named = |entry: &Entry| {
+            let (seq, head) = (entry.header.seq, entry.id);
             local.standing.marks(&Tip { log, seq, head })
-        });
+        };
+        if cap == u64::MAX {
+            // What no signature covers could not be verified by others.
+            while chain.last().is_some_and(|last| last.signature.is_none() && !is_named(last)) {
+                chain.pop();
+            }
+        }
+        let named = chain.last().is_some_and(|last| cap == u64::MAX || is_named(last));
         let mut taken = held;
         if named {
             for entry in chain {

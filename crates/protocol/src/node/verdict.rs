@@ -4,6 +4,7 @@ use partita_core::{Claim, ContextId, Entry, EntryId, EpochId, Refusal, ReplicaId
 
 use super::{
     Node,
+    context::Successor,
     link::{Halt, Until},
 };
 use crate::{message::MAX_CONTROL, record::LogRecord};
@@ -56,12 +57,15 @@ impl Node {
         if !local.graph.advances(before, heads) {
             return Err(Halt::at(seq, Refusal::Invalid));
         }
-        if seq > local.cap(&author, &header.log, control) {
-            let until = Until::Lifted(author);
+        let knew = known.map_or_else(|| LogRecord::knew_at_start(entry), |record| &record.knew);
+        let held = local.logs.get(&header.log).map(|log| log.cap);
+        let cap = held.unwrap_or_else(|| local.cap_of(&author, &header.log, control, knew));
+        if seq > cap {
+            let until = Until::Lifted { author, knew: knew.to_vec() };
             return Err(Halt::until(seq, Refusal::Excluded, until));
         }
         let tip = Tip { log: header.log, seq, head: entry.id };
-        if !control && local.contradicts(&author, &tip) {
+        if !control && local.standing.contradicts(&author, &tip) {
             return Err(Halt::at(seq, Refusal::Fork));
         }
         if let Some(start) = &header.start {
@@ -73,9 +77,10 @@ impl Node {
                 return Err(Halt::at(seq, Refusal::Invalid));
             }
             let mut tips = start.tips.clone();
-            tips.retain(|tip| !local.holds_or_cut(&author, tip));
+            let of = Successor { author, control, knew: knew.to_vec() };
+            tips.retain(|tip| !local.holds_or_cut(tip, &of));
             if !tips.is_empty() {
-                let until = Until::Held { author, tips };
+                let until = Until::Held { of, tips };
                 return Err(Halt::until(seq, Refusal::NeedPredecessor, until));
             }
         }

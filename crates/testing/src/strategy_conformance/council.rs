@@ -263,7 +263,7 @@ impl<'s> Council<'s> {
         transcript: &Transcript,
         proof: &[u8],
     ) -> Result<Access, Refusal> {
-        let grant = self.local().auth().verify(transcript, &self.key(who), context, proof)?;
+        let grant = self.local().auth().verify(NOW, transcript, &self.key(who), context, proof)?;
         match self.local().should_sync(context, &self.remote(who, context, Some(grant))) {
             Access::Refused(why) => Err(why),
             access => Ok(access),

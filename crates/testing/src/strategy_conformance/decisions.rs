@@ -6,7 +6,7 @@ use super::{
     Findings,
     Rule::{Stable, Targets, Works, Writers},
     Who,
-    council::{Council, SESSION},
+    council::{Council, NOW, SESSION},
 };
 
 const PLAIN: &[u8] = b"what the suite writes";
@@ -101,7 +101,8 @@ pub(super) fn questions<'a>(council: &'a Council<'_>) -> Vec<Question<'a>> {
         for who in Who::ALL {
             let about = |what: &str| format!("{what} {who:?} {id:?}");
             let proof = council.proof(who, context).unwrap_or_default();
-            let verify = move |s: &dyn PartitionStrategy| s.auth().verify(&SESSION, &council.key(who), context, &proof);
+            let verify =
+                move |s: &dyn PartitionStrategy| s.auth().verify(NOW, &SESSION, &council.key(who), context, &proof);
             questions.push((about("verify"), Box::new(move |s| format!("{:?}", verify(s)))));
             for grant in [None, Some(Grant { access: Access::Both }), Some(Grant { access: Access::Read })] {
                 let remote = council.remote(who, context, grant);

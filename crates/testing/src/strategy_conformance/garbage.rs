@@ -47,7 +47,7 @@ pub(super) fn check(subject: &Subject, findings: &mut Findings) {
         proofs.push(Bytes::from_static(b"proof"));
         for payload in garbage(&proofs) {
             never_panics(findings, "a proof", &payload, || {
-                let _ = asked.local().auth().verify(&SESSION, &asked.key(Who::Friend), context, &payload);
+                let _ = asked.local().auth().verify(NOW, &SESSION, &asked.key(Who::Friend), context, &payload);
                 let draft = asked.draft(Who::Friend, &context.id, payload.clone());
                 asked.local().open(&draft.prefix(), &payload);
                 asked.local().authorize(&Claim { control: Some(&payload), ..draft.claim() });

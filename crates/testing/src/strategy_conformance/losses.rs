@@ -42,7 +42,22 @@ pub(super) fn check(subject: &Subject, findings: &mut Findings) {
         concurrent.into_iter().for_each(|(context, written)| council.give(context, written));
         take_effect(&council, findings);
     }
+    are_lifted_by_control(&council, findings);
     orders(&council, findings);
+}
+
+/// Only who lost the right can hold it again, and only a control entry of the context can lift a loss.
+fn are_lifted_by_control(council: &Council<'_>, findings: &mut Findings) {
+    for context in &council.subject.contexts {
+        let standing = council.local().standing(&context.id);
+        let never = standing.readmitted.iter().find(|replica| !standing.has_loss(replica));
+        findings.expect(Losses, never.is_none(), || format!("{never:?} holds a right again that it never lost"));
+        let written = council.written.get(&context.id).into_iter().flatten();
+        let known: BTreeSet<EntryId> = written.map(|one| one.entry.id).collect();
+        let lifting = standing.losses.values().flatten().flat_map(|loss| &loss.lifted_by);
+        let unknown = lifting.copied().find(|id| !known.contains(id));
+        findings.expect(Losses, unknown.is_none(), || format!("a loss is lifted by {unknown:?}, which is not here"));
+    }
 }
 
 fn take_effect(council: &Council<'_>, findings: &mut Findings) {

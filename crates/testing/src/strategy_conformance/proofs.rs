@@ -7,7 +7,7 @@ use super::{
     Rule::{BoundToContext, BoundToRemote, BoundToTranscript, EmptyProof, FlippedBits, ForeignContext, Strangers},
     Rule::{UnknownKind, Works},
     Who,
-    council::{Council, SESSION},
+    council::{Council, NOW, SESSION},
 };
 
 /// The most places of a proof at which it is changed.
@@ -43,7 +43,7 @@ fn kinds(council: &Council<'_>, context: &ContextInfo, proof: &[u8], findings: &
             }
             let opens = council.opens(Who::Friend, &other, &SESSION, proof);
             findings.expect(UnknownKind, opens.is_err(), || format!("{other:?} was opened as {opens:?}"));
-            let verified = council.local().auth().verify(&SESSION, &council.key(Who::Friend), &other, proof);
+            let verified = council.local().auth().verify(NOW, &SESSION, &council.key(Who::Friend), &other, proof);
             findings.expect(UnknownKind, verified.is_err(), || format!("the proof for {context:?} held for {other:?}"));
         }
         let remote = council.remote(Who::Friend, &ContextInfo { id: context.id, kind }, None);

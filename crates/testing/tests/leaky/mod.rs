@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Signature,
-    Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict,
+    HeaderPrefix, Loss, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
+    Signature, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict,
 };
 use partita_crypto::{AeadKey, Secret, SigningKey, VerifyingKey, derive};
 use partita_testing::strategy_conformance::Rule;
@@ -146,7 +146,7 @@ impl PartitionStrategy for Members {
     }
     fn standing(&self, context: &ContextId) -> Standing {
         let mut standing = Standing::default();
-        standing.losses.extend(self.removed(context).into_iter().map(|who| (who, vec![Vec::new()])));
+        standing.losses.extend(self.removed(context).into_iter().map(|who| (who, vec![Loss::default()])));
         standing
     }
     fn epoch(&self, context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
@@ -202,6 +202,7 @@ impl AuthProvider for Members {
     }
     fn verify(
         &self,
+        _: Now,
         transcript: &Transcript,
         remote: &VerifyingKey,
         context: &ContextInfo,

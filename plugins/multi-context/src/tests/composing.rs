@@ -2,7 +2,7 @@
 
 use partita_core::{Access, Claim, ContextInfo, EntryId, EntryKind, PartitionStrategy, Refusal, SessionId, Verdict};
 
-use super::{TRANSCRIPT, context, header, key, memory::Club, peer, remote, replica};
+use super::{NOW, TRANSCRIPT, context, header, key, memory::Club, peer, remote, replica};
 use crate::{AllOf, ByKind, FirstOf};
 
 fn here() -> ContextInfo {
@@ -65,8 +65,8 @@ fn one_exclusion_is_enough_and_one_doubt_makes_an_entry_wait() {
 fn the_nominated_one_proves_and_remotes_need_not_know_of_the_guards() {
     let all = AllOf::new(club(b'a', [1])).and(club(b'g', [1]));
     assert_eq!(all.auth().prove(&TRANSCRIPT, &here()).unwrap()[..], *b"a");
-    assert!(all.auth().verify(&TRANSCRIPT, &key(1), &here(), b"a").is_ok());
-    assert!(all.auth().verify(&TRANSCRIPT, &key(1), &here(), b"g").is_err());
+    assert!(all.auth().verify(NOW, &TRANSCRIPT, &key(1), &here(), b"a").is_ok());
+    assert!(all.auth().verify(NOW, &TRANSCRIPT, &key(1), &here(), b"g").is_err());
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn the_first_that_answers_decides_and_a_denial_is_no_answer() {
     assert_eq!(sync(&first, 3), Access::Refused(Refusal::Denied));
     assert_eq!(targets(&first), [peer(1).session, peer(2).session]);
     assert_eq!((authorize(&first, 2), authorize(&first, 3)), (Verdict::Accept, excluded(Refusal::Denied)));
-    let verify = |seed, proof: &[u8]| first.auth().verify(&TRANSCRIPT, &key(seed), &here(), proof);
+    let verify = |seed, proof: &[u8]| first.auth().verify(NOW, &TRANSCRIPT, &key(seed), &here(), proof);
     assert_eq!(verify(2, b"b").unwrap().access, Access::Read);
     assert_eq!((verify(2, b"a"), verify(3, b"a")), (Err(Refusal::BadProof), Err(Refusal::Denied)));
 }
@@ -86,7 +86,7 @@ fn whom_the_first_shuts_out_by_name_no_other_lets_in() {
     let strict = club(b'a', [1]).with(Access::Both, Refusal::Revoked, Verdict::Accept);
     let first = FirstOf::new(strict).or(club(b'b', [1, 2]));
     assert_eq!(sync(&first, 2), Access::Refused(Refusal::Revoked));
-    assert_eq!(first.auth().verify(&TRANSCRIPT, &key(2), &here(), b"b"), Err(Refusal::Revoked));
+    assert_eq!(first.auth().verify(NOW, &TRANSCRIPT, &key(2), &here(), b"b"), Err(Refusal::Revoked));
     assert_eq!(targets(&first), [peer(1).session], "nor is it sent anything");
 }
 
@@ -108,7 +108,7 @@ fn each_kind_has_its_own_strategy_and_the_first_of_a_kind_has_it_alone() {
     assert_eq!(by_kind.contexts(), std::slice::from_ref(&choir), "what the second of a kind names is not its own");
     assert_eq!(by_kind.auth().prove(&TRANSCRIPT, &choir).unwrap()[..], *b"c");
     let unknown = context("unknown", 1);
-    assert_eq!(by_kind.auth().verify(&TRANSCRIPT, &key(1), &unknown, b"a"), Err(Refusal::UnknownKind));
+    assert_eq!(by_kind.auth().verify(NOW, &TRANSCRIPT, &key(1), &unknown, b"a"), Err(Refusal::UnknownKind));
     assert_eq!(
         by_kind.should_sync(&here(), &remote(&choir, 3)),
         Access::Refused(Refusal::Denied),

@@ -90,7 +90,14 @@ impl AuthProvider for Club {
     fn prove(&self, _: &Transcript, _: &ContextInfo) -> Result<Bytes, StrategyError> {
         Ok(Bytes::copy_from_slice(&[self.mark]))
     }
-    fn verify(&self, _: &Transcript, remote: &VerifyingKey, _: &ContextInfo, proof: &[u8]) -> Result<Grant, Refusal> {
+    fn verify(
+        &self,
+        _: Now,
+        _: &Transcript,
+        remote: &VerifyingKey,
+        _: &ContextInfo,
+        proof: &[u8],
+    ) -> Result<Grant, Refusal> {
         match (self.members.contains(&ReplicaId::from_bytes(*remote.as_bytes())), proof == [self.mark]) {
             (true, true) => Ok(Grant { access: self.access }),
             (true, false) => Err(Refusal::BadProof),

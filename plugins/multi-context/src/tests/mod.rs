@@ -5,11 +5,15 @@ mod memory;
 mod routing;
 mod shared_key;
 
+use std::time::Duration;
+
 use partita_core::{
     Brought, ContextId, ContextInfo, ContextKind, EntryHeader, EntryId, EntryKind, Hash, Incarnation, LogId, LogStart,
-    PartitionStrategy, PeerInfo, RemoteContext, ReplicaId, SessionId, Stamp, Transcript, timestamp_at,
+    Now, PartitionStrategy, PeerInfo, RemoteContext, ReplicaId, SessionId, Stamp, Transcript, timestamp_at,
 };
 use partita_crypto::{Secret, SigningKey, VerifyingKey};
+
+const NOW: Now = Now { monotonic: Duration::from_secs(1), wall: Duration::from_secs(1_800_000_000) };
 
 fn signing(seed: u8) -> SigningKey {
     SigningKey::from_seed(&Secret::from_bytes([seed; 32]))
@@ -44,7 +48,7 @@ fn remote(context: &ContextInfo, seed: u8) -> RemoteContext {
 /// Has a remote bring a context with a proof.
 fn bring(strategy: &mut dyn PartitionStrategy, context: &ContextInfo, seed: u8, proof: &[u8]) -> bool {
     let (remote, peer) = (key(seed), peer(seed));
-    strategy.adopt(context, Some(&Brought { transcript: TRANSCRIPT, remote, peer: &peer, proof }))
+    strategy.adopt(context, Some(&Brought { now: NOW, transcript: TRANSCRIPT, remote, peer: &peer, proof }))
 }
 
 const TRANSCRIPT: Transcript = Transcript { handshake: [7; 32], prover_dialled: true, remote_pinned: false };

@@ -1,23 +1,19 @@
 //! Each context has one strategy, and no other hears of it.
 
-use std::time::Duration;
-
 use partita_core::{
     Access, AuthProvider as _, Bytes, Claim, ContextId, ContextInfo, ControlEntry, EntryId, EntryKind, HeaderPrefix,
-    Keystore as _, NamedKeystore, Now, Opened, PartitionStrategy as _, Refusal, StrategyError, Turn, Verdict,
+    Keystore as _, NamedKeystore, Opened, PartitionStrategy as _, Refusal, StrategyError, Turn, Verdict,
 };
 use partita_single_owner::SingleOwner;
 use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
 use super::{
-    TRANSCRIPT, bring, context, header, key,
+    NOW, TRANSCRIPT, bring, context, header, key,
     memory::{Club, Empty},
     peer, remote, replica,
 };
 use crate::{AllOf, MultiContext};
-
-const NOW: Now = Now { monotonic: Duration::from_secs(1), wall: Duration::from_secs(1_800_000_000) };
 
 fn turn<R>(call: impl FnOnce(&mut Turn<'_>) -> R) -> R {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
@@ -50,7 +46,7 @@ fn two_strategies_of_one_kind_answer_each_for_its_own_contexts_alone() {
     for (own, other, member, mark) in [(&a, &b, 1, b'a'), (&b, &a, 2, b'b')] {
         let sync = |context| multi.should_sync(context, &remote(context, member));
         assert_eq!((sync(own), sync(other)), (Access::Both, Access::Refused(Refusal::Denied)));
-        let verify = |context| multi.verify(&TRANSCRIPT, &key(member), context, &[mark]);
+        let verify = |context| multi.verify(NOW, &TRANSCRIPT, &key(member), context, &[mark]);
         assert!(verify(own).is_ok() && verify(other).is_err());
         let targets = |context: &ContextInfo| {
             let mut out = Vec::new();
@@ -95,10 +91,10 @@ fn what_a_remote_brings_belongs_to_the_first_that_grants_it_and_stays_there() {
 
     assert!(bring(&mut multi, &brought, 2, b"b"), "answers are different now");
     assert_eq!(sealed_in(&multi, &brought), Some(b'b'));
-    assert!(multi.verify(&TRANSCRIPT, &key(2), &brought, b"b").is_ok());
+    assert!(multi.verify(NOW, &TRANSCRIPT, &key(2), &brought, b"b").is_ok());
     assert!(!bring(&mut multi, &brought, 1, b"a"));
     assert_eq!(sealed_in(&multi, &brought), Some(b'b'), "another's proof does not move it");
-    assert!(multi.verify(&TRANSCRIPT, &key(1), &brought, b"a").is_err());
+    assert!(multi.verify(NOW, &TRANSCRIPT, &key(1), &brought, b"a").is_err());
 }
 
 #[test]
@@ -109,7 +105,7 @@ fn a_false_proof_brings_nothing() {
         bring(&mut multi, &brought, who, proof);
         assert_eq!(sealed_in(&multi, &brought), None);
     }
-    assert_eq!(multi.verify(&TRANSCRIPT, &key(1), &brought, b"?"), Err(Refusal::BadProof), "told by who knows it");
+    assert_eq!(multi.verify(NOW, &TRANSCRIPT, &key(1), &brought, b"?"), Err(Refusal::BadProof), "told by who knows it");
 }
 
 #[test]
@@ -117,7 +113,7 @@ fn asking_changes_no_route() {
     let (mut multi, ..) = clubs();
     let brought = context("club", 9);
     for (who, proof) in [(1, b"a"), (2, b"b"), (1, b"a")] {
-        assert!(multi.verify(&TRANSCRIPT, &key(who), &brought, proof).is_ok(), "each could bring it");
+        assert!(multi.verify(NOW, &TRANSCRIPT, &key(who), &brought, proof).is_ok(), "each could bring it");
     }
     assert_eq!(sealed_in(&multi, &brought), None);
     bring(&mut multi, &brought, 2, b"b");
@@ -216,13 +212,13 @@ fn what_a_call_opens_belongs_to_the_strategy_that_was_called() {
 fn an_unknown_kind_is_refused_by_name_and_disturbs_nobody() {
     let (mut multi, a, _) = clubs();
     let later = context("of-a-later-plugin", 1);
-    assert_eq!(multi.verify(&TRANSCRIPT, &key(1), &later, b"a"), Err(Refusal::UnknownKind));
+    assert_eq!(multi.verify(NOW, &TRANSCRIPT, &key(1), &later, b"a"), Err(Refusal::UnknownKind));
     assert_eq!(multi.should_sync(&later, &remote(&later, 1)), Access::Refused(Refusal::UnknownKind));
     bring(&mut multi, &later, 1, b"a");
     assert_eq!(sealed_in(&multi, &later), None);
     // Nor does it pass under the name of another.
     let renamed = ContextInfo { id: a.id, kind: later.kind };
-    assert_eq!(multi.verify(&TRANSCRIPT, &key(1), &renamed, b"a"), Err(Refusal::UnknownKind));
+    assert_eq!(multi.verify(NOW, &TRANSCRIPT, &key(1), &renamed, b"a"), Err(Refusal::UnknownKind));
     assert_eq!(multi.should_sync(&a, &remote(&renamed, 1)), Access::Refused(Refusal::UnknownKind));
     assert_eq!(sealed_in(&multi, &a), Some(b'a'));
 }
@@ -232,8 +228,8 @@ fn a_context_is_not_presented_as_one_of_another_kind_that_is_known() {
     let (multi, a, _) = clubs();
     let multi = multi.with(Club::new(b'c', "choir", [1]));
     let swapped = ContextInfo { id: a.id, kind: super::kind("choir") };
-    assert!(multi.verify(&TRANSCRIPT, &key(1), &swapped, b"c").is_err());
-    assert!(multi.verify(&TRANSCRIPT, &key(1), &swapped, b"a").is_err());
+    assert!(multi.verify(NOW, &TRANSCRIPT, &key(1), &swapped, b"c").is_err());
+    assert!(multi.verify(NOW, &TRANSCRIPT, &key(1), &swapped, b"a").is_err());
     assert_eq!(multi.should_sync(&a, &remote(&swapped, 1)), Access::Refused(Refusal::Denied));
     assert_eq!(multi.should_sync(&swapped, &remote(&swapped, 1)), Access::Refused(Refusal::Denied));
 }
@@ -242,7 +238,7 @@ fn a_context_is_not_presented_as_one_of_another_kind_that_is_known() {
 fn without_strategies_everything_is_refused() {
     let multi = MultiContext::new();
     let any = context("club", 1);
-    assert_eq!(multi.verify(&TRANSCRIPT, &key(1), &any, b"a"), Err(Refusal::UnknownKind));
+    assert_eq!(multi.verify(NOW, &TRANSCRIPT, &key(1), &any, b"a"), Err(Refusal::UnknownKind));
     assert!(multi.prove(&TRANSCRIPT, &any).is_err() && multi.epoch(&any.id).is_err());
     assert_eq!(sealed_in(&multi, &any), None);
 }
@@ -266,8 +262,8 @@ fn two_owners_share_a_device_and_nothing_else() {
     let info = |id: ContextId| multi.contexts().into_iter().find(|info| info.id == id).unwrap();
     let (a, b) = (info(a), info(b));
     let proof = multi.prove(&TRANSCRIPT, &a).unwrap();
-    assert!(multi.verify(&TRANSCRIPT, &device, &a, &proof).is_ok());
-    assert_eq!(multi.verify(&TRANSCRIPT, &device, &b, &proof), Err(Refusal::BadProof));
+    assert!(multi.verify(NOW, &TRANSCRIPT, &device, &a, &proof).is_ok());
+    assert_eq!(multi.verify(NOW, &TRANSCRIPT, &device, &b, &proof), Err(Refusal::BadProof));
 
     // Each writes its own certificate, in its own context.
     for (context, owner) in [(&a, owners[0]), (&b, owners[1])] {

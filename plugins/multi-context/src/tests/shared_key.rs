@@ -6,7 +6,7 @@ use partita_single_owner::{SEALED_KIND, SingleOwner, SingleOwnerRelay};
 use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
-use super::{TRANSCRIPT, bring, key, kind, memory::Club, remote};
+use super::{NOW, TRANSCRIPT, bring, key, kind, memory::Club, remote};
 use crate::{
     MultiContext, SharedKeyCertificate, SharedKeyError, SharedWriteKey,
     shared_key::{PROOF, message},
@@ -53,7 +53,7 @@ fn relay() -> MultiContext {
 fn it_opens_its_owners_contexts_where_it_is_switched_on_and_nowhere_else() {
     let (owner, other) = (owner(1), owner(2));
     let (_, proof) = holder(&owner);
-    let verify = |multi: &MultiContext, context| multi.verify(&TRANSCRIPT, &key(66), context, &proof);
+    let verify = |multi: &MultiContext, context| multi.verify(NOW, &TRANSCRIPT, &key(66), context, &proof);
     assert_eq!(verify(&relay(), &owner.context), Err(Refusal::BadProof), "off unless the application says so");
     let for_other = relay().accept_shared_key(other.key);
     assert_eq!(verify(&for_other, &owner.context), Err(Refusal::BadProof), "for another owner");
@@ -73,7 +73,7 @@ fn the_key_of_one_owner_opens_nothing_of_another_however_well_the_proof_is_made(
         [&[1], &certified(&owner).1.to_bytes()[..], signature.as_bytes()].concat()
     };
     let on = relay().accept_shared_key(owner.key).accept_shared_key(other.key);
-    let verify = |context| on.verify(&TRANSCRIPT, &key(66), context, &forge(context));
+    let verify = |context| on.verify(NOW, &TRANSCRIPT, &key(66), context, &forge(context));
     assert!(verify(&owner.context).is_ok());
     assert_eq!(verify(&other.context), Err(Refusal::BadProof));
 }
@@ -89,7 +89,7 @@ fn it_brings_a_context_to_a_relay() {
     assert!(bring(&mut on, &owner.context, 66, &proof));
     let mut granted = remote(&owner.context, 66);
     assert!(!on.should_sync(&owner.context, &granted).reads(), "nothing without a grant");
-    granted.grant = on.verify(&TRANSCRIPT, &key(66), &owner.context, &proof).ok();
+    granted.grant = on.verify(NOW, &TRANSCRIPT, &key(66), &owner.context, &proof).ok();
     assert_eq!(on.should_sync(&owner.context, &granted), Access::Both);
 }
 
@@ -100,7 +100,7 @@ fn whom_the_strategy_shuts_out_by_name_it_does_not_let_in() {
     let says = |why| Club::new(b'a', SEALED_KIND, []).with(Access::Both, why, Verdict::Accept);
     let verify = |why| {
         let multi = MultiContext::new().with(says(why).naming(owner.context.clone())).accept_shared_key(owner.key);
-        multi.verify(&TRANSCRIPT, &key(66), &owner.context, &proof)
+        multi.verify(NOW, &TRANSCRIPT, &key(66), &owner.context, &proof)
     };
     assert!(verify(Refusal::Denied).is_ok());
     assert_eq!(verify(Refusal::Revoked), Err(Refusal::Revoked));
@@ -114,20 +114,20 @@ fn its_proof_is_good_for_one_session_one_direction_and_one_context() {
     let another = Transcript { handshake: [8; 32], ..TRANSCRIPT };
     let reflected = Transcript { prover_dialled: false, ..TRANSCRIPT };
     for transcript in [another, reflected] {
-        assert_eq!(on.verify(&transcript, &key(66), &owner.context, &proof), Err(Refusal::BadProof));
+        assert_eq!(on.verify(NOW, &transcript, &key(66), &owner.context, &proof), Err(Refusal::BadProof));
     }
     let plain = kind("single-owner/plain");
     let plain = ContextInfo { id: partita_core::ContextId::derive(&plain, owner.key.as_bytes()), kind: plain };
-    assert!(on.verify(&TRANSCRIPT, &key(66), &plain, &proof).is_err(), "the owner's other context");
+    assert!(on.verify(NOW, &TRANSCRIPT, &key(66), &plain, &proof).is_err(), "the owner's other context");
     let for_plain = holder.prove(&TRANSCRIPT, &plain).unwrap();
-    assert!(on.verify(&TRANSCRIPT, &key(66), &plain, &for_plain).is_ok());
+    assert!(on.verify(NOW, &TRANSCRIPT, &key(66), &plain, &for_plain).is_ok());
     for at in 0..proof.len() {
         let mut changed = proof.clone();
         changed[at] ^= 1;
-        assert!(on.verify(&TRANSCRIPT, &key(66), &owner.context, &changed).is_err(), "byte {at}");
-        assert!(on.verify(&TRANSCRIPT, &key(66), &owner.context, &proof[..at]).is_err(), "cut at {at}");
+        assert!(on.verify(NOW, &TRANSCRIPT, &key(66), &owner.context, &changed).is_err(), "byte {at}");
+        assert!(on.verify(NOW, &TRANSCRIPT, &key(66), &owner.context, &proof[..at]).is_err(), "cut at {at}");
     }
-    assert!(on.verify(&TRANSCRIPT, &key(66), &owner.context, &[&proof[..], b"x"].concat()).is_err());
+    assert!(on.verify(NOW, &TRANSCRIPT, &key(66), &owner.context, &[&proof[..], b"x"].concat()).is_err());
 }
 
 #[test]

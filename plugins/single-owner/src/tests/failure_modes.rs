@@ -7,7 +7,7 @@ use partita_core::{
 };
 use partita_crypto::VerifyingKey;
 
-use super::net::{Device, Peer, header, settle};
+use super::net::{Device, NOW, Peer, header, settle};
 use crate::{
     SingleOwnerRelay,
     op::{Op, Payload},
@@ -63,19 +63,19 @@ fn who_comes_first_to_a_fresh_relay_cannot_claim_a_foreign_owner() {
     let key = VerifyingKey::parse(stranger.replica.as_bytes()).unwrap();
     let relay = SingleOwnerRelay::new();
     let honest = stranger.strategy.prove(&session, &theirs).unwrap();
-    assert!(relay.verify(&session, &key, &theirs, &honest).is_ok(), "in its own context it counts");
+    assert!(relay.verify(NOW, &session, &key, &theirs, &honest).is_ok(), "in its own context it counts");
     // It knows the context's id and kind, as every reader does, and signs for that context with what rights it has.
     let proof = crate::proof::prove(&stranger.strategy.me.keys, &stranger.strategy.me.certificate, &session, &mine);
-    assert_eq!(relay.verify(&session, &key, &mine, &proof), Err(Refusal::BadProof));
+    assert_eq!(relay.verify(NOW, &session, &key, &mine, &proof), Err(Refusal::BadProof));
     // Nor does it become the owner by writing first.
     let mut relay = Peer::new(relay, partita_core::ReplicaId::from_bytes([0xee; 32]), mine.id, 99);
     stranger.context = mine.id;
     let certify = Payload::encode(&[Op::Certify(stranger.strategy.me.certificate.clone())]);
     let first = stranger.write_with(&[], certify);
     assert!(matches!(relay.give(&first), Verdict::Excluded(_)));
-    assert_eq!(relay.strategy.verify(&session, &key, &mine, &proof), Err(Refusal::BadProof));
+    assert_eq!(relay.strategy.verify(NOW, &session, &key, &mine, &proof), Err(Refusal::BadProof));
     // The owner's own device is let in afterwards.
     let proof = laptop.strategy.prove(&session, &mine).unwrap();
     let key = VerifyingKey::parse(laptop.replica.as_bytes()).unwrap();
-    assert!(relay.strategy.verify(&session, &key, &mine, &proof).is_ok());
+    assert!(relay.strategy.verify(NOW, &session, &key, &mine, &proof).is_ok());
 }

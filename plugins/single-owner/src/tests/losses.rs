@@ -49,10 +49,10 @@ fn a_revocation_caps_every_log_and_begins_an_epoch_that_the_thief_cannot_open() 
     assert!(!phone.holds(&after));
     assert!(phone.strategy.epoch(&phone.context).is_err());
     let standing = tablet.strategy.standing(&tablet.context);
-    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(9));
-    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([41; 16])), Some(3));
-    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([42; 16])), Some(0));
-    assert_eq!(standing.cap(&tablet.replica, &LogId::from_bytes([42; 16])), None);
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([40; 16]), |_| false), Some(9));
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([41; 16]), |_| false), Some(3));
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([42; 16]), |_| false), Some(0));
+    assert_eq!(standing.cap(&tablet.replica, &LogId::from_bytes([42; 16]), |_| false), None);
     assert_eq!(settle(&mut [&mut laptop, &mut tablet]), 0, "the revocation did everything");
     assert_eq!(phone.duties(), 0, "a lost device has no duties");
 }
@@ -131,7 +131,7 @@ fn a_backdated_entry_is_authorised_by_its_heads_and_cut_off_by_the_standing() {
     let claim = |heads| partita_core::Claim { header: &header, author: phone.replica, heads, epoch, control: None };
     let verdict = laptop.strategy.authorize(&claim(&old_heads));
     assert_eq!(verdict, Verdict::Accept, "its heads know of no loss");
-    assert_eq!(laptop.strategy.standing(&laptop.context).cap(&phone.replica, &log), Some(2));
+    assert_eq!(laptop.strategy.standing(&laptop.context).cap(&phone.replica, &log, |_| false), Some(2));
     assert_eq!(tablet.strategy.authorize(&claim(&old_heads)), verdict, "whoever has not heard says the same");
     let new_heads = laptop.graph.heads();
     assert_eq!(laptop.strategy.authorize(&claim(&new_heads)), Verdict::Excluded(Refusal::Revoked));
@@ -204,8 +204,12 @@ fn a_retired_device_keeps_its_work_and_leaves_no_key_behind_it() {
     settle(&mut [&mut laptop, &mut tablet, &mut phone]);
     assert_eq!(laptop.resolved().devices[&phone.replica].standing, DeviceStanding::Retired);
     let standing = laptop.strategy.standing(&laptop.context);
-    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(9));
-    assert_eq!(standing.cap(&phone.replica, &phone.log()), Some(last.header.seq), "up to the retirement itself");
+    assert_eq!(standing.cap(&phone.replica, &LogId::from_bytes([40; 16]), |_| false), Some(9));
+    assert_eq!(
+        standing.cap(&phone.replica, &phone.log(), |_| false),
+        Some(last.header.seq),
+        "up to the retirement itself"
+    );
     let new = laptop.epoch().unwrap();
     assert_eq!(tablet.epoch(), Some(new));
     assert!(!phone.holds(&new));
@@ -213,7 +217,10 @@ fn a_retired_device_keeps_its_work_and_leaves_no_key_behind_it() {
     // Whoever buys it digs up the key: the owner can still revoke, and the smaller limit counts.
     laptop.note(phone.replica, tip(40, 5));
     laptop.revoke(&mnemonic, phone.replica);
-    assert_eq!(laptop.strategy.standing(&laptop.context).cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(5));
+    assert_eq!(
+        laptop.strategy.standing(&laptop.context).cap(&phone.replica, &LogId::from_bytes([40; 16]), |_| false),
+        Some(5)
+    );
     assert_eq!(laptop.resolved().devices[&phone.replica].standing, DeviceStanding::Revoked);
 }
 
@@ -225,7 +232,10 @@ fn a_retirement_beyond_the_owners_cap_does_not_count() {
     // The thief would rather have nothing of the phone's work count.
     phone.say(&[Op::Retire(Vec::new())]);
     laptop.pull(&phone);
-    assert_eq!(laptop.strategy.standing(&laptop.context).cap(&phone.replica, &LogId::from_bytes([40; 16])), Some(9));
+    assert_eq!(
+        laptop.strategy.standing(&laptop.context).cap(&phone.replica, &LogId::from_bytes([40; 16]), |_| false),
+        Some(9)
+    );
     drop(tablet);
 }
 

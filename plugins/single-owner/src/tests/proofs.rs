@@ -6,7 +6,7 @@ use partita_core::{
 };
 use partita_crypto::VerifyingKey;
 
-use super::net::{Device, settle};
+use super::net::{Device, NOW, settle};
 use crate::SingleOwnerRelay;
 
 const SESSION: Transcript = Transcript { handshake: [1; 32], prover_dialled: true, remote_pinned: false };
@@ -35,22 +35,26 @@ fn a_proof_holds_in_its_own_session_context_and_direction_alone() {
     let relay = SingleOwnerRelay::new();
     let verifiers: [&dyn partita_core::AuthProvider; 2] = [laptop.strategy.auth(), relay.auth()];
     for verifier in verifiers {
-        assert_eq!(verifier.verify(&SESSION, &key(&phone), &sealed, &proof), both);
+        assert_eq!(verifier.verify(NOW, &SESSION, &key(&phone), &sealed, &proof), both);
         let replayed = Transcript { handshake: [2; 32], ..SESSION };
-        assert_eq!(verifier.verify(&replayed, &key(&phone), &sealed, &proof), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(NOW, &replayed, &key(&phone), &sealed, &proof), Err(Refusal::BadProof));
         let reflected = Transcript { prover_dialled: false, ..SESSION };
-        assert_eq!(verifier.verify(&reflected, &key(&phone), &sealed, &proof), Err(Refusal::BadProof));
-        assert_eq!(verifier.verify(&SESSION, &key(&phone), &plain, &proof), Err(Refusal::BadProof));
-        assert_eq!(verifier.verify(&SESSION, &key(&laptop), &sealed, &proof), Err(Refusal::BadProof));
-        assert_eq!(verifier.verify(&SESSION, &key(&phone), &sealed, &[]), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(NOW, &reflected, &key(&phone), &sealed, &proof), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(NOW, &SESSION, &key(&phone), &plain, &proof), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(NOW, &SESSION, &key(&laptop), &sealed, &proof), Err(Refusal::BadProof));
+        assert_eq!(verifier.verify(NOW, &SESSION, &key(&phone), &sealed, &[]), Err(Refusal::BadProof));
         for at in 0..proof.len() {
             let mut bad = proof.to_vec();
             bad[at] ^= 1;
-            assert_eq!(verifier.verify(&SESSION, &key(&phone), &sealed, &bad), Err(Refusal::BadProof), "byte {at}");
+            assert_eq!(
+                verifier.verify(NOW, &SESSION, &key(&phone), &sealed, &bad),
+                Err(Refusal::BadProof),
+                "byte {at}"
+            );
         }
     }
     let mislabelled = ContextInfo { id: plain.id, kind: sealed.kind.clone() };
-    assert_eq!(relay.verify(&SESSION, &key(&phone), &mislabelled, &proof), Err(Refusal::BadProof));
+    assert_eq!(relay.verify(NOW, &SESSION, &key(&phone), &mislabelled, &proof), Err(Refusal::BadProof));
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_brief_proof_holds_where_the_certificate_lies_among_the_control_entries() {
     let proof = phone.strategy.prove_briefly(&SESSION, &context).unwrap();
     assert_eq!(proof.len(), 64);
     let verify =
-        |transcript: &Transcript, proof: &[u8]| laptop.strategy.verify(transcript, &key(&phone), &context, proof);
+        |transcript: &Transcript, proof: &[u8]| laptop.strategy.verify(NOW, transcript, &key(&phone), &context, proof);
     assert_eq!(verify(&SESSION, &proof), Ok(Grant { access: Access::Both }));
     assert_eq!(verify(&Transcript { handshake: [2; 32], ..SESSION }, &proof), Err(Refusal::BadProof));
     assert_eq!(verify(&Transcript { prover_dialled: false, ..SESSION }, &proof), Err(Refusal::BadProof));
@@ -73,12 +77,15 @@ fn a_brief_proof_holds_where_the_certificate_lies_among_the_control_entries() {
         assert_eq!(verify(&SESSION, &bad), Err(Refusal::BadProof), "byte {at}");
     }
     // A relay that was wiped, and a device that never synced: they are told to be shown the certificate.
-    assert_eq!(SingleOwnerRelay::new().verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::NeedControl));
+    assert_eq!(
+        SingleOwnerRelay::new().verify(NOW, &SESSION, &key(&phone), &context, &proof),
+        Err(Refusal::NeedControl)
+    );
     let newcomer = Device::more(&mnemonic, 3);
-    assert_eq!(newcomer.strategy.verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::NeedControl));
+    assert_eq!(newcomer.strategy.verify(NOW, &SESSION, &key(&phone), &context, &proof), Err(Refusal::NeedControl));
 
     laptop.revoke(&mnemonic, phone.replica);
-    assert_eq!(laptop.strategy.verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::Revoked));
+    assert_eq!(laptop.strategy.verify(NOW, &SESSION, &key(&phone), &context, &proof), Err(Refusal::Revoked));
 }
 
 #[test]
@@ -87,10 +94,13 @@ fn only_a_pinned_relay_needs_no_proof() {
     let (relay_device, _) = Device::first(2);
     let pinned = Transcript { remote_pinned: true, ..SESSION };
     let context = sealed(&laptop);
-    let grant = laptop.strategy.verify(&pinned, &key(&relay_device), &context, &[]);
+    let grant = laptop.strategy.verify(NOW, &pinned, &key(&relay_device), &context, &[]);
     assert_eq!(grant, Ok(Grant { access: Access::Both }));
-    assert_eq!(laptop.strategy.verify(&SESSION, &key(&relay_device), &context, &[]), Err(Refusal::BadProof));
-    assert_eq!(SingleOwnerRelay::new().verify(&pinned, &key(&relay_device), &context, &[]), Err(Refusal::BadProof));
+    assert_eq!(laptop.strategy.verify(NOW, &SESSION, &key(&relay_device), &context, &[]), Err(Refusal::BadProof));
+    assert_eq!(
+        SingleOwnerRelay::new().verify(NOW, &pinned, &key(&relay_device), &context, &[]),
+        Err(Refusal::BadProof)
+    );
 }
 
 #[test]
@@ -100,9 +110,9 @@ fn another_owners_device_has_no_right_here() {
     let (mine, theirs) = (sealed(&laptop), sealed(&stranger));
     assert!(stranger.strategy.prove(&SESSION, &mine).is_err());
     let proof = stranger.strategy.prove(&SESSION, &theirs).unwrap();
-    assert_eq!(laptop.strategy.verify(&SESSION, &key(&stranger), &mine, &proof), Err(Refusal::BadProof));
-    assert_eq!(laptop.strategy.verify(&SESSION, &key(&stranger), &theirs, &proof), Err(Refusal::Denied));
-    assert_eq!(SingleOwnerRelay::new().verify(&SESSION, &key(&stranger), &mine, &proof), Err(Refusal::BadProof));
+    assert_eq!(laptop.strategy.verify(NOW, &SESSION, &key(&stranger), &mine, &proof), Err(Refusal::BadProof));
+    assert_eq!(laptop.strategy.verify(NOW, &SESSION, &key(&stranger), &theirs, &proof), Err(Refusal::Denied));
+    assert_eq!(SingleOwnerRelay::new().verify(NOW, &SESSION, &key(&stranger), &mine, &proof), Err(Refusal::BadProof));
 }
 
 #[test]
@@ -135,5 +145,5 @@ fn who_may_sync_changes_with_a_revocation() {
     assert_eq!(laptop.strategy.should_sync(&context, &remote(grant, true)), revoked);
     assert_eq!(targets(&laptop, true), []);
     let proof = phone.strategy.prove(&SESSION, &context).unwrap();
-    assert_eq!(laptop.strategy.verify(&SESSION, &key(&phone), &context, &proof), Err(Refusal::Revoked));
+    assert_eq!(laptop.strategy.verify(NOW, &SESSION, &key(&phone), &context, &proof), Err(Refusal::Revoked));
 }

@@ -6,7 +6,7 @@ use partita_core::{
 };
 use partita_crypto::VerifyingKey;
 
-use super::net::{Device, Peer, header, settle};
+use super::net::{Device, NOW, Peer, header, settle};
 use crate::{SingleOwner, SingleOwnerRelay, op::Op, op::Payload};
 
 fn relay(of: &Device) -> Peer<SingleOwnerRelay> {
@@ -45,7 +45,7 @@ fn a_relay_reaches_the_devices_verdicts_without_a_secret() {
     assert!(relay.strategy.prove(&transcript, &context).unwrap().is_empty());
     let proof = phone.strategy.prove(&transcript, &context).unwrap();
     let key = VerifyingKey::parse(phone.replica.as_bytes()).unwrap();
-    assert_eq!(relay.strategy.verify(&transcript, &key, &context, &proof), Err(Refusal::Revoked));
+    assert_eq!(relay.strategy.verify(NOW, &transcript, &key, &context, &proof), Err(Refusal::Revoked));
 
     let (header, sealed) = laptop.seal(laptop.epoch().unwrap(), b"canary");
     let prefix = HeaderPrefix { header: &header, author: laptop.replica, epoch: laptop.epoch() };
@@ -73,7 +73,7 @@ fn a_retired_device_still_brings_what_it_wrote_before_and_gets_nothing() {
     let key = VerifyingKey::parse(phone.replica.as_bytes()).unwrap();
     let sides: [&dyn partita_core::PartitionStrategy; 2] = [&relay.strategy, &laptop.strategy];
     for side in sides {
-        let grant = Some(side.auth().verify(&transcript, &key, &context, &proof).unwrap());
+        let grant = Some(side.auth().verify(NOW, &transcript, &key, &context, &proof).unwrap());
         let remote = RemoteContext { id: context.id, kind: context.kind.clone(), peer: peer.clone(), grant };
         assert_eq!(side.should_sync(&context, &remote), Access::Write);
         let mut out = Vec::new();
@@ -189,7 +189,7 @@ fn a_relay_for_sealed_contexts_alone_refuses_plain_ones() {
     assert_eq!(relay.kinds().iter().map(|kind| kind.as_str()).collect::<Vec<_>>(), [crate::SEALED_KIND]);
     let transcript = Transcript { handshake: [0; 32], prover_dialled: true, remote_pinned: false };
     let key = VerifyingKey::parse(Device::first(1).0.replica.as_bytes()).unwrap();
-    assert_eq!(relay.verify(&transcript, &key, &plain, &[]), Err(Refusal::UnknownKind));
+    assert_eq!(relay.verify(NOW, &transcript, &key, &plain, &[]), Err(Refusal::UnknownKind));
 }
 
 #[test]

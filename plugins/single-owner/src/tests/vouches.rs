@@ -6,7 +6,7 @@ use super::net::{Device, settle};
 use crate::op::{Op, Payload};
 
 fn cap(at: &Device, of: &Device) -> Option<u64> {
-    at.strategy.standing(&at.context).cap(&of.replica, &of.data_log())
+    at.strategy.standing(&at.context).cap(&of.replica, &of.data_log(), |_| false)
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The text form of requests and certificates: a prefix, then lower-case base32 (RFC 4648, without padding) of the
-//! bytes and a checksum. Base32 survives telephones, and in upper case makes small QR codes.
+//! Texts that people hand to each other (requests, certificates, invitations): a prefix, then lower-case base32 (RFC 4648,
+//! without padding) of the bytes and a checksum. Base32 survives telephones, and in upper case makes small QR codes.
 
 use partita_crypto::hash;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-const CHECKSUM: &str = "partita 2026 v1 single-owner text checksum";
+const CHECKSUM: &str = "partita 2026 v1 text checksum";
 const CHECKSUM_LEN: usize = 4;
 
 /// Why a text is not what it should be.
@@ -31,6 +31,12 @@ pub enum TextError {
         /// How many there should be.
         expected: usize,
     },
+    /// The text is longer than any of its sort.
+    #[error("the text goes on for more than {most} characters: look whether something else was copied with it")]
+    TooLong {
+        /// The most that there may be.
+        most: usize,
+    },
     /// All characters are possible ones, but together they are not what was written.
     #[error("a character was mistyped: compare the text with the original, or copy it again")]
     Typo,
@@ -40,7 +46,7 @@ pub enum TextError {
 }
 
 /// The text of `body`.
-pub(crate) fn write(prefix: &'static str, body: &[u8]) -> String {
+pub fn write(prefix: &'static str, body: &[u8]) -> String {
     let mut text = String::with_capacity(prefix.len() + characters(body.len()));
     text.push_str(prefix);
     let checksum = checksum(prefix, body);
@@ -60,13 +66,37 @@ pub(crate) fn write(prefix: &'static str, body: &[u8]) -> String {
 }
 
 /// The `N` bytes in a text. Upper case and white space (a mail program's line breaks) are fine.
-pub(crate) fn read<const N: usize>(prefix: &'static str, text: &str) -> Result<[u8; N], TextError> {
+///
+/// # Errors
+/// [`TextError`]: what looks wrong, for whoever typed or copied it.
+pub fn read<const N: usize>(prefix: &'static str, text: &str) -> Result<[u8; N], TextError> {
+    let body = read_body(prefix, text, |found| {
+        let expected = characters(N);
+        if found == expected { Ok(()) } else { Err(TextError::Length { found, expected }) }
+    })?;
+    body.try_into().map_err(|_| TextError::Typo)
+}
+
+/// The bytes in a text, at most `most`; the rest as in [`read`].
+///
+/// # Errors
+/// [`TextError`].
+pub fn read_up_to(prefix: &'static str, text: &str, most: usize) -> Result<Vec<u8>, TextError> {
+    let most = characters(most);
+    read_body(prefix, text, |found| if found <= most { Ok(()) } else { Err(TextError::TooLong { most }) })
+}
+
+fn read_body(
+    prefix: &'static str,
+    text: &str,
+    length: impl FnOnce(usize) -> Result<(), TextError>,
+) -> Result<Vec<u8>, TextError> {
     let text = text.trim();
     let matches = text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     let digits = text.get(prefix.len()..).filter(|_| matches).ok_or(TextError::Prefix { expected: prefix })?;
     let digits: Vec<char> = digits.chars().filter(|digit| !digit.is_whitespace()).collect();
 
-    let mut bytes = Vec::with_capacity(N + CHECKSUM_LEN);
+    let mut bytes = Vec::with_capacity(digits.len());
     let (mut bits, mut count) = (0u32, 0);
     for (at, digit) in digits.iter().enumerate() {
         let value = ALPHABET.iter().position(|known| char::from(*known) == digit.to_ascii_lowercase());
@@ -78,13 +108,15 @@ pub(crate) fn read<const N: usize>(prefix: &'static str, text: &str) -> Result<[
             bytes.push((bits >> count) as u8);
         }
     }
-    let expected = characters(N);
-    if digits.len() != expected {
-        return Err(TextError::Length { found: digits.len(), expected });
-    }
+    length(digits.len())?;
     let spare = bits & ((1 << count) - 1);
-    let (body, found) = bytes.split_first_chunk::<N>().ok_or(TextError::Typo)?;
-    if spare != 0 || found != checksum(prefix, body) { Err(TextError::Typo) } else { Ok(*body) }
+    let (body, found) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(TextError::Typo)?;
+    if spare != 0 || count >= 5 || *found != checksum(prefix, body) {
+        return Err(TextError::Typo);
+    }
+    let len = body.len();
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 fn digit(bits: u32) -> char {

@@ -1,0 +1,370 @@
+//! What members decide: who is in, who may do what, when keys change.
+
+use partita_core::{ReplicaId, Tip, Turn};
+use partita_crypto::BoxSecretKey;
+
+use crate::{
+    card::Card,
+    error::GroupError,
+    group::{Group, check_name},
+    invite::{Invitation, Invite, Terms},
+    op::{Add, Caps, Decide, MAX_TIPS, Op, Remove, RemoveDevice, Scope, SetRole},
+    plan::Plan,
+    role::{History, MemberId, Role},
+    view::Membership,
+};
+
+impl Group {
+    /// Adds a member whose device's card was handed over by some trusted way. It reads at once whatever `history` lets it read.
+    ///
+    /// # Errors
+    /// [`GroupError::Lacks`], [`GroupError::AlreadyMember`], [`GroupError::FurtherDevice`].
+    pub fn add(&mut self, turn: &mut Turn<'_>, card: &Card, role: Role, history: History) -> Result<(), GroupError> {
+        self.need(Role::Admin)?;
+        if !card.is_first() {
+            return Err(GroupError::FurtherDevice(card.member()));
+        }
+        if self.state.view().members.contains_key(&card.member()) {
+            return Err(GroupError::AlreadyMember(card.member()));
+        }
+        let mut plan = Plan::new(self, turn.rng)?;
+        let mut ops = vec![Op::Add(Add { card: card.clone(), role, history })];
+        if role.reads() && history == History::FromNow {
+            plan.step_with_epoch(ops, turn.rng)?;
+        } else {
+            if role.reads() {
+                ops.extend(plan.share(&self.shareable(), (card.device(), card.box_key()), turn.rng)?);
+            }
+            plan.step(ops)?;
+        }
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// Invites somebody: whoever has the [`Invitation`] can join, while nobody here is online. Without the text it is lost.
+    ///
+    /// # Errors
+    /// [`GroupError::Lacks`].
+    pub fn invite(&mut self, turn: &mut Turn<'_>, terms: Terms) -> Result<Invitation, GroupError> {
+        self.need(Role::Admin)?;
+        self.make_invitation(turn, None, terms)
+    }
+
+    /// Invites one more device of this member.
+    ///
+    /// # Errors
+    /// [`GroupError::NotMember`], [`GroupError::Removed`].
+    pub fn invite_device(&mut self, turn: &mut Turn<'_>) -> Result<Invitation, GroupError> {
+        let role = self.current_role()?;
+        let history = self.state.view().members.get(&self.member()).map_or(History::FromNow, |member| member.history);
+        let member = Some(self.member());
+        self.make_invitation(turn, member, Terms::new(role).history(history))
+    }
+
+    fn make_invitation(
+        &mut self,
+        turn: &mut Turn<'_>,
+        member: Option<MemberId>,
+        terms: Terms,
+    ) -> Result<Invitation, GroupError> {
+        let mut plan = Plan::new(self, turn.rng)?;
+        let invitation = Invitation::new(self.context(), member, turn.rng);
+        let (key, boxes) = (invitation.keys.signing.verifying_key(), invitation.keys.boxes.public());
+        let mut ops = vec![Op::Invite(Invite { key, boxes, member, terms })];
+        if terms.role.reads() && terms.history == History::All {
+            ops.extend(plan.share(&self.shareable(), (invitation.id(), boxes), turn.rng)?);
+        }
+        plan.step(ops)?;
+        plan.finish(turn);
+        Ok(invitation)
+    }
+
+    /// Ends an invitation. What was boxed to it can be read with it until the next epoch, which the next writer begins.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownInvitation`], [`GroupError::Lacks`].
+    pub fn revoke_invitation(&mut self, turn: &mut Turn<'_>, invitation: ReplicaId) -> Result<(), GroupError> {
+        let open = self.state.view().invites.get(&invitation).ok_or(GroupError::UnknownInvitation(invitation))?;
+        if open.member != Some(self.member()) {
+            self.need(Role::Admin)?;
+        }
+        self.decide_and_rotate(turn, vec![Op::RevokeInvite(invitation)])
+    }
+
+    /// Admits whoever joined by an invitation: from now on it has the role that was offered.
+    ///
+    /// # Errors
+    /// [`GroupError::NothingPending`], [`GroupError::Lacks`].
+    pub fn confirm(&mut self, turn: &mut Turn<'_>, device: ReplicaId) -> Result<(), GroupError> {
+        let decide = self.decision(device, true)?;
+        let mut plan = Plan::new(self, turn.rng)?;
+        plan.step(vec![Op::Decide(decide)])?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// Does not admit whoever joined by an invitation.
+    ///
+    /// # Errors
+    /// [`GroupError::NothingPending`], [`GroupError::Lacks`].
+    pub fn refuse(&mut self, turn: &mut Turn<'_>, device: ReplicaId) -> Result<(), GroupError> {
+        let decide = self.decision(device, false)?;
+        self.decide_and_rotate(turn, vec![Op::Decide(decide)])
+    }
+
+    fn decision(&self, device: ReplicaId, admit: bool) -> Result<Decide, GroupError> {
+        let invite = self.waiting().into_iter().find(|(waiting, _)| *waiting == device);
+        let (_, invite) = invite.ok_or(GroupError::NothingPending(device))?;
+        let of = self.state.ledger.invites.get(&invite).and_then(|about| about.made.first().copied());
+        let of = of.and_then(|no| self.state.ledger.op(no)).and_then(|(_, op)| match op {
+            Op::Invite(invite) => invite.member,
+            _ => None,
+        });
+        if of != Some(self.member()) {
+            self.need(Role::Admin)?;
+        }
+        Ok(Decide { invite, device, admit })
+    }
+
+    /// The devices that joined by an invitation and wait for a decision, with the invitation; by rising id.
+    pub fn waiting(&self) -> Vec<(ReplicaId, ReplicaId)> {
+        let view = self.state.view();
+        let waits = |member: &&crate::view::Member| member.membership != Membership::Active;
+        let members = view.members.values().filter(waits);
+        let mut waiting: Vec<(ReplicaId, ReplicaId)> =
+            members.filter_map(|member| Some((*member.devices.keys().next()?, member.invite?))).collect();
+        waiting.extend(self.state.waiting_devices());
+        waiting.sort_unstable();
+        waiting.dedup();
+        waiting
+    }
+
+    /// Changes what a member may do from now on. Whoever may read no more learns nothing that is written from now on.
+    ///
+    /// # Errors
+    /// [`GroupError::Lacks`], [`GroupError::UnknownMember`], [`GroupError::LastAdmin`].
+    pub fn set_role(&mut self, turn: &mut Turn<'_>, member: MemberId, role: Role) -> Result<(), GroupError> {
+        self.need(Role::Admin)?;
+        let known = self.state.view().members.get(&member).ok_or(GroupError::UnknownMember(member))?;
+        let before = known.role;
+        if before == Some(role) && known.membership == Membership::Active {
+            return Ok(());
+        }
+        if before == Some(Role::Admin) && self.is_last_admin(&member) {
+            return Err(GroupError::LastAdmin);
+        }
+        let caps = if before > Some(role) { self.caps(turn, &member)? } else { Caps::new() };
+        let reads_no_more = before.is_some_and(Role::reads) && !role.reads();
+        let set = Op::SetRole(SetRole { member, role, caps });
+        if reads_no_more {
+            return self.decide_and_rotate(turn, vec![set]);
+        }
+        let mut plan = Plan::new(self, turn.rng)?;
+        let mut ops = vec![set];
+        if role.reads() && !before.is_some_and(Role::reads) && known.history == History::All {
+            for device in known.devices.keys() {
+                if let Some(key) = self.state.resolver().box_key(device) {
+                    ops.extend(plan.share(&self.shareable(), (*device, key), turn.rng)?);
+                }
+            }
+        }
+        plan.step(ops)?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// Takes a member out: what is held of its logs here counts, and nothing beyond. In the same step a new key epoch begins
+    /// that it is not given.
+    ///
+    /// # Errors
+    /// [`GroupError::Lacks`], [`GroupError::UnknownMember`], [`GroupError::LastAdmin`].
+    pub fn remove(&mut self, turn: &mut Turn<'_>, member: MemberId) -> Result<(), GroupError> {
+        self.need(Role::Admin)?;
+        if !self.state.view().members.contains_key(&member) {
+            return Err(GroupError::UnknownMember(member));
+        }
+        if member == self.member() {
+            return self.leave(turn);
+        }
+        let caps = self.caps(turn, &member)?;
+        self.decide_and_rotate(turn, vec![Op::Remove(Remove { member, caps })])
+    }
+
+    /// Adds a further device of this member, whose card was handed over.
+    ///
+    /// # Errors
+    /// [`GroupError::OthersDevice`], [`GroupError::NotMember`], [`GroupError::Removed`].
+    pub fn add_device(&mut self, turn: &mut Turn<'_>, card: &Card) -> Result<(), GroupError> {
+        let role = self.current_role()?;
+        if card.member() != self.member() || card.is_first() {
+            return Err(GroupError::OthersDevice(card.member()));
+        }
+        let mut plan = Plan::new(self, turn.rng)?;
+        let mut ops = vec![Op::AddDevice(card.clone())];
+        if role.reads() {
+            ops.extend(plan.share(&self.shareable(), (card.device(), card.box_key()), turn.rng)?);
+        }
+        plan.step(ops)?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// Takes a device out: one of this member's, or as an admin anybody's. Otherwise as [`remove`](Self::remove).
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownDevice`], [`GroupError::Lacks`], [`GroupError::LastAdmin`] when nobody else could ever act as
+    /// an admin.
+    pub fn remove_device(&mut self, turn: &mut Turn<'_>, device: ReplicaId) -> Result<(), GroupError> {
+        let view = self.state.view();
+        let (member, _) = view.devices.get(&device).ok_or(GroupError::UnknownDevice(device))?;
+        if *member != self.member() {
+            self.need(Role::Admin)?;
+        }
+        let alone = view.members.get(member).is_some_and(|member| member.devices.len() == 1);
+        if alone && self.is_last_admin(member) {
+            return Err(GroupError::LastAdmin);
+        }
+        let caps = self.tips(turn, &device)?;
+        self.decide_and_rotate(turn, vec![Op::RemoveDevice(RemoveDevice { device, caps })])
+    }
+
+    /// Begins a new key epoch.
+    ///
+    /// # Errors
+    /// [`GroupError::Lacks`].
+    pub fn rotate(&mut self, turn: &mut Turn<'_>) -> Result<(), GroupError> {
+        self.need(Role::Write)?;
+        let mut plan = Plan::new(self, turn.rng)?;
+        plan.step_with_epoch(Vec::new(), turn.rng)?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// Begins a new archive epoch: its secret goes to those who may read all history, for snapshots of documents that are
+    /// older than some member.
+    ///
+    /// # Errors
+    /// [`GroupError::Lacks`].
+    pub fn rotate_archive(&mut self, turn: &mut Turn<'_>) -> Result<(), GroupError> {
+        self.need(Role::Write)?;
+        let mut plan = Plan::new(self, turn.rng)?;
+        let (epoch, _) = plan.epoch(&[], Scope::Archive, turn.rng)?;
+        plan.step(vec![Op::Epoch(epoch)])?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// The epoch that snapshots of older documents may be sealed under; `None`: begin one first.
+    pub fn archive_epoch(&self) -> Option<partita_core::EpochId> {
+        self.state.choose(Scope::Archive, |id| self.ring.keys.contains(id))
+    }
+
+    /// Makes a new box key for this device and forgets the one before the last: what was boxed to that opens here no more,
+    /// but every secret that it brought is kept.
+    ///
+    /// # Errors
+    /// [`GroupError::Keystore`], [`GroupError::NotMember`].
+    pub fn rotate_device_key(&mut self, turn: &mut Turn<'_>) -> Result<(), GroupError> {
+        self.current_role()?;
+        let key = BoxSecretKey::generate(turn.rng);
+        let public = key.public();
+        let mut record = self.record.clone();
+        record.boxes.insert(0, key);
+        record.boxes.truncate(2);
+        record.keep_epochs(&self.ring.keys);
+        record.save(&*self.keystore)?;
+        self.record = record;
+        let mut plan = Plan::new(self, turn.rng)?;
+        plan.step(vec![Op::DeviceKey(public)])?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// Leaves the group with all devices of this member: everything that they have written counts, as far as it is here, and
+    /// nothing after.
+    ///
+    /// Have every change committed first, and stay connected until it was sent. The next writer begins a new key epoch.
+    ///
+    /// # Errors
+    /// [`GroupError::LastAdmin`], [`GroupError::NotMember`], [`GroupError::Removed`].
+    pub fn leave(&mut self, turn: &mut Turn<'_>) -> Result<(), GroupError> {
+        self.current_role()?;
+        if self.is_last_admin(&self.member()) {
+            return Err(GroupError::LastAdmin);
+        }
+        let caps = self.caps(turn, &self.member())?;
+        let mut plan = Plan::new(self, turn.rng)?;
+        plan.step(vec![Op::Leave(caps)])?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// Gives the group another name.
+    ///
+    /// # Errors
+    /// [`GroupError::Lacks`], [`GroupError::Name`], [`GroupError::NoKeys`].
+    pub fn rename(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), GroupError> {
+        self.need(Role::Admin)?;
+        check_name(name)?;
+        let mut plan = Plan::new(self, turn.rng)?;
+        let epoch = self.writable().and_then(|id| Some((id, self.ring.keys.get(&id)?)));
+        let op = match epoch {
+            Some((id, secret)) => vec![Op::Name(plan.name(name, Some(id), secret, turn.rng)?)],
+            None => {
+                let (epoch, secret) = plan.epoch(&[], Scope::Live, turn.rng)?;
+                vec![Op::Epoch(epoch), Op::Name(plan.name(name, None, &secret, turn.rng)?)]
+            }
+        };
+        plan.step(op)?;
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// The role that is needed, or who lacks what. On the device that founds a group it is there before the beginning is written.
+    fn need(&self, needed: Role) -> Result<(), GroupError> {
+        if self.state.is_empty() && self.record.genesis.is_some() {
+            return Ok(());
+        }
+        let has = self.current_role()?;
+        if has >= needed { Ok(()) } else { Err(GroupError::Lacks { needed, has: Some(has) }) }
+    }
+
+    fn is_last_admin(&self, member: &MemberId) -> bool {
+        let members = &self.state.view().members;
+        let admin = |member: &crate::view::Member| member.role == Some(Role::Admin);
+        members.get(member).is_some_and(admin) && !members.iter().any(|(other, about)| other != member && admin(about))
+    }
+
+    /// Writes an op that takes reading away, with a new epoch in the same step if this device may begin one; otherwise
+    /// the next writer does.
+    fn decide_and_rotate(&mut self, turn: &mut Turn<'_>, ops: Vec<Op>) -> Result<(), GroupError> {
+        let mut plan = Plan::new(self, turn.rng)?;
+        if self.role().is_some_and(Role::writes) || self.state.is_empty() {
+            plan.step_with_epoch(ops, turn.rng)?;
+        } else {
+            plan.step(ops)?;
+        }
+        plan.finish(turn);
+        Ok(())
+    }
+
+    /// How far the logs of a member's devices count when it loses something now: as far as they are held here.
+    fn caps(&self, turn: &Turn<'_>, member: &MemberId) -> Result<Caps, GroupError> {
+        let devices = self.state.ledger.members.get(member).map(|about| about.devices.clone()).unwrap_or_default();
+        devices.into_iter().map(|device| Ok((device, self.tips(turn, &device)?))).collect()
+    }
+
+    /// All logs of the device, not only tips: a newcomer gets control entries first, and must decide the same without
+    /// knowing which log followed which.
+    fn tips(&self, turn: &Turn<'_>, device: &ReplicaId) -> Result<Vec<Tip>, GroupError> {
+        let mut tips = turn.view.logs_of(&self.context(), device);
+        tips.sort_unstable();
+        tips.dedup_by_key(|tip| tip.log);
+        if tips.len() > MAX_TIPS { Err(GroupError::TooManyLogs(tips.len())) } else { Ok(tips) }
+    }
+
+    /// The epochs whose secrets a new reader of all history is given.
+    fn shareable(&self) -> Vec<partita_core::EpochId> {
+        self.state.shareable(|id| self.ring.keys.contains(id))
+    }
+}

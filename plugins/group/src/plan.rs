@@ -1,0 +1,135 @@
+//! Steps that this device is about to take: what they say is looked at before it is written, since a new epoch goes to
+//! whoever reads when the step is taken.
+
+use partita_core::{CryptoRng, EntryId, EpochId, LogId, ReplicaId, Timestamp, Turn};
+use partita_crypto::{BoxPublicKey, EpochSecret};
+use std::sync::Arc;
+
+use crate::{
+    epochs::Maker,
+    error::GroupError,
+    group::{Group, name_key},
+    ledger::Ledger,
+    op::{Epoch, Name, Op, Payload, Scope, Share},
+    resolve::{Resolver, resolve},
+    view::View,
+};
+
+/// What fits into a control entry, with some room for its header.
+const MAX_PAYLOAD: usize = 500 * 1024;
+
+/// Control entries to be, on top of those that are held.
+pub(crate) struct Plan<'a> {
+    group: &'a Group,
+    ledger: Ledger,
+    payloads: Vec<bytes::Bytes>,
+}
+
+impl<'a> Plan<'a> {
+    /// Nothing yet; on a device that founded a group which has not begun, its beginning.
+    pub(crate) fn new(group: &'a Group, rng: &mut dyn CryptoRng) -> Result<Self, GroupError> {
+        let mut plan = Self { group, ledger: group.state.ledger.clone(), payloads: Vec::new() };
+        if group.state.is_empty()
+            && let Some((genesis, name)) = &group.record.genesis
+        {
+            let mut ops = vec![Op::Create(genesis.clone())];
+            let (epoch, secret) = plan.epoch(&ops, Scope::Live, rng)?;
+            ops.push(Op::Epoch(epoch));
+            ops.push(Op::Name(plan.name(name, None, &secret, rng)?));
+            plan.step(ops)?;
+        }
+        Ok(plan)
+    }
+
+    /// One more control entry.
+    pub(crate) fn step(&mut self, ops: Vec<Op>) -> Result<(), GroupError> {
+        let payload = Payload::encode(&ops);
+        if payload.len() > MAX_PAYLOAD {
+            return Err(GroupError::TooLarge(payload.len()));
+        }
+        insert(&mut self.ledger, self.group.device(), ops, self.payloads.len());
+        self.payloads.push(payload);
+        Ok(())
+    }
+
+    /// The same with a new epoch at its end, for whoever reads then.
+    pub(crate) fn step_with_epoch(
+        &mut self,
+        mut ops: Vec<Op>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<EpochSecret, GroupError> {
+        let (epoch, secret) = self.epoch(&ops, Scope::Live, rng)?;
+        ops.push(Op::Epoch(epoch));
+        self.step(ops)?;
+        Ok(secret)
+    }
+
+    /// A new epoch for whoever reads once these ops were written.
+    pub(crate) fn epoch(
+        &self,
+        ops: &[Op],
+        scope: Scope,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Epoch, EpochSecret), GroupError> {
+        let mut ledger = self.ledger.clone();
+        // The epoch itself is part of the entry: an entry without any op that concerns membership changes no recipients.
+        insert(&mut ledger, self.group.device(), ops.to_vec(), self.payloads.len());
+        let recipients = recipients(&ledger, scope);
+        Ok(Epoch::create(rng, self.maker(), scope, &recipients)?)
+    }
+
+    pub(crate) fn name(
+        &self,
+        name: &str,
+        epoch: Option<EpochId>,
+        secret: &EpochSecret,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Name, GroupError> {
+        let context = self.group.context();
+        let sealed = name_key(secret, &context).seal(rng, context.as_bytes(), name.as_bytes());
+        let sealed = sealed.map_err(|_| GroupError::Name(name.len()))?;
+        Ok(Name { epoch, sealed: sealed.into() })
+    }
+
+    /// These epochs' secrets for one more reader; `None` when there are none to give.
+    pub(crate) fn share(
+        &self,
+        epochs: &[EpochId],
+        to: (ReplicaId, BoxPublicKey),
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Option<Op>, GroupError> {
+        let held = epochs.iter().filter_map(|id| Some((*id, self.group.ring.keys.get(id)?)));
+        let held: Vec<(EpochId, &EpochSecret)> = held.collect();
+        if held.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Op::Share(Share::create(rng, self.maker(), to, &held)?)))
+    }
+
+    fn maker(&self) -> Maker {
+        Maker { context: *self.group.context().as_bytes(), device: self.group.device() }
+    }
+
+    /// Has the entries written.
+    pub(crate) fn finish(self, turn: &mut Turn<'_>) {
+        let context = self.group.context();
+        turn.append.extend(self.payloads.into_iter().map(|payload| (context, payload)));
+    }
+}
+
+/// Who gets an epoch's secret when all of this is held.
+fn recipients(ledger: &Ledger, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
+    let resolution = resolve(ledger, ledger.all.clone());
+    let resolver = Resolver { ledger, resolution: &resolution };
+    View::of(ledger, &resolution).recipients(&resolver, scope)
+}
+
+/// An entry as if it had been written already: after everything that is held, so nothing cuts it off.
+fn insert(ledger: &mut Ledger, author: ReplicaId, ops: Vec<Op>, nth: usize) {
+    let mut id = [0xff; EntryId::LEN];
+    id[..8].copy_from_slice(&(ledger.entries().len() as u64).to_be_bytes());
+    let place = (LogId::from_bytes([0xff; LogId::LEN]), nth as u64 + 1);
+    let payload = Arc::new(Payload { ops, raw: bytes::Bytes::new() });
+    let heads = ledger.heads();
+    ledger.insert(EntryId::from_bytes(id), author, place, Timestamp::default(), heads, payload);
+}

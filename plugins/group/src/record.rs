@@ -1,0 +1,154 @@
+//! What a device keeps of a group, outside the store: in the application's keystore.
+
+use partita_core::{
+    ContextId, DeviceKeys, EpochId, Hash, Keystore, ReplicaId,
+    codec::{DecodeError, Reader, Writer},
+};
+use partita_crypto::{BoxSecretKey, EpochKeys, EpochSecret, Secret, Zeroizing};
+
+use crate::{error::GroupError, genesis::Genesis, invite::Invitation, role::MemberId};
+
+const VERSION: u8 = 1;
+/// The name under which the keystore lists the device's groups.
+const GROUPS: &str = "groups";
+const MAX_GROUPS: usize = 100_000;
+const MAX_EPOCHS: usize = 1_000_000;
+const MAX_FIELD: usize = 64 * 1024;
+
+fn place(context: &ContextId) -> String {
+    format!("group/{context}")
+}
+
+/// One group on one device.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) context: ContextId,
+    pub(crate) member: MemberId,
+    /// What begins the group, on the device that founded it, and the name that it gave it.
+    pub(crate) genesis: Option<(Genesis, String)>,
+    /// The invitation by which this device joined: its keys open what was boxed to the link.
+    pub(crate) invitation: Option<Invitation>,
+    /// The device's box keys in this group, the latest first: the second is for boxes that were on their way when it
+    /// changed.
+    pub(crate) boxes: Vec<BoxSecretKey>,
+    /// Secrets that no box key of today opens any more.
+    pub(crate) epochs: Vec<(EpochId, EpochSecret)>,
+}
+
+impl Record {
+    pub(crate) fn new(context: ContextId, member: MemberId, keys: &DeviceKeys) -> Self {
+        let boxes = vec![keys.boxes.clone()];
+        Self { context, member, genesis: None, invitation: None, boxes, epochs: Vec::new() }
+    }
+
+    pub(crate) fn load(keystore: &dyn Keystore, context: &ContextId) -> Result<Self, GroupError> {
+        let kept = keystore.get(&place(context))?.ok_or(GroupError::UnknownGroup(*context))?;
+        let record = Self::decode(&kept).map_err(|_| GroupError::Damaged)?;
+        if record.context == *context { Ok(record) } else { Err(GroupError::Damaged) }
+    }
+
+    /// Keeps a new group.
+    pub(crate) fn create(&self, keystore: &dyn Keystore) -> Result<(), GroupError> {
+        if keystore.get(&place(&self.context))?.is_some() {
+            return Err(GroupError::Exists(self.context));
+        }
+        self.save(keystore)?;
+        let mut all = Self::all(keystore)?;
+        all.push(self.context);
+        let mut out = Writer::new();
+        out.varint(all.len() as u64);
+        all.iter().for_each(|context| out.raw(context.as_bytes()));
+        Ok(keystore.put(GROUPS, out.as_slice())?)
+    }
+
+    pub(crate) fn save(&self, keystore: &dyn Keystore) -> Result<(), GroupError> {
+        Ok(keystore.put(&place(&self.context), &self.encode())?)
+    }
+
+    /// The device's groups.
+    pub(crate) fn all(keystore: &dyn Keystore) -> Result<Vec<ContextId>, GroupError> {
+        let Some(kept) = keystore.get(GROUPS)? else {
+            return Ok(Vec::new());
+        };
+        Self::read_all(Reader::new(&kept)).map_err(|_| GroupError::Damaged)
+    }
+
+    fn read_all(mut input: Reader<'_>) -> Result<Vec<ContextId>, DecodeError> {
+        let count = input.count("the number of groups", MAX_GROUPS, ContextId::LEN)?;
+        let mut all = Vec::with_capacity(count);
+        for _ in 0..count {
+            all.push(ContextId::from_bytes(input.array()?));
+        }
+        input.end()?;
+        Ok(all)
+    }
+
+    /// Takes over every secret that is held, so that an older box key can be forgotten.
+    pub(crate) fn keep_epochs(&mut self, ring: &EpochKeys) {
+        self.epochs = ring.iter().map(|(id, secret)| (*id, secret.clone())).collect();
+    }
+
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Writer::with_capacity(256 + 64 * self.epochs.len());
+        out.u8(VERSION);
+        out.raw(self.context.as_bytes());
+        out.raw(self.member.0.as_bytes());
+        let mut field = |bytes: &[u8]| out.bytes(bytes);
+        match &self.genesis {
+            Some((genesis, name)) => {
+                let mut bytes = Writer::new();
+                genesis.encode(&mut bytes);
+                field(bytes.as_slice());
+                field(name.as_bytes());
+            }
+            None => {
+                field(&[]);
+                field(&[]);
+            }
+        }
+        field(&self.invitation.as_ref().map(Invitation::to_bytes).unwrap_or_default());
+        out.varint(self.boxes.len() as u64);
+        self.boxes.iter().for_each(|key| out.raw(key.secret().expose()));
+        out.varint(self.epochs.len() as u64);
+        for (id, secret) in &self.epochs {
+            out.raw(id.0.as_bytes());
+            out.raw(secret.0.expose());
+        }
+        Zeroizing::new(out.as_slice().to_vec())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::new(bytes);
+        if input.u8()? != VERSION {
+            return Err(DecodeError::Unknown("version of a group's record"));
+        }
+        let context = ContextId::from_bytes(input.array()?);
+        let member = MemberId(ReplicaId::from_bytes(input.array()?));
+        let genesis = input.bytes("a genesis", MAX_FIELD)?;
+        let name = str::from_utf8(input.bytes("a name", MAX_FIELD)?).map_err(|_| DecodeError::Invalid("name"))?;
+        let genesis = match genesis {
+            [] => None,
+            bytes => {
+                let mut input = Reader::new(bytes);
+                let genesis = Genesis::decode(&mut input)?;
+                input.end()?;
+                Some((genesis, name.to_owned()))
+            }
+        };
+        let invitation = match input.bytes("an invitation", MAX_FIELD)? {
+            [] => None,
+            bytes => Some(Invitation::from_bytes(bytes)?),
+        };
+        let count = input.count("the number of box keys", 2, 32)?;
+        let boxes = (0..count).map(|_| Ok(BoxSecretKey::from_secret(&Secret::from_bytes(input.array()?))));
+        let boxes = boxes.collect::<Result<_, DecodeError>>()?;
+        let count = input.count("the number of epochs", MAX_EPOCHS, 64)?;
+        let mut epochs = Vec::with_capacity(count);
+        for _ in 0..count {
+            let id = EpochId(Hash::from_bytes(input.array()?));
+            epochs.push((id, EpochSecret(Secret::from_bytes(input.array()?))));
+        }
+        input.end()?;
+        Ok(Self { context, member, genesis, invitation, boxes, epochs })
+    }
+}

@@ -1,0 +1,547 @@
+//! One group, as its control entries say: what members and relays share.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use partita_core::{
+    Access, Claim, ContextId, ControlEntry, EntryId, EpochId, Now, Refusal, ReplicaId, Signature, Standing,
+    StrategyError, Tip, Verdict,
+};
+use partita_crypto::{EpochFacts, choose_epoch};
+
+use crate::{
+    bits::Bits,
+    epochs::{Announced, Epochs, Recipients},
+    genesis::Policy,
+    invite::Uses,
+    ledger::{Held, Ledger},
+    op::{Op, Payload, Scope},
+    resolve::{Point, Resolution, Resolver, resolve},
+    role::{History, Role},
+    view::View,
+};
+
+/// How many resolutions of earlier states are kept: entries that rest on the same control heads ask for the same one.
+const KEPT: usize = 16;
+
+/// What a set of control entries amounts to.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) resolution: Resolution,
+    view: OnceLock<View>,
+}
+
+/// The control entries of a group and what follows from them.
+#[derive(Debug)]
+pub(crate) struct State {
+    id: ContextId,
+    pub(crate) ledger: Ledger,
+    pub(crate) epochs: Epochs,
+    /// The entries that vouch.
+    vouching: Vec<usize>,
+    current: OnceLock<Arc<Resolved>>,
+    standing: OnceLock<Standing>,
+    earlier: Mutex<Vec<Arc<Resolved>>>,
+    /// The payload that was read last: each is asked about twice, and its signatures cost.
+    last: Mutex<Option<Arc<Payload>>>,
+}
+
+impl State {
+    pub(crate) fn new(id: ContextId) -> Self {
+        Self {
+            id,
+            ledger: Ledger::default(),
+            epochs: Epochs::default(),
+            vouching: Vec::new(),
+            current: OnceLock::new(),
+            standing: OnceLock::new(),
+            earlier: Mutex::default(),
+            last: Mutex::default(),
+        }
+    }
+
+    /// Whether the group's beginning is not here: nothing can be said about anybody.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ledger.policy.is_none()
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        self.ledger.policy.unwrap_or_default()
+    }
+
+    fn current(&self) -> &Arc<Resolved> {
+        self.current.get_or_init(|| Arc::new(Resolved::new(&self.ledger, self.ledger.all.clone())))
+    }
+
+    /// What all held control entries amount to.
+    pub(crate) fn view(&self) -> &View {
+        self.current().view(&self.ledger)
+    }
+
+    pub(crate) fn resolver(&self) -> Resolver<'_> {
+        Resolver { ledger: &self.ledger, resolution: &self.current().resolution }
+    }
+
+    /// What a set of membership entries amounts to, which holds the ancestors of each.
+    fn resolved_at(&self, set: &Bits) -> Arc<Resolved> {
+        if *set == self.ledger.all {
+            return self.current().clone();
+        }
+        // Poison means that a thread died while it held the lock; a list of finished answers cannot be half right.
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = earlier.iter().position(|one| one.resolution.set == *set) {
+            let found = earlier.remove(at);
+            earlier.push(found.clone());
+            return found;
+        }
+        let found = Arc::new(Resolved::new(&self.ledger, set.clone()));
+        if earlier.len() >= KEPT {
+            earlier.remove(0);
+        }
+        earlier.push(found.clone());
+        found
+    }
+
+    fn read(&self, payload: &[u8]) -> Result<Arc<Payload>, partita_core::codec::DecodeError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last.as_ref().filter(|known| known.raw == payload) {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(Payload::decode(&self.id, payload)?);
+        *last = Some(read.clone());
+        Ok(read)
+    }
+
+    /// Takes a control entry; its place, or `None` when it was held before.
+    pub(crate) fn insert(&mut self, entry: &ControlEntry<'_>) -> Result<Option<usize>, StrategyError> {
+        if self.ledger.contains(&entry.id) {
+            return Ok(None);
+        }
+        let payload = self
+            .read(entry.payload)
+            .map_err(|error| StrategyError(format!("not a control entry of a group: {error}")))?;
+        let mut parents: Vec<EntryId> = entry.parents.iter().filter(|id| **id != EntryId::NONE).copied().collect();
+        parents.sort_unstable();
+        parents.dedup();
+        if parents.iter().any(|parent| !self.ledger.contains(parent)) {
+            return Err(StrategyError("a control entry came before its parents".into()));
+        }
+        let place = (entry.header.log, entry.header.seq);
+        let at = self.ledger.insert(entry.id, entry.author, place, entry.header.time, parents, payload);
+        self.standing = OnceLock::new();
+        let Some(held) = self.ledger.entry(at) else {
+            return Ok(None);
+        };
+        if held.number.is_some()
+            && let Some(before) = self.current.take()
+        {
+            let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+            if earlier.len() >= KEPT {
+                earlier.remove(0);
+            }
+            earlier.push(before);
+        }
+        if held.ops().iter().any(|op| matches!(op, Op::Vouch(_))) {
+            self.vouching.push(at);
+        }
+        self.epochs.note(*self.id.as_bytes(), at, held);
+        Ok(Some(at))
+    }
+
+    /// The verdict on an entry: it rests on its header, its payload if it is a control entry, and what the ancestors of
+    /// its heads say. Nothing that comes later can change it.
+    pub(crate) fn authorize(&self, claim: &Claim<'_>) -> Verdict {
+        let missing: Vec<EntryId> = claim.heads.iter().filter(|head| !self.ledger.contains(head)).copied().collect();
+        if !missing.is_empty() {
+            return Verdict::Undecided(missing);
+        }
+        let payload = match claim.control.map(|payload| self.read(payload)).transpose() {
+            Ok(payload) => payload,
+            Err(_) => return Verdict::Excluded(Refusal::Invalid),
+        };
+        let Some(payload) = payload else {
+            return self.authorize_data(claim);
+        };
+        let founds = |op: &Op| matches!(op, Op::Create(genesis) if genesis.founders.iter().any(|card| card.device() == claim.author));
+        if payload.ops.iter().any(founds) {
+            return Verdict::Accept;
+        }
+        // The log's previous control entry is an ancestor, though its author may leave it out of the heads.
+        let seen = self.ledger.seen_by(claim.heads.iter().chain([&claim.header.backlink]));
+        let resolved = self.resolved_at(&seen);
+        let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
+        if resolver.role_of(Point::All, &claim.author).is_some() || self.joins(claim, &payload, seen, &resolver) {
+            return Verdict::Accept;
+        }
+        Verdict::Excluded(self.why_not(&claim.author))
+    }
+
+    fn authorize_data(&self, claim: &Claim<'_>) -> Verdict {
+        let seen = self.ledger.seen_by(claim.heads);
+        let resolved = self.resolved_at(&seen);
+        let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
+        match resolver.role_of(Point::All, &claim.author) {
+            Some(role) if role.writes() && claim.epoch.is_some() => Verdict::Accept,
+            Some(role) if role.writes() => Verdict::Excluded(Refusal::Invalid),
+            Some(_) => Verdict::Excluded(Refusal::Denied),
+            None => Verdict::Excluded(self.why_not(&claim.author)),
+        }
+    }
+
+    fn why_not(&self, author: &ReplicaId) -> Refusal {
+        if self.ledger.devices.contains_key(author) { Refusal::Revoked } else { Refusal::Denied }
+    }
+
+    /// Whether a device that is nobody's joins by an invitation that it may use.
+    fn joins(&self, claim: &Claim<'_>, payload: &Arc<Payload>, seen: Bits, resolver: &Resolver<'_>) -> bool {
+        let Some((index, Op::Accept(accept))) =
+            payload.ops.iter().enumerate().find(|(_, op)| matches!(op, Op::Accept(_)))
+        else {
+            return false;
+        };
+        let counts = |no: &crate::ledger::OpNo| resolver.sees(Point::All, *no) && resolver.yes(*no);
+        let about = self.ledger.invites.get(&accept.invite_id());
+        let spent = about.is_some_and(|about| {
+            let once = about.made.iter().filter(|no| counts(no)).any(
+                |no| matches!(self.ledger.op(*no), Some((_, Op::Invite(invite))) if invite.terms.uses == Uses::Once),
+            );
+            once && about.accepted.iter().any(counts)
+        });
+        let place = (claim.header.log, claim.header.seq);
+        let asking = Held::asking(claim.author, place, seen, payload.clone());
+        !spent && resolver.op_counts(&asking, index, &Op::Accept(accept.clone()))
+    }
+
+    /// How far data logs count.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.get_or_init(|| self.find_standing()).clone()
+    }
+
+    fn find_standing(&self) -> Standing {
+        let view = self.view();
+        let losses = view.losses.iter().map(|(device, losses)| {
+            let losses = losses
+                .iter()
+                .map(|loss| partita_core::Loss { tips: loss.tips.clone(), lifted_by: loss.lifted_by.clone() });
+            (*device, losses.collect())
+        });
+        let writes = |device: &&ReplicaId| view.role(device).is_some_and(Role::writes);
+        let readmitted = view.losses.keys().filter(writes).copied().collect();
+        Standing { losses: losses.collect(), readmitted, vouches: self.vouches() }
+    }
+
+    /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be removed. And
+    /// nobody vouches for itself.
+    fn vouches(&self) -> BTreeMap<Tip, Signature> {
+        let mut vouches: BTreeMap<Tip, Signature> = BTreeMap::new();
+        if self.vouching.is_empty() {
+            return vouches;
+        }
+        let (resolver, losses) = (self.resolver(), self.losses());
+        for held in self.vouching.iter().filter_map(|at| self.ledger.entry(*at)) {
+            let answers = losses.iter().any(|number| held.before.has(number));
+            for (index, op) in held.ops().iter().enumerate().filter(|_| answers) {
+                let Op::Vouch(witnesses) = op else { continue };
+                if !resolver.op_counts(held, index, op) {
+                    continue;
+                }
+                for witness in witnesses.iter().filter(|witness| witness.author() != held.author) {
+                    // Of two signatures over one entry, all replicas keep the same.
+                    let kept = vouches.entry(witness.tip()).or_insert(witness.signature());
+                    if witness.signature().as_bytes() < kept.as_bytes() {
+                        *kept = witness.signature();
+                    }
+                }
+            }
+        }
+        vouches
+    }
+
+    /// The numbers of the entries that take a right away, whether or not they count: who has seen one has no excuse.
+    fn losses(&self) -> Bits {
+        let lost = self.ledger.ops.iter().enumerate().filter(|(no, _)| {
+            let op = self.ledger.op(*no).map(|(_, op)| op);
+            matches!(op, Some(Op::Remove(_) | Op::SetRole(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::Decide(_)))
+        });
+        lost.map(|(_, place)| place.number).collect()
+    }
+
+    /// Whether any loss is known: without one there is nothing to vouch for.
+    pub(crate) fn knows_losses(&self) -> bool {
+        !self.view().losses.is_empty()
+    }
+
+    /// The epochs that entries which were vouched for may be sealed under, although their authors made them beyond a cap:
+    /// whoever vouched had them among its ancestors.
+    fn under_vouches(&self) -> BTreeSet<usize> {
+        let resolver = self.resolver();
+        let counting = self.vouching.iter().filter(|at| {
+            let held = self.ledger.entry(**at);
+            held.is_some_and(|held| {
+                let mut ops = held.ops().iter().enumerate();
+                ops.any(|(index, op)| matches!(op, Op::Vouch(_)) && resolver.op_counts(held, index, op))
+            })
+        });
+        let (mut found, mut open) = (BTreeSet::new(), counting.copied().collect::<Vec<usize>>());
+        while let Some(at) = open.pop() {
+            if let Some(held) = self.ledger.entry(at)
+                && found.insert(at)
+            {
+                open.extend(held.parents.iter().filter_map(|id| self.ledger.place_of(id)));
+            }
+        }
+        found
+    }
+
+    /// Who gets an epoch's secret, as the control entries that its author knew say.
+    pub(crate) fn recipients<'a>(&'a self, announced: &'a Announced) -> &'a Recipients {
+        announced.recipients(|| {
+            let Some(held) = self.ledger.entry(announced.entry) else {
+                return Recipients::default();
+            };
+            let resolved = self.resolved_at(&held.seen);
+            let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
+            let recipients = resolved.view(&self.ledger).recipients(&resolver, announced.op.scope);
+            let ids: Vec<ReplicaId> = recipients.into_iter().map(|(id, _)| id).collect();
+            let numbers = ids.iter().filter_map(|id| self.ledger.keys.get(id)).copied().collect();
+            Recipients { ids, numbers }
+        })
+    }
+
+    /// Whether its maker had the right to begin it, with a box for everybody.
+    fn is_rightful(&self, announced: &Announced) -> bool {
+        let Some(held) = self.ledger.entry(announced.entry) else {
+            return false;
+        };
+        let op = held.ops().get(announced.index);
+        let complete = self.recipients(announced).ids.len() == announced.op.count();
+        complete && op.is_some_and(|op| self.resolver().op_counts(held, announced.index, op))
+    }
+
+    fn is_recipient_now(&self, key: &ReplicaId, scope: Scope) -> bool {
+        let view = self.view();
+        let all = |history: History| scope == Scope::Live || history == History::All;
+        match (view.devices.get(key), view.invites.get(key)) {
+            (Some((member, role)), _) => {
+                role.reads() && view.members.get(member).is_some_and(|member| all(member.history))
+            }
+            (None, Some(invite)) => view.is_boxed_to(invite),
+            (None, None) => false,
+        }
+    }
+
+    /// The epoch to write under, of those whose secret is held; `None`: rotate first.
+    pub(crate) fn choose(&self, scope: Scope, holds: impl Fn(&EpochId) -> bool) -> Option<EpochId> {
+        let mut facts: Vec<EpochFacts> = Vec::new();
+        let mut depth = None;
+        for (at, id) in self.epochs.deepest_first() {
+            if depth.is_some_and(|depth| depth != at)
+                && let Some(found) = choose_epoch(&facts)
+            {
+                return Some(found);
+            }
+            depth = Some(at);
+            facts.extend(self.facts(&id, scope, &holds));
+        }
+        choose_epoch(&facts)
+    }
+
+    fn facts(&self, id: &EpochId, scope: Scope, holds: &impl Fn(&EpochId) -> bool) -> Option<EpochFacts> {
+        let announced = self.epochs.announced.get(id).filter(|announced| announced.op.scope == scope)?;
+        let held = self.ledger.entry(announced.entry)?;
+        let covers = held.seen.includes(&self.view().to_cover);
+        // The rest costs more to find out, and is of no use to an epoch that may not be written under anyway.
+        let looks = covers && holds(id);
+        let current = |key: &ReplicaId| self.is_recipient_now(key, scope);
+        Some(EpochFacts {
+            id: *id,
+            depth: announced.depth,
+            held: holds(id),
+            rightful: looks && self.is_rightful(announced),
+            // Whom it was shared with later does not matter: who shared it knew the losses that it covers, so an honest share
+            // went to somebody who reads now, or is covered by a loss since. Otherwise one share to nobody would end an epoch.
+            recipients_current: looks
+                && self.recipients(announced).ids.iter().all(current)
+                && current(&announced.maker.device),
+            covers_all_losses: covers,
+        })
+    }
+
+    /// Every reader and open invitation that should have an epoch's secret and, as far as is known, was not boxed it, of those
+    /// whom `me` can box it to; with its epochs.
+    pub(crate) fn lacking(
+        &self,
+        me: &ReplicaId,
+        may: impl Fn(&Announced) -> bool,
+        holds: impl Fn(&EpochId) -> bool,
+    ) -> BTreeMap<ReplicaId, Vec<EpochId>> {
+        let view = self.view();
+        let mut lacking: BTreeMap<ReplicaId, Vec<EpochId>> = BTreeMap::new();
+        let devices = view.devices.iter().filter(|(device, (_, role))| role.reads() && *device != me);
+        let devices = devices.map(|(device, _)| device);
+        let invites = view.invites.iter().filter(|(_, invite)| view.is_boxed_to(invite)).map(|(id, _)| id);
+        let readers = devices.chain(invites).filter_map(|key| Some((*key, *self.ledger.keys.get(key)?)));
+        let readers: Vec<(ReplicaId, usize)> = readers.collect();
+        let all: Bits = readers.iter().map(|(_, number)| *number).collect();
+        let mut vouched = None;
+        for (id, announced) in self.epochs.announced.iter().filter(|(id, _)| holds(id)) {
+            let recipients = self.recipients(announced);
+            let complained = self.epochs.complained(id);
+            if recipients.numbers.includes(&all) && !complained {
+                continue;
+            }
+            if !may(announced) && !complained {
+                continue;
+            }
+            let counts = self.is_rightful(announced)
+                || vouched.get_or_insert_with(|| self.under_vouches()).contains(&announced.entry);
+            if !counts {
+                continue;
+            }
+            for (device, number) in &readers {
+                let is_recipient = recipients.numbers.has(*number);
+                let wants = self.epochs.wants_share(id, device, is_recipient, me);
+                if wants && !self.got_by_invitation(id, recipients, device) && self.is_entitled(device, announced) {
+                    lacking.entry(*device).or_default().push(*id);
+                }
+            }
+        }
+        lacking
+    }
+
+    /// The epochs whose secrets a new reader of all history is given, of those that are held: all that count, or may be
+    /// vouched for.
+    pub(crate) fn shareable(&self, holds: impl Fn(&EpochId) -> bool) -> Vec<EpochId> {
+        let mut vouched = None;
+        let mut counts = |announced: &Announced| {
+            self.is_rightful(announced)
+                || vouched.get_or_insert_with(|| self.under_vouches()).contains(&announced.entry)
+        };
+        let held = self.epochs.announced.iter().filter(|(id, _)| holds(id));
+        held.filter(|(_, announced)| counts(announced)).map(|(id, _)| *id).collect()
+    }
+
+    /// The further devices of members that joined by an invitation and wait for a decision, with the invitation.
+    pub(crate) fn waiting_devices(&self) -> Vec<(ReplicaId, ReplicaId)> {
+        let view = self.view();
+        let mut waiting = Vec::new();
+        for (id, about) in &self.ledger.devices {
+            for (member, admission) in &about.admissions {
+                let Some(invite) = admission.pending else { continue };
+                let role = view.members.get(member).and_then(|member| member.devices.get(id).copied());
+                let decided = self.ledger.invites.get(&invite).is_some_and(|about| {
+                    about.decided.iter().any(|no| {
+                        self.resolver().yes(*no)
+                            && matches!(self.ledger.op(*no), Some((_, Op::Decide(decide))) if decide.device == *id)
+                    })
+                });
+                if role.is_some() && !decided && self.resolver().yes(admission.op) {
+                    waiting.push((*id, invite));
+                }
+            }
+        }
+        waiting
+    }
+
+    fn invite(&self, id: &ReplicaId) -> Option<&crate::invite::Invite> {
+        let made = self.ledger.invites.get(id)?.made.iter().filter(|no| self.resolver().yes(**no));
+        made.filter_map(|no| self.ledger.op(*no)).find_map(|(_, op)| match op {
+            Op::Invite(invite) => Some(invite),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn terms_of(&self, invite: &ReplicaId) -> Option<crate::invite::Terms> {
+        self.invite(invite).map(|invite| invite.terms)
+    }
+
+    pub(crate) fn member_of_invite(&self, invite: &ReplicaId) -> Option<crate::role::MemberId> {
+        self.invite(invite).and_then(|invite| invite.member)
+    }
+
+    /// Whether a device got an epoch's secret through the invitation that it used.
+    fn got_by_invitation(&self, id: &EpochId, recipients: &Recipients, device: &ReplicaId) -> bool {
+        let used = self.invitations_of(device);
+        let boxed = |key: &ReplicaId| {
+            recipients.ids.binary_search(key).is_ok() || self.epochs.shared_to(id).any(|shared| shared == *key)
+        };
+        !self.epochs.has_complained(id, device) && used.iter().any(boxed)
+    }
+
+    /// The invitations that a device accepted.
+    pub(crate) fn invitations_of(&self, device: &ReplicaId) -> Vec<ReplicaId> {
+        let accepted_by = |no: &crate::ledger::OpNo| match self.ledger.op(*no) {
+            Some((_, Op::Accept(accept))) => accept.card.device() == *device,
+            _ => false,
+        };
+        let used = self.ledger.invites.iter().filter(|(_, about)| about.accepted.iter().any(accepted_by));
+        used.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a reader may have an epoch's secret: of all of them, or of those that knew of its admission.
+    pub(crate) fn is_entitled(&self, device: &ReplicaId, announced: &Announced) -> bool {
+        let view = self.view();
+        let Some(member) = view.devices.get(device).and_then(|(member, _)| view.members.get(member)) else {
+            return view.invites.get(device).is_some_and(|invite| view.is_boxed_to(invite));
+        };
+        let Some(held) = self.ledger.entry(announced.entry) else {
+            return false;
+        };
+        match (member.history, announced.op.scope) {
+            (History::All, _) => true,
+            (History::FromNow, Scope::Archive) => false,
+            (History::FromNow, Scope::Live) => member.since.iter().any(|number| held.seen.has(number)),
+        }
+    }
+
+    /// Whether a device is or was in the group.
+    pub(crate) fn knows(&self, device: &ReplicaId) -> bool {
+        let view = self.view();
+        view.role(device).is_some() || view.losses.contains_key(device)
+    }
+
+    /// Whether the holder of an invitation may open the group's context: while it can be used, and once it was used by this
+    /// device.
+    pub(crate) fn admits(&self, now: Now, invite: &ReplicaId, device: &ReplicaId) -> Result<(), Refusal> {
+        let view = self.view();
+        if view.role(device).is_some() {
+            return Ok(());
+        }
+        match view.invites.get(invite) {
+            Some(open) if open.terms.expires.is_some_and(|end| now.wall.as_secs() >= end) => Err(Refusal::Revoked),
+            Some(_) => Ok(()),
+            None if self.ledger.invites.contains_key(invite) => Err(Refusal::Revoked),
+            None => Err(Refusal::Denied),
+        }
+    }
+
+    /// What a remote may do that is no relay which the application pinned.
+    pub(crate) fn access(&self, device: &ReplicaId, granted: Option<Access>) -> Access {
+        let view = self.view();
+        if view.role(device).is_some() {
+            return Access::Both;
+        }
+        if view.was_removed(device) {
+            // Who left may still bring what it wrote before: its departure, a control entry, arrives ahead of its last data.
+            return if view.left.contains(device) { Access::Write } else { Access::Refused(Refusal::Revoked) };
+        }
+        match granted {
+            // Nothing is known yet, so there is nothing to give: it may bring the group.
+            Some(_) if self.is_empty() => Access::Write,
+            Some(Access::Both) if !view.invites.is_empty() => Access::Both,
+            _ => Access::Refused(Refusal::Denied),
+        }
+    }
+}
+
+impl Resolved {
+    fn new(ledger: &Ledger, set: Bits) -> Self {
+        Self { resolution: resolve(ledger, set), view: OnceLock::new() }
+    }
+
+    fn view(&self, ledger: &Ledger) -> &View {
+        self.view.get_or_init(|| View::of(ledger, &self.resolution))
+    }
+}

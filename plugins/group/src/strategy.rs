@@ -1,0 +1,189 @@
+//! The member's side as a [`PartitionStrategy`].
+
+use std::{any::Any, sync::OnceLock};
+
+use bytes::Bytes;
+use partita_core::{
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing,
+    StrategyEffect, StrategyError, Transcript, Turn, Verdict, WaitReason, Witness,
+};
+use partita_crypto::VerifyingKey;
+
+use crate::{
+    genesis::Genesis,
+    group::Group,
+    op::{MAX_WITNESSES, Op, Payload},
+    pad::{pad, unpad},
+    proof,
+    role::Role,
+};
+
+impl PartitionStrategy for Group {
+    fn kinds(&self) -> &[ContextKind] {
+        &self.kinds
+    }
+
+    fn auth(&self) -> &dyn AuthProvider {
+        self
+    }
+
+    fn contexts(&self) -> Vec<ContextInfo> {
+        vec![self.info.clone()]
+    }
+
+    fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
+        if !self.kinds.contains(&remote.kind) {
+            return Access::Refused(Refusal::UnknownKind);
+        }
+        if local.id != remote.id || local.kind != remote.kind || *local != self.info {
+            return Access::Refused(Refusal::Denied);
+        }
+        let removed = self.state.view().was_removed(&remote.peer.replica);
+        if remote.peer.pinned && !removed {
+            return Access::Both;
+        }
+        self.state.access(&remote.peer.replica, remote.grant.map(|grant| grant.access))
+    }
+
+    fn filter_targets(&self, context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
+        if *context == self.info.id {
+            let gets = |peer: &&PeerInfo| !self.state.view().was_removed(&peer.replica);
+            out.extend(peers.iter().filter(gets).map(|peer| peer.session));
+        }
+    }
+
+    fn authorize(&self, claim: &Claim<'_>) -> Verdict {
+        if claim.header.context == self.info.id {
+            self.state.authorize(claim)
+        } else {
+            Verdict::Excluded(Refusal::Denied)
+        }
+    }
+
+    fn standing(&self, context: &ContextId) -> Standing {
+        if *context == self.info.id { self.state.standing() } else { Standing::default() }
+    }
+
+    fn epoch(&self, context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
+        self.check(context)?;
+        self.may_write().map_err(|error| StrategyError(error.to_string()))?;
+        match self.writable() {
+            Some(epoch) => Ok(Some(epoch)),
+            None => Err(StrategyError("no key epoch may be written under: a new one is appended first".into())),
+        }
+    }
+
+    fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
+        self.check(&prefix.header.context)?;
+        let epoch = prefix.epoch.ok_or_else(|| StrategyError("a group's payloads need a key epoch".into()))?;
+        let key = self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes());
+        let key = key.ok_or_else(|| StrategyError("the secret of this key epoch is not here".into()))?;
+        let aad = prefix.to_bytes();
+        let sealed =
+            if self.state.policy().pad { key.seal(rng, &aad, &pad(plain)) } else { key.seal(rng, &aad, plain) };
+        Ok(sealed.map_err(|error| StrategyError(error.to_string()))?.into())
+    }
+
+    fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
+        let (true, Some(epoch)) = (prefix.header.context == self.info.id, prefix.epoch) else {
+            return Opened::Bad;
+        };
+        let key = self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes());
+        let Some(key) = key else {
+            return Opened::Wait(WaitReason::Key(Some(epoch)));
+        };
+        let plain = key.open(&prefix.to_bytes(), sealed).ok();
+        let plain = if self.state.policy().pad { plain.and_then(unpad) } else { plain };
+        plain.map_or(Opened::Bad, |plain| Opened::Plain(plain.into()))
+    }
+
+    fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
+        self.check(&entry.header.context)?;
+        let Some(at) = self.state.insert(entry)? else {
+            return Ok(Vec::new());
+        };
+        self.chosen = OnceLock::new();
+        let me = self.keys.replica();
+        let arrived = self.ring.take(&self.state, at, me, &self.record);
+        Ok(if arrived { vec![StrategyEffect::KeysArrived] } else { Vec::new() })
+    }
+
+    fn duties(&mut self, context: &ContextId, turn: &mut Turn<'_>) -> Result<(), StrategyError> {
+        if *context != self.info.id {
+            return Ok(());
+        }
+        self.fulfil(turn).map_err(|error| StrategyError(error.to_string()))
+    }
+
+    fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
+        let may = *context == self.info.id && self.role().is_some_and(Role::writes) && self.state.knows_losses();
+        let mut witnesses = witnesses.to_vec();
+        // The furthest of each log says the nearer ones as well.
+        witnesses.sort_unstable_by_key(|witness| (witness.tip().log, std::cmp::Reverse(witness.tip().seq)));
+        witnesses.dedup_by_key(|witness| witness.tip().log);
+        let worth_saying = may && !witnesses.is_empty() && witnesses.len() <= MAX_WITNESSES;
+        worth_saying.then(|| Payload::encode(&[Op::Vouch(witnesses)]))
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Group {
+    fn check(&self, context: &ContextId) -> Result<(), StrategyError> {
+        if *context == self.info.id {
+            Ok(())
+        } else {
+            Err(StrategyError("this is not the context of the group that this strategy was opened for".into()))
+        }
+    }
+
+    /// What the group began with, as this device has it.
+    fn genesis(&self) -> Option<&Genesis> {
+        let held = self.state.ledger.entries().iter().flat_map(|held| held.ops());
+        let created = held.filter_map(|op| if let Op::Create(genesis) = op { Some(genesis) } else { None });
+        created.chain(self.record.genesis.as_ref().map(|(genesis, _)| genesis)).next()
+    }
+}
+
+impl AuthProvider for Group {
+    /// The device's own signature with the group's beginning; before this device is in the group, the signature of the
+    /// invitation's key.
+    fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Result<Bytes, StrategyError> {
+        self.check(&context.id)?;
+        let me: ReplicaId = self.device();
+        let is_in = self.state.view().role(&me).is_some();
+        if let Some(invitation) = self.record.invitation.as_ref().filter(|_| !is_in) {
+            return Ok(proof::prove_invited(&invitation.keys, &me, transcript, context));
+        }
+        match self.genesis() {
+            Some(genesis) => Ok(proof::prove(&self.keys, genesis, transcript, context)),
+            // A device that was just added knows nothing but the group's id; whoever knows the group knows the device.
+            None => Ok(proof::prove_briefly(&self.keys, transcript, context)),
+        }
+    }
+
+    fn prove_briefly(&self, transcript: &Transcript, context: &ContextInfo) -> Option<Bytes> {
+        let is_in = *context == self.info && self.state.view().role(&self.device()).is_some();
+        is_in.then(|| proof::prove_briefly(&self.keys, transcript, context))
+    }
+
+    fn verify(
+        &self,
+        now: Now,
+        transcript: &Transcript,
+        remote: &VerifyingKey,
+        context: &ContextInfo,
+        proof: &[u8],
+    ) -> Result<Grant, Refusal> {
+        if *context != self.info {
+            return Err(if self.kinds.contains(&context.kind) { Refusal::Denied } else { Refusal::UnknownKind });
+        }
+        if proof.is_empty() && transcript.remote_pinned {
+            return Ok(Grant { access: Access::Both });
+        }
+        proof::verify(now, transcript, remote, context, Some(&self.state), proof)
+    }
+}

@@ -1,0 +1,272 @@
+//! Control entries of people who may be honest or not, in any causal shape.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use partita_core::{
+    ControlEntry, DeviceKeys, EntryHeader, EntryId, EntryKind, LogId, LogStart, ReplicaId, Stamp, Timestamp, Tip,
+};
+use partita_testing::MemoryKeystore;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
+
+use crate::{
+    card::Card,
+    genesis::{Genesis, Policy},
+    op::{Add, Op, Payload, Remove, RemoveDevice, SetRole},
+    resolve::{Point, Resolver},
+    role::{History, MemberId, Role},
+    state::State,
+};
+
+pub(super) fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// The same name gives the same keys.
+pub(super) fn keys_of(name: &str) -> DeviceKeys {
+    let seed = name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    DeviceKeys::create(&MemoryKeystore::default(), &mut rng(seed)).unwrap()
+}
+
+/// A control entry.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) id: EntryId,
+    pub(super) author: ReplicaId,
+    pub(super) header: EntryHeader,
+    pub(super) parents: Vec<EntryId>,
+    pub(super) payload: bytes::Bytes,
+}
+
+impl Said {
+    pub(super) fn entry(&self) -> ControlEntry<'_> {
+        let Self { id, author, header, parents, payload } = self;
+        ControlEntry { id: *id, author: *author, header, parents, payload }
+    }
+}
+
+/// Everything that was said in one group.
+pub(super) struct World {
+    pub(super) genesis: Genesis,
+    pub(super) said: Vec<Said>,
+    by_label: BTreeMap<String, EntryId>,
+    last: BTreeMap<String, EntryId>,
+    pub(super) names: BTreeMap<ReplicaId, String>,
+}
+
+impl World {
+    /// A group with these founders; the first says so, as `g`.
+    pub(super) fn founded(founders: &[&str]) -> Self {
+        let cards = founders.iter().map(|name| Card::new(&keys_of(name), None)).collect();
+        let genesis = Genesis { founders: cards, policy: Policy::default(), nonce: [9; 32] };
+        let mut world = Self {
+            genesis: genesis.clone(),
+            said: Vec::new(),
+            by_label: BTreeMap::new(),
+            last: BTreeMap::new(),
+            names: BTreeMap::new(),
+        };
+        world.say("g", founders[0], &[], vec![Op::Create(genesis)]);
+        world
+    }
+
+    pub(super) fn device(&mut self, name: &str) -> ReplicaId {
+        let id = keys_of(name).replica();
+        self.names.insert(id, name.into());
+        id
+    }
+
+    pub(super) fn member(&mut self, name: &str) -> MemberId {
+        let first = name.split('.').next().unwrap_or(name).to_owned();
+        MemberId(self.device(&first))
+    }
+
+    pub(super) fn card(&mut self, name: &str) -> Card {
+        let member = self.member(name);
+        self.device(name);
+        Card::new(&keys_of(name), name.contains('.').then_some(member))
+    }
+
+    pub(super) fn id(&self, label: &str) -> EntryId {
+        *self.by_label.get(label).unwrap_or_else(|| panic!("nothing is called {label}"))
+    }
+
+    fn get(&self, id: &EntryId) -> Option<&Said> {
+        self.said.iter().find(|said| said.id == *id)
+    }
+
+    /// These entries and everything that they descend from.
+    pub(super) fn closure(&self, heads: &[EntryId]) -> BTreeSet<EntryId> {
+        let (mut seen, mut open) = (BTreeSet::new(), heads.to_vec());
+        while let Some(id) = open.pop() {
+            if let Some(said) = self.get(&id)
+                && seen.insert(id)
+            {
+                open.extend(&said.parents);
+            }
+        }
+        seen
+    }
+
+    /// The last entry of a device among these.
+    pub(super) fn tips(&self, seen: &BTreeSet<EntryId>, device: &ReplicaId) -> Vec<Tip> {
+        let own = self.said.iter().filter(|said| said.author == *device && seen.contains(&said.id));
+        let last = own.max_by_key(|said| said.header.seq);
+        last.map(|said| Tip { log: said.header.log, seq: said.header.seq, head: said.id }).into_iter().collect()
+    }
+
+    /// What an actor has seen that comes after its own last entry and these.
+    pub(super) fn heads(&self, actor: &str, after: &[&str]) -> Vec<EntryId> {
+        let mut heads: Vec<EntryId> = after.iter().map(|label| self.id(label)).collect();
+        heads.extend(self.last.get(actor));
+        heads.sort_unstable();
+        heads.dedup();
+        heads
+    }
+
+    /// An entry of an actor, after its own last one and these.
+    pub(super) fn say(&mut self, label: &str, actor: &str, after: &[&str], ops: Vec<Op>) -> EntryId {
+        let heads = self.heads(actor, after);
+        let author = self.device(actor);
+        let context = self.genesis.context().unwrap().id;
+        let log = LogId::derive(&context, &author, &[1; 16]);
+        let backlink = self.last.get(actor).copied();
+        let seq = 1 + self.said.iter().filter(|said| said.author == author).count() as u64;
+        let payload = Payload::encode(&ops);
+        let header = EntryHeader {
+            context,
+            log,
+            seq,
+            backlink: backlink.unwrap_or(EntryId::NONE),
+            time: Timestamp::default(),
+            kind: EntryKind::Control,
+            start: (seq == 1).then(|| LogStart { replica: author, nonce: [1; 16], tips: Vec::new() }),
+            stamp: Some(Stamp { heads: heads.clone(), epoch: None }),
+            payload_len: payload.len() as u64,
+            payload_hash: EntryHeader::hash_payload(&payload),
+        };
+        let id = header.id();
+        self.said.push(Said { id, author, header, parents: heads, payload });
+        self.by_label.insert(label.into(), id);
+        self.last.insert(actor.into(), id);
+        id
+    }
+
+    /// An action in words, as in the scenario files.
+    pub(super) fn act(&mut self, label: &str, actor: &str, words: &[&str], after: &[&str]) {
+        let seen = self.closure(&self.heads(actor, after));
+        let role = |name: &str| name.parse::<Role>().unwrap();
+        let op = match words {
+            ["create", ..] => Op::Create(self.genesis.clone()),
+            ["add", who, as_role] => Op::Add(Add { card: self.card(who), role: role(as_role), history: History::All }),
+            ["remove", who] => Op::Remove(Remove { member: self.member(who), caps: self.caps(&seen, who) }),
+            ["role", who, to] => {
+                Op::SetRole(SetRole { member: self.member(who), role: role(to), caps: self.caps(&seen, who) })
+            }
+            ["leave"] => Op::Leave(self.caps(&seen, actor)),
+            ["add-device", name] => Op::AddDevice(self.card(name)),
+            ["remove-device", name] => {
+                let device = self.device(name);
+                Op::RemoveDevice(RemoveDevice { device, caps: self.tips(&seen, &device) })
+            }
+            // Whether somebody may rotate is asked of an op that concerns no membership.
+            ["rotate"] => Op::Complain(partita_core::EpochId(partita_core::Hash::from_bytes([3; 32]))),
+            other => panic!("no such action: {other:?}"),
+        };
+        self.say(label, actor, after, vec![op]);
+    }
+
+    /// How far the logs of a member's devices go among these.
+    pub(super) fn caps(&mut self, seen: &BTreeSet<EntryId>, who: &str) -> crate::op::Caps {
+        let first = self.member(who).0;
+        let prefix = format!("{}.", who.split('.').next().unwrap_or(who));
+        let further = self.names.iter().filter(|(_, name)| name.starts_with(&prefix)).map(|(id, _)| *id);
+        let mut devices: Vec<ReplicaId> = further.chain([first]).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        devices.into_iter().map(|device| (device, self.tips(seen, &device))).collect()
+    }
+
+    /// A replica that heard these entries in this order.
+    pub(super) fn heard(&self, order: &[usize]) -> State {
+        let mut state = State::new(self.genesis.context().unwrap().id);
+        for at in order {
+            state.insert(&self.said[*at].entry()).unwrap();
+        }
+        state
+    }
+
+    pub(super) fn all(&self) -> State {
+        self.heard(&(0..self.said.len()).collect::<Vec<_>>())
+    }
+
+    /// Every order in which parents come first.
+    pub(super) fn orders(&self) -> Vec<Vec<usize>> {
+        let at: BTreeMap<EntryId, usize> = self.said.iter().enumerate().map(|(at, said)| (said.id, at)).collect();
+        let parents: Vec<Vec<usize>> =
+            self.said.iter().map(|said| said.parents.iter().filter_map(|id| at.get(id).copied()).collect()).collect();
+        let (mut orders, mut order) = (Vec::new(), Vec::new());
+        extend(&parents, &mut order, &mut orders);
+        orders
+    }
+}
+
+fn extend(parents: &[Vec<usize>], order: &mut Vec<usize>, orders: &mut Vec<Vec<usize>>) {
+    if order.len() == parents.len() {
+        orders.push(order.clone());
+        return;
+    }
+    for at in 0..parents.len() {
+        if !order.contains(&at) && parents[at].iter().all(|parent| order.contains(parent)) {
+            order.push(at);
+            extend(parents, order, orders);
+            order.pop();
+        }
+    }
+}
+
+/// Everything that a replica believes, in bytes that do not depend on the order in which it came to it.
+pub(super) fn state_bytes(state: &State) -> Vec<u8> {
+    let view = state.view();
+    let ids = |numbers: &crate::bits::Bits| {
+        let mut ids: Vec<EntryId> = state
+            .ledger
+            .entries()
+            .iter()
+            .filter(|held| held.number.is_some_and(|no| numbers.has(no)))
+            .map(|h| h.id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    };
+    let members: Vec<_> = view
+        .members
+        .iter()
+        .map(|(id, one)| (id, one.role, one.history, one.membership, ids(&one.since), one.invite, &one.devices))
+        .collect();
+    let mut counting: Vec<(EntryId, usize)> = Vec::new();
+    for held in state.ledger.entries() {
+        for (index, op) in held.ops().iter().enumerate() {
+            if state.resolver().op_counts(held, index, op) {
+                counting.push((held.id, index));
+            }
+        }
+    }
+    counting.sort_unstable();
+    let (covers, standing) = (ids(&view.to_cover), state.standing());
+    let text = format!(
+        "{members:?} {:?} {:?} {:?} {:?} {covers:?} {standing:?} {counting:?}",
+        view.devices, view.invites, view.losses, view.left
+    );
+    text.into_bytes()
+}
+
+/// What a member is, by name, at the end of everything.
+pub(super) fn role_of(state: &State, member: &MemberId) -> Option<Role> {
+    let resolver: Resolver<'_> = state.resolver();
+    assert_eq!(
+        resolver.role_of_member(Point::All, member),
+        state.view().members.get(member).and_then(|member| member.role),
+        "without invitations the view says what the ops say"
+    );
+    resolver.role_of_member(Point::All, member)
+}

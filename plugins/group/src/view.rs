@@ -1,0 +1,351 @@
+//! What a set of control entries amounts to: who is in the group, who reads, what loses its effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use partita_core::{EntryId, ReplicaId, Tip};
+use partita_crypto::BoxPublicKey;
+
+use crate::{
+    bits::Bits,
+    invite::{Invite, Uses},
+    ledger::{Ledger, OpNo, caps_of},
+    op::{Op, Scope},
+    resolve::{Point, Resolution, Resolver},
+    role::{History, MemberId, Role},
+};
+
+/// How a member is in the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Membership {
+    /// With its whole role.
+    Active,
+    /// By an invitation, with the right to read, until an admin has confirmed it.
+    Pending,
+    /// Two devices used one single-use invitation: neither has any right until an admin decides.
+    Suspended,
+}
+
+/// A member as the control entries have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// What it may do now: a suspended one nothing.
+    pub(crate) role: Option<Role>,
+    pub(crate) history: History,
+    pub(crate) membership: Membership,
+    /// The membership entries by which it was admitted, by number.
+    pub(crate) since: Bits,
+    /// The invitation that it used and that nobody confirmed.
+    pub(crate) invite: Option<ReplicaId>,
+    /// Its devices with what each may do, by rising id.
+    pub(crate) devices: BTreeMap<ReplicaId, Option<Role>>,
+}
+
+/// A loss of the right to write, for one device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DataLoss {
+    pub(crate) tips: Vec<Tip>,
+    /// Logs that were begun in knowledge of one of these are not concerned.
+    pub(crate) lifted_by: Vec<EntryId>,
+}
+
+/// Everything that a resolution says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) members: BTreeMap<MemberId, Member>,
+    /// The role of each device of a member that has one.
+    pub(crate) devices: BTreeMap<ReplicaId, (MemberId, Role)>,
+    /// Invitations that can be used.
+    pub(crate) invites: BTreeMap<ReplicaId, Invite>,
+    /// What each device lost of the right to write data, by rising device; and which hold it again.
+    pub(crate) losses: BTreeMap<ReplicaId, Vec<DataLoss>>,
+    /// The membership entries that an epoch must know to be written under: every loss of reading, and every admission of
+    /// somebody who may not read what was before.
+    pub(crate) to_cover: Bits,
+    /// Devices that left of their own accord.
+    pub(crate) left: BTreeSet<ReplicaId>,
+}
+
+impl<'a> Resolver<'a> {
+    fn pending_is_void(&self, invite: &ReplicaId, admission: OpNo) -> Option<Membership> {
+        let about = self.ledger.invites.get(invite)?;
+        let yes = |no: &&OpNo| self.sees(Point::All, **no) && self.yes(**no);
+        let (made, invite) = about.made.iter().filter(yes).find_map(|no| match self.ledger.op(*no) {
+            Some((held, Op::Invite(invite))) => Some((held, invite)),
+            _ => None,
+        })?;
+        // Whoever lost the right to invite confirms nobody, and so nobody is in by its word alone.
+        let needed = if invite.member.is_some() { Role::Relay } else { Role::Admin };
+        if self.role_of(Point::All, &made.author) < Some(needed) {
+            return None;
+        }
+        // An end that the acceptance had not seen is concurrent with it, or the acceptance would not count; one that had seen
+        // the acceptance ends the invitation alone.
+        if about.revoked.iter().filter(yes).any(|end| !self.ledger.sees(*end, admission)) {
+            return None;
+        }
+        let refused = |no: &&OpNo| matches!(self.ledger.op(**no), Some((_, Op::Decide(decide))) if !decide.admit);
+        let refusals: Vec<ReplicaId> = about
+            .decided
+            .iter()
+            .filter(yes)
+            .filter(refused)
+            .filter_map(|no| match self.ledger.op(*no) {
+                Some((_, Op::Decide(decide))) => Some(decide.device),
+                _ => None,
+            })
+            .collect();
+        let rivals = about.accepted.iter().filter(yes).filter(|no| match self.ledger.op(**no) {
+            Some((_, Op::Accept(accept))) => !refusals.contains(&accept.card.device()),
+            _ => false,
+        });
+        let contested = invite.terms.uses == Uses::Once && rivals.count() > 1;
+        Some(if contested { Membership::Suspended } else { Membership::Pending })
+    }
+
+    fn member(&self, id: &MemberId) -> Option<Member> {
+        let mut role = self.role_of_member(Point::All, id)?;
+        let (mut since, mut history, mut confirmed, mut pending) = (Bits::default(), History::All, false, None);
+        for admission in self.admissions(Point::All, id) {
+            if let Some(place) = self.ledger.ops.get(admission.op) {
+                since.set(place.number);
+            }
+            history = history.max(admission.history);
+            confirmed |= admission.pending.is_none();
+            pending = pending.or(admission.pending.map(|invite| (invite, admission.op)));
+        }
+        let pending = pending.filter(|_| !confirmed);
+        let membership = match pending {
+            None => Membership::Active,
+            Some((invite, op)) => self.pending_is_void(&invite, op)?,
+        };
+        if membership == Membership::Pending {
+            role = role.min(Role::Read);
+        }
+        let role = Some(role).filter(|_| membership != Membership::Suspended);
+        let about = self.ledger.members.get(id)?;
+        let mut devices = BTreeMap::new();
+        for device in &about.devices {
+            if self.is_of(Point::All, device, id) {
+                let own = self.device_role(device, id).min(role);
+                devices.insert(*device, own);
+            }
+        }
+        Some(Member { role, history, membership, since, invite: pending.map(|(invite, _)| invite), devices })
+    }
+
+    /// What a device may do as one of this member's: less than the member, while it joined by an invitation that nobody
+    /// confirmed.
+    fn device_role(&self, device: &ReplicaId, member: &MemberId) -> Option<Role> {
+        let about = self.ledger.devices.get(device)?;
+        let whole = self.role_of_member(Point::All, member);
+        let first = self.admissions(Point::All, member).any(|admission| admission.device == *device);
+        let ends = &about.ends;
+        let further = about.admissions.iter().filter(|(of, _)| of == member).map(|(_, admission)| admission);
+        let further = further.filter(|one| self.stands_now(one, ends));
+        let mut limit = first.then_some(Role::Admin);
+        for admission in further {
+            let allowed = match admission.pending {
+                None => Some(Role::Admin),
+                Some(invite) => match self.pending_is_void(&invite, admission.op) {
+                    Some(Membership::Pending) => Some(Role::Read),
+                    _ => None,
+                },
+            };
+            limit = limit.max(allowed);
+        }
+        limit.and_then(|limit| whole.map(|role| role.min(limit)))
+    }
+
+    fn open_invites(&self) -> BTreeMap<ReplicaId, Invite> {
+        let mut open = BTreeMap::new();
+        for (id, about) in &self.ledger.invites {
+            let yes = |no: &&OpNo| self.sees(Point::All, **no) && self.yes(**no);
+            let Some((held, invite)) = about.made.iter().filter(yes).find_map(|no| match self.ledger.op(*no) {
+                Some((held, Op::Invite(invite))) => Some((held, invite)),
+                _ => None,
+            }) else {
+                continue;
+            };
+            let needed = if invite.member.is_some() { Role::Relay } else { Role::Admin };
+            let spent = invite.terms.uses == Uses::Once && about.accepted.iter().any(|no| yes(&no));
+            let ended = about.revoked.iter().any(|no| yes(&no));
+            if !spent && !ended && self.role_of(Point::All, &held.author) >= Some(needed) {
+                open.insert(*id, invite.clone());
+            }
+        }
+        open
+    }
+
+    fn losses_of(&self, device: &ReplicaId) -> Vec<DataLoss> {
+        let Some(about) = self.ledger.devices.get(device) else {
+            return Vec::new();
+        };
+        let mut losses = Vec::new();
+        let in_set = |no: &OpNo| self.sees(Point::All, *no);
+        let members = || about.members.iter().filter_map(|member| self.ledger.members.get(member));
+        let demotions = members().flat_map(|member| &member.roles);
+        let demotions = demotions.filter(|(_, role)| !role.writes()).map(|(no, _)| *no);
+        let ends = members().flat_map(|member| member.ends.iter().copied()).chain(about.ends.iter().copied());
+        for no in demotions.chain(ends).filter(|no| self.yes(*no)) {
+            if let Some((held, op)) = self.ledger.op(no)
+                && let Some(tips) = caps_of(held, op, device)
+            {
+                let mut tips = tips.to_vec();
+                if held.author == *device && matches!(op, Op::Leave(_)) {
+                    // A departure cannot name itself: its own log counts up to it.
+                    tips.retain(|tip| tip.log != held.log);
+                    tips.push(Tip { log: held.log, seq: held.seq, head: held.id });
+                    tips.sort_unstable();
+                }
+                losses.push(DataLoss { tips, lifted_by: vec![held.id] });
+            }
+        }
+        // Whoever wrote by a right that turned out to be void has lost it from the beginning; logs that it begins by one
+        // that holds are another matter.
+        let entry = |no: OpNo| self.ledger.op(no).map(|(held, _)| held.id);
+        let grants = members().flat_map(|member| {
+            let roles = member.roles.iter().filter(|(_, role)| role.writes()).map(|(no, _)| *no);
+            member.admissions.iter().filter(|one| one.role.writes()).map(|one| one.op).chain(roles)
+        });
+        let memberships = about.admissions.iter().map(|(_, admission)| admission.op);
+        for grants in [grants.collect::<Vec<OpNo>>(), memberships.collect()] {
+            let grants = || grants.iter().copied().filter(in_set);
+            if grants().any(|no| !self.yes(no)) {
+                let mut lifted_by: Vec<EntryId> = grants().filter(|no| self.yes(*no)).filter_map(entry).collect();
+                lifted_by.sort_unstable();
+                lifted_by.dedup();
+                losses.push(DataLoss { tips: Vec::new(), lifted_by });
+            }
+        }
+        losses.sort_unstable();
+        losses.dedup();
+        losses
+    }
+
+    fn losses_to_cover(self, members: &BTreeMap<MemberId, Member>) -> Bits {
+        let mut cover = Bits::default();
+        for (no, place) in self.ledger.ops.iter().enumerate().filter(|(no, _)| self.yes(*no)) {
+            let Some((_, op)) = self.ledger.op(no) else {
+                continue;
+            };
+            let lost = match op {
+                Op::Remove(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::RevokeInvite(_) => true,
+                Op::SetRole(set) => !set.role.reads(),
+                Op::Decide(decide) => !decide.admit,
+                // The keys waited boxed to the link, so a leaked link reads until an epoch knows that it was used.
+                Op::Accept(_) => true,
+                _ => false,
+            };
+            if lost {
+                cover.set(place.number);
+            }
+        }
+        for member in members.values().filter(|member| member.history == History::FromNow) {
+            cover.add(&member.since);
+        }
+        cover
+    }
+
+    /// The box key of a device: of its latest card or its latest word.
+    pub(crate) fn box_key(&self, device: &ReplicaId) -> Option<BoxPublicKey> {
+        let about = self.ledger.devices.get(device)?;
+        let members = about.members.iter().filter_map(|member| self.ledger.members.get(member));
+        let first = members.flat_map(|member| &member.admissions).filter(|one| one.device == *device);
+        let admissions = first.chain(about.admissions.iter().map(|(_, one)| one)).map(|one| one.op);
+        let all = admissions.chain(about.keys.iter().copied()).filter(|no| self.sees(Point::All, *no) && self.yes(*no));
+        let keys = all.filter_map(|no| {
+            let (held, op) = self.ledger.op(no)?;
+            let key = match op {
+                Op::Create(genesis) => genesis.founders.iter().find(|card| card.device() == *device)?.box_key(),
+                Op::Add(add) => add.card.box_key(),
+                Op::AddDevice(card) => card.box_key(),
+                Op::Accept(accept) => accept.card.box_key(),
+                Op::DeviceKey(key) => *key,
+                _ => return None,
+            };
+            Some(((held.depth, held.id), key))
+        });
+        keys.max_by_key(|(place, _)| *place).map(|(_, key)| key)
+    }
+}
+
+impl View {
+    pub(crate) fn of(ledger: &Ledger, resolution: &Resolution) -> Self {
+        let all = Resolver { ledger, resolution };
+        let mut members = BTreeMap::new();
+        let mut devices: BTreeMap<ReplicaId, (MemberId, Role)> = BTreeMap::new();
+        for id in ledger.members.keys() {
+            let Some(member) = all.member(id) else {
+                continue;
+            };
+            for (device, role) in &member.devices {
+                if let Some(role) = role {
+                    // A device that signed itself over to two members is the one's with the lower id: any rule will do.
+                    devices.entry(*device).or_insert((*id, *role));
+                }
+            }
+            members.insert(*id, member);
+        }
+        let (mut losses, mut left) = (BTreeMap::new(), BTreeSet::new());
+        for device in ledger.devices.keys() {
+            let found = all.losses_of(device);
+            if !found.is_empty() {
+                if all.left(device) {
+                    left.insert(*device);
+                }
+                losses.insert(*device, found);
+            }
+        }
+        let to_cover = all.losses_to_cover(&members);
+        Self { invites: all.open_invites(), members, devices, losses, to_cover, left }
+    }
+
+    /// What a device may do now.
+    pub(crate) fn role(&self, device: &ReplicaId) -> Option<Role> {
+        self.devices.get(device).map(|(_, role)| *role)
+    }
+
+    /// Whether a device was in the group and is no more.
+    pub(crate) fn was_removed(&self, device: &ReplicaId) -> bool {
+        self.losses.contains_key(device) && !self.devices.contains_key(device)
+    }
+
+    /// Who gets an epoch's secret, by rising id: devices, and the invitations that are open.
+    pub(crate) fn recipients(&self, all: &Resolver<'_>, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
+        let may = |history: History| scope == Scope::Live || history == History::All;
+        let mut recipients: Vec<(ReplicaId, BoxPublicKey)> = Vec::with_capacity(self.devices.len());
+        for (device, (member, role)) in &self.devices {
+            let history = self.members.get(member).map(|member| member.history);
+            if role.reads()
+                && history.is_some_and(may)
+                && let Some(key) = all.box_key(device)
+            {
+                recipients.push((*device, key));
+            }
+        }
+        let invites = self.invites.iter().filter(|(_, invite)| self.is_boxed_to(invite));
+        recipients.extend(invites.map(|(id, invite)| (*id, invite.boxes)));
+        recipients.sort_unstable_by_key(|(id, _)| *id);
+        recipients
+    }
+
+    /// Whether keys wait boxed to an invitation: for whoever may read all history.
+    pub(crate) fn is_boxed_to(&self, invite: &Invite) -> bool {
+        let of = |member: MemberId| self.members.get(&member).is_some_and(|member| member.history == History::All);
+        invite.terms.role.reads() && invite.terms.history == History::All && invite.member.is_none_or(of)
+    }
+}
+
+impl Resolver<'_> {
+    /// Whether a device's member left by itself, rather than being removed.
+    fn left(&self, device: &ReplicaId) -> bool {
+        let Some(about) = self.ledger.devices.get(device) else {
+            return false;
+        };
+        let members = about.members.iter().filter_map(|member| self.ledger.members.get(member));
+        let ends = members.flat_map(|member| member.ends.iter()).chain(&about.ends);
+        let mut counting = ends.filter(|no| self.sees(Point::All, **no) && self.yes(**no)).peekable();
+        counting.peek().is_some() && counting.all(|no| matches!(self.ledger.op(*no), Some((_, Op::Leave(_)))))
+    }
+}
