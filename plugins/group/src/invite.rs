@@ -23,6 +23,7 @@ const PREFIX: &str = "partita-invitation:";
 const VERSION: u8 = 1;
 const SIGNING: &str = "partita group invitation signing key v1";
 const BOXES: &str = "partita group invitation box key v1";
+const INVITE: &str = "partita 2026 v1 group invitation";
 const ACCEPT: &str = "partita 2026 v1 group invitation accepted";
 /// The longest address that a link carries, in bytes.
 const MAX_URL: usize = 512;
@@ -88,14 +89,52 @@ pub(crate) struct Invite {
     /// The member whose further device is invited; `None` for a new member.
     pub(crate) member: Option<MemberId>,
     pub(crate) terms: Terms,
+    /// By the key, over the inviter too: the key is public, and others could claim it.
+    signature: Signature,
 }
 
 impl Invite {
+    pub(crate) fn sign(
+        context: &ContextId,
+        inviter: &ReplicaId,
+        keys: &InviteKeys,
+        member: Option<MemberId>,
+        terms: Terms,
+    ) -> Self {
+        let (key, boxes) = (keys.signing.verifying_key(), keys.boxes.public());
+        let mut invite = Self { key, boxes, member, terms, signature: Signature::from_bytes([0; 64]) };
+        invite.signature = keys.signing.sign(INVITE, &invite.message(context, inviter));
+        invite
+    }
+
+    /// Whether whoever wrote it holds the link.
+    pub(crate) fn is_by(&self, context: &ContextId, inviter: &ReplicaId) -> bool {
+        self.key.verify(INVITE, &self.message(context, inviter), &self.signature).is_ok()
+    }
+
+    fn message(&self, context: &ContextId, inviter: &ReplicaId) -> bytes::Bytes {
+        let mut out = Writer::with_capacity(192);
+        out.raw(context.as_bytes());
+        out.raw(inviter.as_bytes());
+        self.encode_terms(&mut out);
+        out.finish()
+    }
+
+    /// Whether a device with this card is invited by it.
+    pub(crate) fn fits(&self, card: &Card) -> bool {
+        self.member.map_or(card.is_first(), |member| card.member() == member && !card.is_first())
+    }
+
     pub(crate) fn id(&self) -> ReplicaId {
         ReplicaId::from_bytes(*self.key.as_bytes())
     }
 
     pub(crate) fn encode(&self, out: &mut Writer) {
+        self.encode_terms(out);
+        out.raw(self.signature.as_bytes());
+    }
+
+    fn encode_terms(&self, out: &mut Writer) {
         out.raw(self.key.as_bytes());
         out.raw(self.boxes.as_bytes());
         out.u8(u8::from(self.member.is_some()));
@@ -123,7 +162,7 @@ impl Invite {
             _ => return Err(DecodeError::Unknown("number of uses")),
         };
         let expires = Some(input.varint()?).filter(|seconds| *seconds > 0);
-        Ok(Self { key, boxes, member, terms: Terms { role, history, uses, expires } })
+        Ok(Self { key, boxes, member, terms: Terms { role, history, uses, expires }, signature: signature(input)? })
     }
 }
 

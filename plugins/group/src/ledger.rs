@@ -5,11 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{EntryId, LogId, ReplicaId, Timestamp};
+use partita_core::{ContextId, EntryId, LogId, ReplicaId, Timestamp};
 
 use crate::{
     bits::Bits,
+    card::Card,
     genesis::Policy,
+    invite::Invite,
     op::{Caps, Op, Payload},
     role::{History, MemberId, Role},
 };
@@ -84,6 +86,8 @@ pub(crate) struct Admission {
     pub(crate) history: History,
     /// Its place among the founders.
     pub(crate) founder: Option<u64>,
+    /// The invitation that it rests on.
+    pub(crate) via: Option<OpNo>,
     /// By an invitation that nobody has confirmed: the invitation.
     pub(crate) pending: Option<ReplicaId>,
 }
@@ -118,6 +122,7 @@ pub(crate) struct AboutInvite {
 /// All held control entries of a group.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
+    pub(crate) context: ContextId,
     by_id: BTreeMap<EntryId, usize>,
     entries: Vec<Held>,
     /// Every membership entry has a bit in here.
@@ -134,6 +139,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    pub(crate) fn new(context: ContextId) -> Self {
+        Self { context, ..Self::default() }
+    }
+
     pub(crate) fn contains(&self, id: &EntryId) -> bool {
         self.by_id.contains_key(id)
     }
@@ -253,8 +262,15 @@ impl Ledger {
     }
 
     fn note(&mut self, no: OpNo, author: ReplicaId, op: &Op) {
-        let admission =
-            |device, role, history| Admission { op: no, device, role, history, founder: None, pending: None };
+        let admission = |device, role, history| Admission {
+            op: no,
+            device,
+            role,
+            history,
+            founder: None,
+            via: None,
+            pending: None,
+        };
         match op {
             Op::Create(genesis) => {
                 self.policy = Some(genesis.policy);
@@ -272,37 +288,43 @@ impl Ledger {
             }
             Op::RemoveDevice(remove) => self.devices.entry(remove.device).or_default().ends.push(no),
             Op::DeviceKey(_) => self.devices.entry(author).or_default().keys.push(no),
+            Op::Invite(invite) if !invite.is_by(&self.context, &author) => {} // it can never count
             Op::Invite(invite) => {
-                self.invites.entry(invite.id()).or_default().made.push(no);
-                self.number(invite.id());
+                let id = invite.id();
+                // In an order that everybody has: of several that count, the first is meant.
+                let place = |no: &OpNo| self.op(*no).map(|(held, op)| (rank(op), held.depth, held.id));
+                let made = self.invites.get(&id).map_or(&[][..], |about| &about.made);
+                let at = made.partition_point(|other| place(other) < place(&no));
+                self.invites.entry(id).or_default().made.insert(at, no);
+                self.number(id);
             }
             Op::RevokeInvite(key) => self.invites.entry(*key).or_default().revoked.push(no),
             Op::Accept(accept) => {
                 let id = accept.invite_id();
                 self.invites.entry(id).or_default().accepted.push(no);
-                let Some(Op::Invite(invite)) = self.invitation(no, &id) else {
-                    return; // its author had seen none: it can never count
-                };
-                let (role, history) = (Role::Read.min(invite.terms.role), invite.terms.history);
-                let one = Admission { pending: Some(id), ..admission(accept.card.device(), role, history) };
-                match invite.member {
-                    None => self.admit(accept.card.member(), one),
-                    Some(member) => self.admit_device(member, one),
+                for (via, invite) in self.invitations(no, &id, &accept.card) {
+                    let terms = invite.terms;
+                    let one = admission(accept.card.device(), Role::Read.min(terms.role), terms.history);
+                    self.admit_invited(&invite, Admission { via: Some(via), pending: Some(id), ..one });
                 }
             }
             Op::Decide(decide) => {
                 self.invites.entry(decide.invite).or_default().decided.push(no);
-                let Some(Op::Invite(invite)) = self.invitation(no, &decide.invite) else {
-                    return;
-                };
-                let (role, history, of) = (invite.terms.role, invite.terms.history, invite.member);
-                match (of, decide.admit) {
-                    (None, true) => self.admit(MemberId(decide.device), admission(decide.device, role, history)),
-                    (Some(member), true) => {
-                        self.admit_device(member, admission(decide.device, Role::Admin, History::All));
+                for accept in self.accepted(no, &decide.invite, &decide.device) {
+                    let Some((_, Op::Accept(accepted))) = self.op(accept) else { continue };
+                    let card = accepted.card.clone();
+                    for (via, invite) in self.invitations(accept, &decide.invite, &card) {
+                        let (device, terms) = (decide.device, invite.terms);
+                        match (invite.member, decide.admit) {
+                            (_, true) => {
+                                let role = if invite.member.is_some() { Role::Admin } else { terms.role };
+                                let one = admission(device, role, terms.history);
+                                self.admit_invited(&invite, Admission { via: Some(via), ..one });
+                            }
+                            (None, false) => self.members.entry(MemberId(device)).or_default().ends.push(no),
+                            (Some(_), false) => self.devices.entry(device).or_default().ends.push(no),
+                        }
                     }
-                    (None, false) => self.members.entry(MemberId(decide.device)).or_default().ends.push(no),
-                    (Some(_), false) => self.devices.entry(decide.device).or_default().ends.push(no),
                 }
             }
             Op::Leave(_) => {
@@ -314,12 +336,33 @@ impl Ledger {
         }
     }
 
-    /// The invitation of this key that the op's author had seen; of several, which no honest inviter makes, the first by a
-    /// rule that everybody follows.
-    fn invitation(&self, op: OpNo, invite: &ReplicaId) -> Option<Op> {
-        let made = self.invites.get(invite)?.made.iter().filter(|made| self.sees(op, **made));
-        let made = made.filter_map(|made| self.op(*made));
-        made.min_by_key(|(held, _)| (held.depth, held.id)).map(|(_, op)| op.clone())
+    /// The invitations of this key that fit a card, as the op's author had seen. Whether one counts is another matter, and
+    /// an honest inviter makes one.
+    fn invitations(&self, op: OpNo, invite: &ReplicaId, card: &Card) -> Vec<(OpNo, Invite)> {
+        let made = self.invites.get(invite).map_or(&[][..], |about| &about.made);
+        let seen = made.iter().filter(|made| self.sees(op, **made));
+        let fitting = seen.filter_map(|made| match self.op(*made) {
+            Some((_, Op::Invite(invite))) if invite.fits(card) => Some((*made, (**invite).clone())),
+            _ => None,
+        });
+        fitting.collect()
+    }
+
+    /// The acceptances of an invitation by this device that the op's author had seen.
+    fn accepted(&self, op: OpNo, invite: &ReplicaId, device: &ReplicaId) -> Vec<OpNo> {
+        let accepted = self.invites.get(invite).map_or(&[][..], |about| &about.accepted);
+        let by_device = |no: &&OpNo| match self.op(**no) {
+            Some((_, Op::Accept(accept))) => accept.card.device() == *device,
+            _ => false,
+        };
+        accepted.iter().filter(by_device).filter(|no| self.sees(op, **no)).copied().collect()
+    }
+
+    fn admit_invited(&mut self, invite: &Invite, admission: Admission) {
+        match invite.member {
+            None => self.admit(MemberId(admission.device), admission),
+            Some(member) => self.admit_device(member, admission),
+        }
     }
 
     /// The members whose device this is, as the op's author had seen.
@@ -354,6 +397,11 @@ impl Ledger {
         about.members.insert(member);
         about.admissions.push((member, admission));
     }
+}
+
+/// Only an admin can invite new members, so its word goes before that of whoever invites a further device of its own.
+fn rank(op: &Op) -> bool {
+    matches!(op, Op::Invite(invite) if invite.member.is_some())
 }
 
 /// How far the logs of a device count by the op that took its right away: `None` when the op says nothing about it.

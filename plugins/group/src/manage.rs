@@ -69,8 +69,9 @@ impl Group {
     ) -> Result<Invitation, GroupError> {
         let mut plan = Plan::new(self, turn.rng)?;
         let invitation = Invitation::new(self.context(), member, turn.rng);
-        let (key, boxes) = (invitation.keys.signing.verifying_key(), invitation.keys.boxes.public());
-        let mut ops = vec![Op::Invite(Invite { key, boxes, member, terms })];
+        let boxes = invitation.keys.boxes.public();
+        let invite = Invite::sign(&self.context(), &self.device(), &invitation.keys, member, terms);
+        let mut ops = vec![Op::Invite(Box::new(invite))];
         if terms.role.reads() && terms.history == History::All {
             ops.extend(plan.share(&self.shareable(), (invitation.id(), boxes), turn.rng)?);
         }
@@ -115,11 +116,7 @@ impl Group {
     fn decision(&self, device: ReplicaId, admit: bool) -> Result<Decide, GroupError> {
         let invite = self.waiting().into_iter().find(|(waiting, _)| *waiting == device);
         let (_, invite) = invite.ok_or(GroupError::NothingPending(device))?;
-        let of = self.state.ledger.invites.get(&invite).and_then(|about| about.made.first().copied());
-        let of = of.and_then(|no| self.state.ledger.op(no)).and_then(|(_, op)| match op {
-            Op::Invite(invite) => invite.member,
-            _ => None,
-        });
+        let of = self.state.member_of_invite(&invite);
         if of != Some(self.member()) {
             self.need(Role::Admin)?;
         }

@@ -61,7 +61,7 @@ pub(crate) enum Op {
     /// The author's box in this epoch, or in a share of it, holds nothing: somebody else please box again. Blames nobody.
     Complain(EpochId),
     /// Whoever holds this key may join.
-    Invite(Invite),
+    Invite(Box<Invite>),
     /// And from now on may not.
     RevokeInvite(ReplicaId),
     /// A device joins by an invitation.
@@ -327,7 +327,7 @@ impl Op {
                 Self::Share(Share { recipient, epochs, sealed })
             }
             Self::COMPLAIN => Self::Complain(EpochId(Hash::from_bytes(input.array()?))),
-            Self::INVITE => Self::Invite(Invite::decode(&mut input)?),
+            Self::INVITE => Self::Invite(Box::new(Invite::decode(&mut input)?)),
             Self::REVOKE_INVITE => Self::RevokeInvite(ReplicaId::from_bytes(input.array()?)),
             Self::ACCEPT => Self::Accept(Box::new(Accept::decode(context, &mut input)?)),
             Self::DECIDE => {

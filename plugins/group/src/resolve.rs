@@ -233,6 +233,9 @@ impl<'a> Resolver<'a> {
             return Tri::No;
         }
         let mut stands = self.support(admission.op, notes);
+        if let Some(via) = admission.via {
+            stands = stands.and(self.support(via, notes));
+        }
         for end in ends {
             if stands == Tri::No {
                 break;
@@ -421,6 +424,7 @@ impl<'a> Resolver<'a> {
                     of_mine
                 }
             }
+            Op::Invite(invite) if !self.is_made(held, index, &invite.id()) => Tri::No,
             Op::Invite(invite) => match &invite.member {
                 None => self.has(point, author, Role::Admin, notes),
                 Some(member) => {
@@ -431,16 +435,21 @@ impl<'a> Resolver<'a> {
             Op::RevokeInvite(invite) | Op::Decide(crate::op::Decide { invite, .. }) => {
                 // An admin may, and for an invitation of a further device its member.
                 let made = self.ledger.invites.get(invite).map_or(&[][..], |about| &about.made);
-                let member = made.iter().find_map(|no| match self.ledger.op(*no) {
-                    Some((_, Op::Invite(invite))) if self.sees(point, *no) => invite.member,
+                let of = made.iter().filter(|no| self.sees(point, **no)).filter_map(|no| match self.ledger.op(*no) {
+                    Some((_, Op::Invite(invite))) => Some((*no, invite.member)),
                     _ => None,
                 });
-                let own = member.map_or(Tri::No, |member| own(&member, notes));
-                let may = if own == Tri::No {
+                // Of everything that was made with this key: nobody can make somebody else's invitation its own.
+                let mut all_own = Tri::from(!made.is_empty());
+                for (no, member) in of {
+                    let own = member.map_or(Tri::No, |member| own(&member, notes));
+                    all_own = all_own.and(own.or(self.resolution.counts(no).not()));
+                }
+                let may = if all_own == Tri::No {
                     self.has(point, author, Role::Admin, notes)
                 } else {
                     needed = Role::Relay;
-                    own
+                    all_own
                 };
                 match op {
                     Op::Decide(decide) => may.and(self.was_accepted(point, decide, notes)),
@@ -466,6 +475,13 @@ impl<'a> Resolver<'a> {
 
     fn has(&self, point: Point<'_>, device: &ReplicaId, role: Role, notes: &mut Notes<'_>) -> Tri {
         self.span(point, device, role, notes).at_least(role)
+    }
+
+    /// Whether an invitation was made by whoever holds its link: the ledger lists no others.
+    fn is_made(&self, held: &Held, index: usize, invite: &ReplicaId) -> bool {
+        let made = self.ledger.invites.get(invite).map_or(&[][..], |about| &about.made);
+        let place = |no: &OpNo| self.ledger.ops.get(*no).map(|place| (Some(place.number), place.index));
+        made.iter().any(|no| place(no) == Some((held.number, index)))
     }
 
     /// Whether somebody is no member, as an op's author saw things: roles are changed by name, never by adding again.
@@ -510,14 +526,11 @@ impl<'a> Resolver<'a> {
         };
         let mut invited = Tri::No;
         for made in about.made.iter().filter(|made| self.sees(point, **made)) {
-            if let Some((_, Op::Invite(invite))) = self.ledger.op(*made) {
-                let fits = match invite.member {
-                    Some(member) => Tri::from(accept.card.member() == member),
-                    None if accept.card.is_first() => self.is_new(point, &accept.card.member(), notes),
-                    None => Tri::No,
-                };
-                invited = invited.or(self.support(*made, notes).and(fits));
-            }
+            let fits = matches!(self.ledger.op(*made), Some((_, Op::Invite(invite))) if invite.fits(&accept.card));
+            invited = invited.or(self.support(*made, notes).and(fits.into()));
+        }
+        if accept.card.is_first() {
+            invited = invited.and(self.is_new(point, &accept.card.member(), notes));
         }
         // One that came after the end of the invitation, or of its only use, is none. What was concurrent is the state's to say.
         for end in about.revoked.iter().filter(|end| self.sees(point, **end)) {

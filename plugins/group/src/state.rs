@@ -52,7 +52,7 @@ impl State {
     pub(crate) fn new(id: ContextId) -> Self {
         Self {
             id,
-            ledger: Ledger::default(),
+            ledger: Ledger::new(id),
             epochs: Epochs::default(),
             vouching: Vec::new(),
             current: OnceLock::new(),
@@ -448,7 +448,7 @@ impl State {
     fn invite(&self, id: &ReplicaId) -> Option<&crate::invite::Invite> {
         let made = self.ledger.invites.get(id)?.made.iter().filter(|no| self.resolver().yes(**no));
         made.filter_map(|no| self.ledger.op(*no)).find_map(|(_, op)| match op {
-            Op::Invite(invite) => Some(invite),
+            Op::Invite(invite) => Some(&**invite),
             _ => None,
         })
     }

@@ -8,7 +8,7 @@ use partita_crypto::BoxPublicKey;
 use crate::{
     bits::Bits,
     invite::{Invite, Uses},
-    ledger::{Ledger, OpNo, caps_of},
+    ledger::{Admission, Ledger, OpNo, caps_of},
     op::{Op, Scope},
     resolve::{Point, Resolution, Resolver},
     role::{History, MemberId, Role},
@@ -67,13 +67,13 @@ pub(crate) struct View {
 }
 
 impl<'a> Resolver<'a> {
-    fn pending_is_void(&self, invite: &ReplicaId, admission: OpNo) -> Option<Membership> {
+    /// How somebody is in the group by an invitation that nobody confirmed; `None` when that is void.
+    fn pending(&self, invite: &ReplicaId, admission: &Admission) -> Option<Membership> {
         let about = self.ledger.invites.get(invite)?;
         let yes = |no: &&OpNo| self.sees(Point::All, **no) && self.yes(**no);
-        let (made, invite) = about.made.iter().filter(yes).find_map(|no| match self.ledger.op(*no) {
-            Some((held, Op::Invite(invite))) => Some((held, invite)),
-            _ => None,
-        })?;
+        let Some((made, Op::Invite(invite))) = self.ledger.op(admission.via?) else {
+            return None;
+        };
         // Whoever lost the right to invite confirms nobody, and so nobody is in by its word alone.
         let needed = if invite.member.is_some() { Role::Relay } else { Role::Admin };
         if self.role_of(Point::All, &made.author) < Some(needed) {
@@ -81,7 +81,7 @@ impl<'a> Resolver<'a> {
         }
         // An end that the acceptance had not seen is concurrent with it, or the acceptance would not count; one that had seen
         // the acceptance ends the invitation alone.
-        if about.revoked.iter().filter(yes).any(|end| !self.ledger.sees(*end, admission)) {
+        if about.revoked.iter().filter(yes).any(|end| !self.ledger.sees(*end, admission.op)) {
             return None;
         }
         let refused = |no: &&OpNo| matches!(self.ledger.op(**no), Some((_, Op::Decide(decide))) if !decide.admit);
@@ -112,12 +112,12 @@ impl<'a> Resolver<'a> {
             }
             history = history.max(admission.history);
             confirmed |= admission.pending.is_none();
-            pending = pending.or(admission.pending.map(|invite| (invite, admission.op)));
+            pending = pending.or(admission.pending.map(|invite| (invite, admission)));
         }
         let pending = pending.filter(|_| !confirmed);
         let membership = match pending {
             None => Membership::Active,
-            Some((invite, op)) => self.pending_is_void(&invite, op)?,
+            Some((invite, admission)) => self.pending(&invite, admission)?,
         };
         if membership == Membership::Pending {
             role = role.min(Role::Read);
@@ -147,7 +147,7 @@ impl<'a> Resolver<'a> {
         for admission in further {
             let allowed = match admission.pending {
                 None => Some(Role::Admin),
-                Some(invite) => match self.pending_is_void(&invite, admission.op) {
+                Some(invite) => match self.pending(&invite, admission) {
                     Some(Membership::Pending) => Some(Role::Read),
                     _ => None,
                 },
@@ -171,7 +171,7 @@ impl<'a> Resolver<'a> {
             let spent = invite.terms.uses == Uses::Once && about.accepted.iter().any(|no| yes(&no));
             let ended = about.revoked.iter().any(|no| yes(&no));
             if !spent && !ended && self.role_of(Point::All, &held.author) >= Some(needed) {
-                open.insert(*id, invite.clone());
+                open.insert(*id, (**invite).clone());
             }
         }
         open
