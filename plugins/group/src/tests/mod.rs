@@ -1,5 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a failure here is a finding
 
+mod attacks;
+mod bytes;
+mod net;
 mod orders;
 mod scenarios;
+mod together;
 mod world;

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{
-    ControlEntry, DeviceKeys, EntryHeader, EntryId, EntryKind, LogId, LogStart, ReplicaId, Stamp, Timestamp, Tip,
+    ContextId, ControlEntry, DeviceKeys, Entry, EntryHeader, EntryId, EntryKind, LogId, LogStart, ReplicaId, Stamp,
+    Timestamp, Tip, Witness,
 };
+use partita_crypto::SigningKey;
 use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 
@@ -269,4 +271,25 @@ pub(super) fn role_of(state: &State, member: &MemberId) -> Option<Role> {
         "without invitations the view says what the ops say"
     );
     resolver.role_of_member(Point::All, member)
+}
+
+/// An entry of somebody's data log, with its signature.
+pub(super) fn witness(context: ContextId, key: &SigningKey, seq: u64) -> Witness {
+    let replica = ReplicaId::from_bytes(*key.verifying_key().as_bytes());
+    let start = LogStart { replica, nonce: [0; 16], tips: Vec::new() };
+    let header = EntryHeader {
+        context,
+        log: LogId::derive(&context, &replica, &start.nonce),
+        seq,
+        backlink: EntryId::from_bytes([9; 32]),
+        time: Timestamp::default(),
+        kind: EntryKind::Change(partita_core::DocumentId::from_bytes([7; 32])),
+        start: None,
+        stamp: None,
+        payload_len: 0,
+        payload_hash: partita_core::Hash::ZERO,
+    };
+    let mut entry = Entry::new(header, bytes::Bytes::new());
+    entry.signature = Some(EntryHeader::sign(&entry.id, key));
+    Witness::of(&entry, &start).unwrap()
 }
