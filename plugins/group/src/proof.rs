@@ -51,6 +51,13 @@ pub(crate) fn prove_invited(
     out.finish()
 }
 
+/// The invitation that a proof says it rests on.
+pub(crate) fn invitation_in(proof: &[u8]) -> Option<ReplicaId> {
+    let mut input = Reader::new(proof);
+    let of_invitation = input.u8().ok()? == OF_INVITATION && proof.len() != 64;
+    of_invitation.then(|| input.array().ok().map(ReplicaId::from_bytes)).flatten()
+}
+
 /// Whether the proof of this remote holds, and what it is granted. `state` is what is known of the group here.
 pub(crate) fn verify(
     now: Now,
@@ -65,21 +72,19 @@ pub(crate) fn verify(
     }
     let device = ReplicaId::from_bytes(*remote.as_bytes());
     let state = state.filter(|state| !state.is_empty());
-    if let Some(state) = state
-        && state.view().was_removed(&device)
-        && !state.view().left.contains(&device)
-    {
-        return Err(Refusal::Revoked);
-    }
+    let known = match state {
+        Some(state) if state.view().role(&device).is_some() || state.view().left.contains(&device) => true,
+        Some(state) if state.view().was_removed(&device) => return Err(Refusal::Revoked),
+        _ => false,
+    };
     let signed = |signature: [u8; 64]| {
         remote.verify(DEVICE, &message(transcript, context), &Signature::from_bytes(signature)).is_ok()
     };
     if let Ok(signature) = <[u8; 64]>::try_from(proof) {
-        let state = state.ok_or(Refusal::NeedControl)?;
-        return match signed(signature) {
-            true if state.knows(&device) => Ok(Grant { access: Access::Both }),
-            true => Err(Refusal::Denied),
-            false => Err(Refusal::BadProof),
+        return match (signed(signature), known) {
+            (true, true) => Ok(Grant { access: Access::Both }),
+            (true, false) => Err(Refusal::NeedControl),
+            (false, _) => Err(Refusal::BadProof),
         };
     }
     let mut input = Reader::new(proof);
@@ -91,12 +96,7 @@ pub(crate) fn verify(
             if !genesis.founds(&context.id) || !signed(signature) {
                 return Err(Refusal::BadProof);
             }
-            // Who brings a group that is not known here is believed to be in it: there is nothing to give it yet, and what
-            // it brings is judged by itself.
-            match state {
-                Some(state) if !state.knows(&device) => Err(Refusal::Denied),
-                _ => Ok(Grant { access: Access::Both }),
-            }
+            Ok(Grant { access: if known { Access::Both } else { Access::Write } })
         }
         Ok(OF_INVITATION) => {
             let (invite, signature) = (input.array(), input.array());

@@ -4,9 +4,9 @@ use std::{any::Any, collections::BTreeMap};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, Grant, HeaderPrefix,
-    IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing, StrategyEffect,
-    StrategyError, Transcript, Verdict, WaitReason,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, Grant,
+    HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
+    StrategyEffect, StrategyError, Transcript, Verdict, WaitReason,
 };
 use partita_crypto::VerifyingKey;
 
@@ -45,6 +45,11 @@ impl PartitionStrategy for GroupRelay {
         self
     }
 
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> bool {
+        let state = self.groups.get_mut(&context.id);
+        brought.zip(state).is_some_and(|(brought, state)| state.welcome(context, brought))
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         if !self.kinds.contains(&remote.kind) {
             return Access::Refused(Refusal::UnknownKind);
@@ -60,9 +65,9 @@ impl PartitionStrategy for GroupRelay {
     }
 
     fn filter_targets(&self, context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
-        let removed =
-            |peer: &PeerInfo| self.groups.get(context).is_some_and(|state| state.view().was_removed(&peer.replica));
-        out.extend(peers.iter().filter(|peer| !removed(peer)).map(|peer| peer.session));
+        if let Some(state) = self.groups.get(context) {
+            out.extend(peers.iter().filter(|peer| state.is_target(&peer.replica)).map(|peer| peer.session));
+        }
     }
 
     fn authorize(&self, claim: &Claim<'_>) -> Verdict {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use partita_core::{
-    Access, Claim, ContextId, ControlEntry, EntryId, EpochId, Now, Refusal, ReplicaId, Signature, Standing,
-    StrategyError, Tip, Verdict,
+    Access, Brought, Claim, ContextId, ContextInfo, ControlEntry, EntryId, EpochId, Now, Refusal, ReplicaId, Signature,
+    Standing, StrategyError, Tip, Verdict,
 };
 use partita_crypto::{EpochFacts, choose_epoch};
 
@@ -18,6 +18,7 @@ use crate::{
     invite::Uses,
     ledger::{Held, Ledger},
     op::{Op, Payload, Scope},
+    proof,
     resolve::{Point, Resolution, Resolver, resolve},
     role::{History, Role},
     view::View,
@@ -25,6 +26,9 @@ use crate::{
 
 /// How many resolutions of earlier states are kept: entries that rest on the same control heads ask for the same one.
 const KEPT: usize = 16;
+
+/// How many who came by an invitation are remembered.
+const MOST_GUESTS: usize = 4096;
 
 /// What a set of control entries amounts to.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(crate) struct State {
     current: OnceLock<Arc<Resolved>>,
     standing: OnceLock<Standing>,
     earlier: Mutex<Vec<Arc<Resolved>>>,
+    /// Who opened the context by an invitation, and by which. Never a right by itself: the invitation is looked at each time.
+    guests: BTreeMap<ReplicaId, ReplicaId>,
     /// The payload that was read last: each is asked about twice, and its signatures cost.
     last: Mutex<Option<Arc<Payload>>>,
 }
@@ -58,6 +64,7 @@ impl State {
             current: OnceLock::new(),
             standing: OnceLock::new(),
             earlier: Mutex::default(),
+            guests: BTreeMap::new(),
             last: Mutex::default(),
         }
     }
@@ -517,21 +524,46 @@ impl State {
         }
     }
 
+    /// Remembers whoever shows an invitation that can be used; says whether that is new.
+    pub(crate) fn welcome(&mut self, context: &ContextInfo, brought: &Brought<'_>) -> bool {
+        let Some(invite) = proof::invitation_in(brought.proof) else {
+            return false;
+        };
+        let Brought { now, transcript, remote, proof, .. } = brought;
+        if proof::verify(*now, transcript, remote, context, Some(self), proof).is_err() {
+            return false;
+        }
+        if self.guests.len() >= MOST_GUESTS {
+            self.guests.pop_first(); // it shows its invitation again when it comes back
+        }
+        let guest = ReplicaId::from_bytes(*remote.as_bytes());
+        self.guests.insert(guest, invite) != Some(invite)
+    }
+
+    fn is_guest(&self, device: &ReplicaId) -> bool {
+        self.guests.get(device).is_some_and(|invite| self.view().invites.contains_key(invite))
+    }
+
+    /// Whether a remote that is no relay which the application pinned gets what the context has to send.
+    pub(crate) fn is_target(&self, device: &ReplicaId) -> bool {
+        self.view().role(device).is_some() || self.is_guest(device)
+    }
+
     /// What a remote may do that is no relay which the application pinned.
     pub(crate) fn access(&self, device: &ReplicaId, granted: Option<Access>) -> Access {
         let view = self.view();
-        if view.role(device).is_some() {
+        if self.is_target(device) {
             return Access::Both;
         }
         if view.was_removed(device) {
             // Who left may still bring what it wrote before: its departure, a control entry, arrives ahead of its last data.
             return if view.left.contains(device) { Access::Write } else { Access::Refused(Refusal::Revoked) };
         }
+        // Who knows how the group began and is not known here may be in it all the same: it gets nothing, and may bring what
+        // says so. What it brings is judged by itself.
         match granted {
-            // Nothing is known yet, so there is nothing to give: it may bring the group.
-            Some(_) if self.is_empty() => Access::Write,
-            Some(Access::Both) if !view.invites.is_empty() => Access::Both,
-            _ => Access::Refused(Refusal::Denied),
+            Some(_) => Access::Write,
+            None => Access::Refused(Refusal::Denied),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{any::Any, sync::OnceLock};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
     HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing,
     StrategyEffect, StrategyError, Transcript, Turn, Verdict, WaitReason, Witness,
 };
@@ -32,6 +32,10 @@ impl PartitionStrategy for Group {
         vec![self.info.clone()]
     }
 
+    fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> bool {
+        *context == self.info && brought.is_some_and(|brought| self.state.welcome(context, brought))
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         if !self.kinds.contains(&remote.kind) {
             return Access::Refused(Refusal::UnknownKind);
@@ -48,7 +52,8 @@ impl PartitionStrategy for Group {
 
     fn filter_targets(&self, context: &ContextId, peers: &[PeerInfo], out: &mut Vec<SessionId>) {
         if *context == self.info.id {
-            let gets = |peer: &&PeerInfo| !self.state.view().was_removed(&peer.replica);
+            let pinned = |peer: &PeerInfo| peer.pinned && !self.state.view().was_removed(&peer.replica);
+            let gets = |peer: &&PeerInfo| pinned(peer) || self.state.is_target(&peer.replica);
             out.extend(peers.iter().filter(gets).map(|peer| peer.session));
         }
     }
