@@ -14,6 +14,8 @@ fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
 /// A group of two founders in which anybody does anything: honest people, removed ones, strangers; each having seen
 /// what it likes.
 fn tangle(seed: u64, ops: usize) -> World {
+    // Half of them with invitations.
+    let with_invitations = seed % 2 == 1;
     let mut rng = rng(seed);
     let mut world = World::founded(&PEOPLE[..2]);
     let mut labels = vec!["g".to_owned()];
@@ -22,13 +24,29 @@ fn tangle(seed: u64, ops: usize) -> World {
         let actor = PEOPLE[below(&mut rng, 4)];
         let who = PEOPLE[below(&mut rng, PEOPLE.len())];
         let role = ["relay", "read", "write", "admin"][below(&mut rng, 4)];
-        let device = format!("{actor}.2");
-        let words: Vec<&str> = match below(&mut rng, 12) {
+        let device = String::new();
+        let invitation = ["x", "y"][below(&mut rng, 2)];
+        let joiner = ["ada", "dan", "eve", "fay"][below(&mut rng, 4)];
+        let yes = ["yes", "no"][below(&mut rng, 2)];
+        let (mut actor, mut device) = (actor, device);
+        let words: Vec<&str> = match below(&mut rng, if with_invitations { 22 } else { 12 }) {
+            12..=13 => vec!["invite", invitation, role],
+            14 => vec!["invite", invitation, role, "many"],
+            15 => vec!["invite-device", invitation],
+            16..=18 => {
+                actor = joiner;
+                vec!["accept", invitation]
+            }
+            19..=20 => vec!["decide", invitation, joiner, yes],
+            21 => vec!["revoke", invitation],
             0..=2 => vec!["add", who, if below(&mut rng, 2) == 0 { "admin" } else { role }],
             3..=6 => vec!["remove", who],
             7..=8 => vec!["role", who, role],
             9 => vec!["leave"],
-            10 => vec!["add-device", &device],
+            10 => {
+                device = format!("{actor}.2");
+                vec!["add-device", &device]
+            }
             _ => vec!["remove-device", who],
         };
         let mut after: Vec<String> = Vec::new();
@@ -53,7 +71,7 @@ fn every_causal_order_of_up_to_seven_ops_ends_in_the_same_bytes() {
     let (mut orders, mut rings) = (0usize, 0usize);
     for ops in 1..=7 {
         for seed in 0..sets {
-            let world = tangle(seed * 10 + ops as u64, ops);
+            let world = tangle(seed * 11 + ops as u64, ops);
             let first = world.all();
             let bytes = state_bytes(&first);
             rings += usize::from(ops == 7 && !first.view().losses.is_empty());

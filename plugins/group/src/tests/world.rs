@@ -6,14 +6,15 @@ use partita_core::{
     ContextId, ControlEntry, DeviceKeys, Entry, EntryHeader, EntryId, EntryKind, LogId, LogStart, ReplicaId, Stamp,
     Timestamp, Tip, Witness,
 };
-use partita_crypto::SigningKey;
+use partita_crypto::{Secret, SigningKey};
 use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 
 use crate::{
     card::Card,
     genesis::{Genesis, Policy},
-    op::{Add, Op, Payload, Remove, RemoveDevice, SetRole},
+    invite::{Accept, Invite, InviteKeys, Terms, Uses},
+    op::{Add, Decide, Op, Payload, Remove, RemoveDevice, SetRole},
     resolve::{Point, Resolver},
     role::{History, MemberId, Role},
     state::State,
@@ -27,6 +28,11 @@ pub(super) fn rng(seed: u64) -> ChaCha8Rng {
 pub(super) fn keys_of(name: &str) -> DeviceKeys {
     let seed = name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
     DeviceKeys::create(&MemoryKeystore::default(), &mut rng(seed)).unwrap()
+}
+
+/// The keys of the invitation of this name.
+pub(super) fn invite_keys(name: &str) -> InviteKeys {
+    InviteKeys::of(Secret::from_bytes([name.as_bytes()[0]; 32]))
 }
 
 /// A control entry.
@@ -170,6 +176,25 @@ impl World {
                 let device = self.device(name);
                 Op::RemoveDevice(RemoveDevice { device, caps: self.tips(&seen, &device) })
             }
+            ["invite", n, as_role, uses @ ..] => {
+                let terms = Terms::new(role(as_role)).uses(if uses.is_empty() { Uses::Once } else { Uses::Many });
+                let (context, inviter) = (self.genesis.context().unwrap().id, self.device(actor));
+                Op::Invite(Box::new(Invite::sign(&context, &inviter, &invite_keys(n), None, terms)))
+            }
+            ["invite-device", n] => {
+                let (context, inviter) = (self.genesis.context().unwrap().id, self.device(actor));
+                let (member, terms) = (Some(self.member(actor)), Terms::new(Role::Read));
+                Op::Invite(Box::new(Invite::sign(&context, &inviter, &invite_keys(n), member, terms)))
+            }
+            ["accept", n] => {
+                let (context, card) = (self.genesis.context().unwrap().id, self.card(actor));
+                Op::Accept(Box::new(Accept::sign(&context, &invite_keys(n).signing, card)))
+            }
+            ["decide", n, who, admit] => {
+                let (invite, device) = (invite_keys(n).id(), self.device(who));
+                Op::Decide(Decide { invite, device, admit: *admit == "yes" })
+            }
+            ["revoke", n] => Op::RevokeInvite(invite_keys(n).id()),
             // Whether somebody may rotate is asked of an op that concerns no membership.
             ["rotate"] => Op::Complain(partita_core::EpochId(partita_core::Hash::from_bytes([3; 32]))),
             other => panic!("no such action: {other:?}"),
