@@ -3,64 +3,103 @@
 
 use partita_core::{EpochId, Now, ReplicaId, Turn};
 
+use partita_crypto::{BoxPublicKey, BoxSecretKey};
+
 use crate::{
     card::Card,
+    epochs::Announced,
     error::GroupError,
     group::Group,
     invite::Accept,
     op::{Decide, MAX_SHARED, Op},
     plan::Plan,
     role::Role,
-    view::Membership,
+    state::Waiting,
 };
+
+/// Beyond so many control heads somebody merges them: what is written names them all.
+const MOST_HEADS: usize = 256;
 
 impl Group {
     /// Writes what this device should write now; nothing when everything is as it should be.
     pub(crate) fn fulfil(&mut self, turn: &mut Turn<'_>) -> Result<(), GroupError> {
-        let mut plan = Plan::new(self, turn.rng)?;
+        let mut steps: Vec<Vec<Op>> = Vec::new();
         if self.state.is_empty() {
-            plan.finish(turn);
+            if self.record.genesis.is_some() {
+                Plan::new(self, turn.rng)?.finish(turn);
+            }
             return Ok(());
         }
         if let Some(accept) = self.acceptance() {
-            plan.step(vec![Op::Accept(Box::new(accept))])?;
-            plan.finish(turn);
-            return Ok(());
+            steps.push(vec![Op::Accept(Box::new(accept))]);
+            return self.write(steps, false, Vec::new(), turn);
         }
         let Some(role) = self.role() else {
             return Ok(());
         };
-        let (view, mut ops) = (self.state.view(), Vec::new());
         if role == Role::Admin {
-            for (id, invite) in &view.invites {
-                if invite.terms.expires.is_some_and(|end| turn.now.wall.as_secs() >= end) {
-                    ops.push(Op::RevokeInvite(*id));
-                }
-            }
-            if !self.state.policy().confirm_by_hand {
-                ops.extend(self.confirmations(turn.now));
-            }
-        } else {
-            ops.extend(self.own_confirmations());
+            let now = turn.now.wall.as_secs();
+            let open = self.state.view().invites.iter();
+            let ended = open.filter(|(_, invite)| invite.terms.expires.is_some_and(|end| now >= end));
+            steps.extend(ended.map(|(id, _)| vec![Op::RevokeInvite(*id)]));
         }
+        steps.extend(self.confirmations(role).into_iter().map(|op| vec![op]));
         if role.reads() {
-            for epoch in &self.ring.broken {
-                if !self.state.epochs.has_complained(epoch, &self.device()) {
-                    ops.push(Op::Complain(*epoch));
-                }
-            }
+            let complaints = self.ring.broken.iter().filter(|epoch| {
+                self.state.announces(epoch) && !self.state.epochs.has_complained(epoch, &self.device())
+            });
+            steps.extend(complaints.map(|epoch| vec![Op::Complain(*epoch)]));
         }
-        for op in ops {
-            plan.step(vec![op])?;
+        if let Some(key) = self.unknown_key() {
+            steps.push(vec![Op::DeviceKey(key)]);
         }
-        if turn.writing && role.writes() && (self.writable().is_none() || self.is_old(turn.now)) {
+        if self.state.ledger.heads().len() > MOST_HEADS && role.writes() {
+            steps.push(vec![Op::Merge]);
+        }
+        let rotates = turn.writing && role.writes() && (self.writable().is_none() || self.is_old(turn.now));
+        let lacking = if role.reads() { self.lacking(role, turn.writing) } else { Vec::new() };
+        self.write(steps, rotates, lacking, turn)
+    }
+
+    fn write(
+        &self,
+        steps: Vec<Vec<Op>>,
+        rotates: bool,
+        lacking: Vec<(ReplicaId, Vec<EpochId>)>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), GroupError> {
+        if steps.is_empty() && !rotates && lacking.is_empty() {
+            return Ok(()); // as nearly always
+        }
+        let mut plan = Plan::new(self, turn.rng)?;
+        for ops in steps {
+            plan.step(ops)?;
+        }
+        if rotates {
             plan.step_with_epoch(Vec::new(), turn.rng)?;
         }
-        if role.reads() {
-            self.share_with_lacking(&mut plan, role, turn)?;
+        for (reader, epochs) in lacking {
+            let key = match self.state.view().invites.get(&reader) {
+                Some(invite) => Some(invite.boxes),
+                None => self.state.resolver().box_key(&reader),
+            };
+            let Some(key) = key else { continue };
+            for epochs in epochs.chunks(MAX_SHARED) {
+                if let Some(share) = plan.share(epochs, (reader, key), turn.rng)? {
+                    plan.step(vec![share])?;
+                }
+            }
         }
         plan.finish(turn);
         Ok(())
+    }
+
+    /// This device's box key, where the group knows one that this device does not hold: after an old keystore was restored,
+    /// say.
+    fn unknown_key(&self) -> Option<BoxPublicKey> {
+        let known = self.state.resolver().box_key(&self.device())?;
+        let held = self.record.box_keys(&self.keys).any(|key| key.public() == known);
+        self.record.boxes.first().filter(|_| !held).map(BoxSecretKey::public)
     }
 
     /// This device joins, once it has seen the invitation.
@@ -75,25 +114,21 @@ impl Group {
         Some(Accept::sign(&self.info.id, &invitation.keys.signing, card))
     }
 
-    /// An admin's device confirms whoever joined, where the policy leaves that to it.
-    fn confirmations(&self, now: Now) -> Vec<Op> {
-        let view = self.state.view();
-        let pending = view.members.values().filter(|member| member.membership == Membership::Pending);
-        let pending = pending.filter_map(|member| Some((*member.devices.keys().next()?, member.invite?)));
-        let mut pending: Vec<(ReplicaId, ReplicaId)> = pending.collect();
-        pending.extend(self.state.waiting_devices());
-        let expired = |invite: &ReplicaId| {
-            self.state.terms_of(invite).and_then(|terms| terms.expires).is_some_and(|end| now.wall.as_secs() >= end)
+    /// Confirms whoever joined in time: an admin's device where the policy leaves that to it, and any member's its own further
+    /// devices. When somebody joined is its own word, so a late one can lie; relays let nobody in then.
+    fn confirmations(&self, role: Role) -> Vec<Op> {
+        let me = self.device();
+        let by_itself = role == Role::Admin && !self.state.policy().confirm_by_hand;
+        let may = |waiting: &Waiting| by_itself || self.state.member_of_invite(&waiting.invite) == Some(self.member());
+        let waiting = self.state.waiting().into_iter();
+        let waiting = waiting.filter(|one| !one.contested && may(one) && !self.state.has_decided(&me, one));
+        let decide = |one: Waiting| {
+            let end = self.state.terms_of(&one.invite).and_then(|terms| terms.expires);
+            let accepted = self.state.accepted_at(&one).map(|time| time.to_duration().as_secs());
+            let admit = end.is_none_or(|end| accepted.is_some_and(|at| at < end));
+            Op::Decide(Decide { invite: one.invite, device: one.device, admit })
         };
-        let timely = pending.into_iter().filter(|(_, invite)| !expired(invite));
-        timely.map(|(device, invite)| Op::Decide(Decide { invite, device, admit: true })).collect()
-    }
-
-    /// Whoever is no admin confirms the further devices that it invited itself.
-    fn own_confirmations(&self) -> Vec<Op> {
-        let own = |invite: &ReplicaId| self.state.member_of_invite(invite) == Some(self.member());
-        let waiting = self.state.waiting_devices().into_iter().filter(|(_, invite)| own(invite));
-        waiting.map(|(device, invite)| Op::Decide(Decide { invite, device, admit: true })).collect()
+        waiting.map(decide).collect()
     }
 
     /// Whether the epoch in use is older than the group's policy allows. A clock that is wrong makes too few epochs or too
@@ -107,28 +142,12 @@ impl Group {
         began.is_some_and(|held| now.wall.saturating_sub(held.time.to_duration()) > age)
     }
 
-    /// Boxes epochs again for readers who lack them. Whoever made an epoch does so at once, and so do admins; the others
-    /// only when they write, so that a group of a thousand does not answer in chorus.
-    fn share_with_lacking(&self, plan: &mut Plan<'_>, role: Role, turn: &mut Turn<'_>) -> Result<(), GroupError> {
+    /// The readers who lack epochs that this device boxes again. Whoever made an epoch does so at once, and so do admins;
+    /// the others only when they write, so that a group of a thousand does not answer in chorus.
+    fn lacking(&self, role: Role, writing: bool) -> Vec<(ReplicaId, Vec<EpochId>)> {
         let me = self.device();
-        let eager = turn.writing || role == Role::Admin;
-        let lacking = self.state.lacking(
-            &me,
-            |announced| eager || announced.maker.device == me,
-            |id: &EpochId| self.ring.keys.contains(id),
-        );
-        for (reader, epochs) in lacking {
-            let key = match self.state.view().invites.get(&reader) {
-                Some(invite) => Some(invite.boxes),
-                None => self.state.resolver().box_key(&reader),
-            };
-            let Some(key) = key else { continue };
-            for epochs in epochs.chunks(MAX_SHARED) {
-                if let Some(share) = plan.share(epochs, (reader, key), turn.rng)? {
-                    plan.step(vec![share])?;
-                }
-            }
-        }
-        Ok(())
+        let eager = writing || role == Role::Admin;
+        let may = |announced: &Announced| eager || announced.maker.device == me;
+        self.state.lacking(&me, may, |id: &EpochId| self.ring.keys.contains(id)).into_iter().collect()
     }
 }

@@ -18,10 +18,6 @@ use crate::{
 };
 
 const ID_DOMAIN: &str = "partita 2026 v1 group epoch id";
-/// How many others may box an epoch again for a device that complained: whoever boxes garbage too is outvoted, and a
-/// complaint cannot make everybody work for ever.
-const SECOND_BOXES: usize = 3;
-
 /// Where an op's boxes belong: the context, and the device that made them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Maker {
@@ -171,9 +167,14 @@ impl Epochs {
         self.announced.get(id).map(|announced| announced.op.commitment)
     }
 
-    /// Who was given a secret after the epoch began.
-    pub(crate) fn shared_to(&self, id: &EpochId) -> impl Iterator<Item = ReplicaId> {
-        self.shares.get(id).into_iter().flatten().map(|shared| shared.recipient)
+    /// The shares of an epoch to somebody: each its place, and who made it.
+    pub(crate) fn shares_to<'a>(
+        &'a self,
+        id: &EpochId,
+        recipient: &'a ReplicaId,
+    ) -> impl Iterator<Item = (usize, usize, ReplicaId)> + 'a {
+        let to = self.shares.get(id).into_iter().flatten().filter(move |shared| shared.recipient == *recipient);
+        to.map(|shared| (shared.entry, shared.index, shared.by))
     }
 
     /// Whether a device has complained about its box.
@@ -183,21 +184,6 @@ impl Epochs {
 
     pub(crate) fn complained(&self, id: &EpochId) -> bool {
         self.complaints.contains_key(id)
-    }
-
-    /// Whether a device that is no recipient, or complained, was boxed the secret well enough, by all that is known; and if it
-    /// was not, whether `me` may box it now.
-    pub(crate) fn wants_share(&self, id: &EpochId, device: &ReplicaId, is_recipient: bool, me: &ReplicaId) -> bool {
-        let by = self.shares.get(id).into_iter().flatten().filter(|shared| shared.recipient == *device);
-        let sharers: BTreeSet<ReplicaId> = by.map(|shared| shared.by).collect();
-        let maker = self.announced.get(id).map(|announced| announced.maker.device);
-        if !self.has_complained(id, device) {
-            return !is_recipient && sharers.is_empty();
-        }
-        // Somebody whose box was no good does not try again.
-        let tried = sharers.contains(me) || (is_recipient && maker == Some(*me));
-        let others = sharers.len() + usize::from(is_recipient);
-        !tried && others <= SECOND_BOXES
     }
 }
 

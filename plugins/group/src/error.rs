@@ -59,9 +59,6 @@ pub enum GroupError {
     /// The secret that would be needed is not here yet.
     #[error("the group's keys are not here yet: sync with a relay or with another member first")]
     NoKeys,
-    /// The invitation is for another group than this.
-    #[error("the member has {0} logs, more than one op can list")]
-    TooManyLogs(usize),
     /// What should be written is too large for one control entry.
     #[error("the op has {0} bytes, more than a control entry takes: a group this large needs smaller steps")]
     TooLarge(usize),

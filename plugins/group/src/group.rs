@@ -370,7 +370,7 @@ impl Group {
                     Op::Leave(_) => Action::Left,
                     Op::Vouch(witnesses) => Action::Vouched { entries: witnesses.len() },
                     Op::Name(_) => Action::Renamed,
-                    Op::Share(_) | Op::Complain(_) | Op::Unknown(_) => continue,
+                    Op::Share(_) | Op::Complain(_) | Op::Merge | Op::Unknown(_) => continue,
                 };
                 let counts = self.state.resolver().op_counts(held, index, op);
                 items.push(HistoryItem { entry: held.id, device: held.author, time: held.time, action, counts });

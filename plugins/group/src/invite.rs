@@ -272,16 +272,19 @@ impl Invitation {
     }
 
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Writer::with_capacity(160);
-        out.u8(VERSION);
-        out.raw(self.context.as_bytes());
-        out.raw(self.keys.seed.expose());
-        out.u8(u8::from(self.member.is_some()));
+        let mut rest = Writer::new();
+        rest.u8(u8::from(self.member.is_some()));
         if let Some(member) = &self.member {
-            out.raw(member.0.as_bytes());
+            rest.raw(member.0.as_bytes());
         }
-        out.bytes(self.relay.as_deref().unwrap_or_default().as_bytes());
-        Zeroizing::new(out.as_slice().to_vec())
+        rest.bytes(self.relay.as_deref().unwrap_or_default().as_bytes());
+        // Large enough from the beginning: what grows leaves copies of the seed behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(80 + rest.len()));
+        out.push(VERSION);
+        out.extend_from_slice(self.context.as_bytes());
+        out.extend_from_slice(self.keys.seed.expose());
+        out.extend_from_slice(rest.as_slice());
+        out
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use partita_core::{EpochId, ReplicaId};
+use partita_core::{DeviceKeys, EpochId, ReplicaId};
 use partita_crypto::{BoxSecretKey, EpochKeys};
 
 use crate::{
@@ -39,12 +39,13 @@ impl Keyring {
     }
 
     /// Opens what a control entry boxes to this device. Says whether a secret is new.
-    pub(crate) fn take(&mut self, state: &State, at: usize, me: ReplicaId, record: &Record) -> bool {
+    pub(crate) fn take(&mut self, state: &State, at: usize, device: &DeviceKeys, record: &Record) -> bool {
+        let me = device.replica();
         let Some(held) = state.ledger.entry(at) else {
             return false;
         };
         let before = self.keys.len();
-        let mut openers = vec![Opener { id: me, keys: record.boxes.iter().collect() }];
+        let mut openers = vec![Opener { id: me, keys: record.box_keys(device).collect() }];
         if let Some(invitation) = &record.invitation {
             openers.push(Opener { id: invitation.id(), keys: vec![&invitation.keys.boxes] });
         }
@@ -64,7 +65,7 @@ impl Keyring {
                         self.keys.insert(id, secret);
                     }
                     let known = share.epochs.iter().filter(|id| state.epochs.commitment(id).is_some());
-                    self.broken.extend(known.filter(|id| opener.id == me && !self.keys.contains(id)));
+                    self.broken.extend(known.filter(|id| !self.keys.contains(id)));
                 }
                 _ => {}
             }
@@ -77,7 +78,7 @@ impl Keyring {
         if self.keys.contains(&id) {
             return;
         }
-        let Some(announced) = state.epochs.announced.get(&id) else {
+        let Some(announced) = state.epochs.announced.get(&id).filter(|announced| state.could_begin(announced)) else {
             return;
         };
         let recipients = &state.recipients(announced).ids;

@@ -332,7 +332,8 @@ impl Ledger {
                     self.members.entry(member).or_default().ends.push(no);
                 }
             }
-            Op::Epoch(_) | Op::Share(_) | Op::Complain(_) | Op::Vouch(_) | Op::Name(_) | Op::Unknown(_) => {}
+            Op::Epoch(_) | Op::Share(_) | Op::Complain(_) | Op::Vouch(_) | Op::Name(_) | Op::Merge | Op::Unknown(_) => {
+            }
         }
     }
 

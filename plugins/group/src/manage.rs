@@ -1,5 +1,7 @@
 //! What members decide: who is in, who may do what, when keys change.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use partita_core::{ReplicaId, Tip, Turn};
 use partita_crypto::BoxSecretKey;
 
@@ -8,11 +10,14 @@ use crate::{
     error::GroupError,
     group::{Group, check_name},
     invite::{Invitation, Invite, Terms},
-    op::{Add, Caps, Decide, MAX_TIPS, Op, Remove, RemoveDevice, Scope, SetRole},
+    op::{Add, Caps, Decide, MAX_CAPPED, MAX_OPS, Op, Remove, RemoveDevice, Scope, SetRole},
     plan::Plan,
     role::{History, MemberId, Role},
     view::Membership,
 };
+
+/// The most logs that one op lists, so that an epoch of a large group fits beside them.
+const MAX_LISTED: usize = 2000;
 
 impl Group {
     /// Adds a member whose device's card was handed over by some trusted way. It reads at once whatever `history` lets it read.
@@ -125,15 +130,7 @@ impl Group {
 
     /// The devices that joined by an invitation and wait for a decision, with the invitation; by rising id.
     pub fn waiting(&self) -> Vec<(ReplicaId, ReplicaId)> {
-        let view = self.state.view();
-        let waits = |member: &&crate::view::Member| member.membership != Membership::Active;
-        let members = view.members.values().filter(waits);
-        let mut waiting: Vec<(ReplicaId, ReplicaId)> =
-            members.filter_map(|member| Some((*member.devices.keys().next()?, member.invite?))).collect();
-        waiting.extend(self.state.waiting_devices());
-        waiting.sort_unstable();
-        waiting.dedup();
-        waiting
+        self.state.waiting().into_iter().map(|waiting| (waiting.device, waiting.invite)).collect()
     }
 
     /// Changes what a member may do from now on. Whoever may read no more learns nothing that is written from now on.
@@ -150,10 +147,10 @@ impl Group {
         if before == Some(Role::Admin) && self.is_last_admin(&member) {
             return Err(GroupError::LastAdmin);
         }
-        let caps = if before > Some(role) { self.caps(turn, &member)? } else { Caps::new() };
-        let reads_no_more = before.is_some_and(Role::reads) && !role.reads();
+        // Also where it is more than before: what the member did with a right that it had earlier, and has not now, counts.
+        let caps = if role < Role::Admin { self.caps(turn, &member) } else { Caps::new() };
         let set = Op::SetRole(SetRole { member, role, caps });
-        if reads_no_more {
+        if before > Some(role) {
             return self.decide_and_rotate(turn, vec![set]);
         }
         let mut plan = Plan::new(self, turn.rng)?;
@@ -183,8 +180,17 @@ impl Group {
         if member == self.member() {
             return self.leave(turn);
         }
-        let caps = self.caps(turn, &member)?;
-        self.decide_and_rotate(turn, vec![Op::Remove(Remove { member, caps })])
+        let caps = self.caps(turn, &member);
+        // Whoever came by a link that is still open would come again by it.
+        let view = self.state.view();
+        let devices =
+            view.members.get(&member).map(|member| member.devices.keys().copied().collect()).unwrap_or_default();
+        let used: BTreeSet<ReplicaId> =
+            Vec::into_iter(devices).flat_map(|device: ReplicaId| self.state.invitations_of(&device)).collect();
+        let mut ops = vec![Op::Remove(Remove { member, caps })];
+        let open = used.into_iter().filter(|invite| view.invites.contains_key(invite));
+        ops.extend(open.take(MAX_OPS - 2).map(Op::RevokeInvite));
+        self.decide_and_rotate(turn, ops)
     }
 
     /// Adds a further device of this member, whose card was handed over.
@@ -221,7 +227,7 @@ impl Group {
         if alone && self.is_last_admin(member) {
             return Err(GroupError::LastAdmin);
         }
-        let caps = self.tips(turn, &device)?;
+        let caps = self.tips(turn, &device);
         self.decide_and_rotate(turn, vec![Op::RemoveDevice(RemoveDevice { device, caps })])
     }
 
@@ -289,7 +295,7 @@ impl Group {
         if self.is_last_admin(&self.member()) {
             return Err(GroupError::LastAdmin);
         }
-        let caps = self.caps(turn, &self.member())?;
+        let caps = self.caps(turn, &self.member());
         let mut plan = Plan::new(self, turn.rng)?;
         plan.step(vec![Op::Leave(caps)])?;
         plan.finish(turn);
@@ -328,7 +334,7 @@ impl Group {
 
     fn is_last_admin(&self, member: &MemberId) -> bool {
         let members = &self.state.view().members;
-        let admin = |member: &crate::view::Member| member.role == Some(Role::Admin);
+        let admin = |member: &crate::view::Member| member.role == Some(Role::Admin) && !member.devices.is_empty();
         members.get(member).is_some_and(admin) && !members.iter().any(|(other, about)| other != member && admin(about))
     }
 
@@ -345,19 +351,37 @@ impl Group {
         Ok(())
     }
 
-    /// How far the logs of a member's devices count when it loses something now: as far as they are held here.
-    fn caps(&self, turn: &Turn<'_>, member: &MemberId) -> Result<Caps, GroupError> {
-        let devices = self.state.ledger.members.get(member).map(|about| about.devices.clone()).unwrap_or_default();
-        devices.into_iter().map(|device| Ok((device, self.tips(turn, &device)?))).collect()
+    /// How far the logs of a member's devices count when it loses something now: as far as they are held here. Where they
+    /// are more than one op can list, the longest are listed, so that nobody is safe from removal by having many.
+    fn caps(&self, turn: &Turn<'_>, member: &MemberId) -> Caps {
+        let about = self.state.ledger.members.get(member);
+        let devices = about.into_iter().flat_map(|about| &about.devices);
+        let mut logs: Vec<(ReplicaId, Tip)> =
+            devices.flat_map(|device| self.tips(turn, device).into_iter().map(|tip| (*device, tip))).collect();
+        logs.sort_unstable_by_key(|(_, tip)| std::cmp::Reverse(tip.seq));
+        logs.truncate(MAX_LISTED);
+        let mut caps: BTreeMap<ReplicaId, Vec<Tip>> = BTreeMap::new();
+        for (device, tip) in logs {
+            if caps.len() < MAX_CAPPED || caps.contains_key(&device) {
+                caps.entry(device).or_default().push(tip);
+            }
+        }
+        caps.values_mut().for_each(|tips| tips.sort_unstable());
+        caps.into_iter().collect()
     }
 
     /// All logs of the device, not only tips: a newcomer gets control entries first, and must decide the same without
     /// knowing which log followed which.
-    fn tips(&self, turn: &Turn<'_>, device: &ReplicaId) -> Result<Vec<Tip>, GroupError> {
+    fn tips(&self, turn: &Turn<'_>, device: &ReplicaId) -> Vec<Tip> {
         let mut tips = turn.view.logs_of(&self.context(), device);
         tips.sort_unstable();
         tips.dedup_by_key(|tip| tip.log);
-        if tips.len() > MAX_TIPS { Err(GroupError::TooManyLogs(tips.len())) } else { Ok(tips) }
+        if tips.len() > MAX_LISTED {
+            tips.sort_unstable_by_key(|tip| std::cmp::Reverse(tip.seq));
+            tips.truncate(MAX_LISTED);
+            tips.sort_unstable();
+        }
+        tips
     }
 
     /// The epochs whose secrets a new reader of all history is given.

@@ -25,7 +25,7 @@ pub(crate) const MAX_BOXES: usize = 6000;
 /// The most epochs whose secrets one box holds.
 pub(crate) const MAX_SHARED: usize = 4096;
 /// The most devices whose logs one op caps.
-const MAX_CAPPED: usize = 256;
+pub(crate) const MAX_CAPPED: usize = 256;
 /// The most logs of a device that an op caps: decades of opening a store several times a day.
 pub(crate) const MAX_TIPS: usize = 65_536;
 /// The most entries that one vouch shows: each costs a signature check.
@@ -75,6 +75,8 @@ pub(crate) enum Op {
     Vouch(Vec<Witness>),
     /// The group's name, sealed.
     Name(Name),
+    /// Nothing: its entry has many parents, so that the next has few.
+    Merge,
     /// Of a later version: its tag and body.
     Unknown(Bytes),
 }
@@ -167,6 +169,8 @@ impl Op {
     const LEAVE: u8 = 15;
     const VOUCH: u8 = 16;
     const NAME: u8 = 17;
+    // 18 and 19 are for attesting a checkpoint and for declaring a writer dormant.
+    const MERGE: u8 = 20;
 
     /// Whether it says who belongs to the group, and as what.
     pub(crate) fn is_membership(&self) -> bool {
@@ -174,7 +178,7 @@ impl Op {
         match self {
             Create(_) | Add(_) | Remove(_) | SetRole(_) | AddDevice(_) | RemoveDevice(_) | DeviceKey(_) | Invite(_)
             | RevokeInvite(_) | Accept(_) | Decide(_) | Leave(_) => true,
-            Epoch(_) | Share(_) | Complain(_) | Vouch(_) | Name(_) | Unknown(_) => false,
+            Epoch(_) | Share(_) | Complain(_) | Vouch(_) | Name(_) | Merge | Unknown(_) => false,
         }
     }
 
@@ -262,6 +266,7 @@ impl Op {
                 }
                 out.bytes(&name.sealed);
             }
+            Self::Merge => out.u8(Self::MERGE),
             Self::Unknown(bytes) => out.raw(bytes),
         }
     }
@@ -350,6 +355,7 @@ impl Op {
                 };
                 Self::Name(Name { epoch, sealed: bytes.slice_ref(input.bytes("a group's name", MAX_NAME)?) })
             }
+            Self::MERGE => Self::Merge,
             _ => return Ok(Self::Unknown(bytes.clone())),
         };
         input.end()?;

@@ -41,6 +41,11 @@ impl Record {
         Self { context, member, genesis: None, invitation: None, boxes, epochs: Vec::new() }
     }
 
+    /// Every box key that this device has: those of this group, and the one that its cards show.
+    pub(crate) fn box_keys<'a>(&'a self, device: &'a DeviceKeys) -> impl Iterator<Item = &'a BoxSecretKey> {
+        self.boxes.iter().chain([&device.boxes])
+    }
+
     pub(crate) fn load(keystore: &dyn Keystore, context: &ContextId) -> Result<Self, GroupError> {
         let kept = keystore.get(&place(context))?.ok_or(GroupError::UnknownGroup(*context))?;
         let record = Self::decode(&kept).map_err(|_| GroupError::Damaged)?;
@@ -89,32 +94,37 @@ impl Record {
     }
 
     fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Writer::with_capacity(256 + 64 * self.epochs.len());
-        out.u8(VERSION);
-        out.raw(self.context.as_bytes());
-        out.raw(self.member.0.as_bytes());
-        let mut field = |bytes: &[u8]| out.bytes(bytes);
-        match &self.genesis {
-            Some((genesis, name)) => {
-                let mut bytes = Writer::new();
-                genesis.encode(&mut bytes);
-                field(bytes.as_slice());
-                field(name.as_bytes());
-            }
-            None => {
-                field(&[]);
-                field(&[]);
-            }
-        }
-        field(&self.invitation.as_ref().map(Invitation::to_bytes).unwrap_or_default());
-        out.varint(self.boxes.len() as u64);
-        self.boxes.iter().for_each(|key| out.raw(key.secret().expose()));
-        out.varint(self.epochs.len() as u64);
+        let mut public = Writer::new();
+        public.u8(VERSION);
+        public.raw(self.context.as_bytes());
+        public.raw(self.member.0.as_bytes());
+        let mut bytes = Writer::new();
+        let name = self.genesis.as_ref().map_or("", |(genesis, name)| {
+            genesis.encode(&mut bytes);
+            name
+        });
+        public.bytes(bytes.as_slice());
+        public.bytes(name.as_bytes());
+        let invitation = self.invitation.as_ref().map(Invitation::to_bytes).unwrap_or_default();
+        // Large enough from the beginning: what grows leaves copies of secrets behind.
+        let secrets = invitation.len() + 32 * self.boxes.len() + 64 * self.epochs.len();
+        let mut out = Zeroizing::new(Vec::with_capacity(public.len() + secrets + 64));
+        out.extend_from_slice(public.as_slice());
+        let count = |number: usize| {
+            let mut count = Writer::new();
+            count.varint(number as u64);
+            count.finish()
+        };
+        out.extend_from_slice(&count(invitation.len()));
+        out.extend_from_slice(&invitation);
+        out.extend_from_slice(&count(self.boxes.len()));
+        self.boxes.iter().for_each(|key| out.extend_from_slice(key.secret().expose()));
+        out.extend_from_slice(&count(self.epochs.len()));
         for (id, secret) in &self.epochs {
-            out.raw(id.0.as_bytes());
-            out.raw(secret.0.expose());
+            out.extend_from_slice(id.0.as_bytes());
+            out.extend_from_slice(secret.0.expose());
         }
-        Zeroizing::new(out.as_slice().to_vec())
+        out
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

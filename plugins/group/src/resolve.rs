@@ -9,7 +9,10 @@
 //! rounds go on. Seniority: the founders in their order, then by who added (the adder's seniority), then the order
 //! of the adder's additions. No clock and no hash decides, for both can be chosen by whoever wants to win.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use partita_core::{EntryId, LogId, ReplicaId};
 
@@ -19,6 +22,9 @@ use crate::{
     op::Op,
     role::{MemberId, Role},
 };
+
+/// The most devices of a member: every epoch has a box for each of them.
+const MAX_DEVICES: usize = 64;
 
 /// Whether something holds, while not everything is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,10 +163,12 @@ fn resolve_without(ledger: &Ledger, set: Bits, void: &[OpNo]) -> Resolution {
         if open.len() < before {
             continue;
         }
-        let (right, wrong) = Resolver { ledger, resolution: &resolution }.break_ring(&open);
-        resolution.settle(right, Tri::Yes);
-        for no in wrong {
-            resolution.settle(no, Tri::No);
+        let broken = Resolver { ledger, resolution: &resolution }.break_rings(&open);
+        for (right, wrong) in broken {
+            resolution.settle(right, Tri::Yes);
+            for no in wrong {
+                resolution.settle(no, Tri::No);
+            }
         }
     }
 }
@@ -228,7 +236,14 @@ impl<'a> Resolver<'a> {
 
     /// Whether an admission stands: it counts, and no end that counts came without its having been known. So a removal beats
     /// an addition that it was concurrent with, and whoever was removed is a member again by an addition that knew.
-    fn stands(&self, point: Point<'_>, admission: &Admission, ends: &[OpNo], notes: &mut Notes<'_>) -> Tri {
+    fn stands(
+        &self,
+        point: Point<'_>,
+        of: Option<&MemberId>,
+        admission: &Admission,
+        ends: &[OpNo],
+        notes: &mut Notes<'_>,
+    ) -> Tri {
         if !self.sees(point, admission.op) {
             return Tri::No;
         }
@@ -243,25 +258,49 @@ impl<'a> Resolver<'a> {
             if *end == admission.op || !self.sees(point, *end) || self.ledger.sees(admission.op, *end) {
                 continue;
             }
-            if self.is_refusal(*end) && !self.is_by_invitation(admission) {
-                continue;
+            let concerns = match (self.ledger.op(*end), of) {
+                (Some((_, Op::Decide(_))), _) => Tri::from(self.is_by_invitation(admission)),
+                // Somebody leaves with its own member, whatever others it names.
+                (Some((held, Op::Leave(_))), Some(member)) => {
+                    let index = self.ledger.ops.get(*end).map_or(0, |place| place.index);
+                    let span = self.settled_span(Point::Of(held, index), &held.author, member, Role::Relay, &mut None);
+                    span.at_least(Role::Relay)
+                }
+                _ => Tri::Yes,
+            };
+            if concerns != Tri::No {
+                stands = stands.and(self.attack(*end, notes).and(concerns).not());
             }
-            stands = stands.and(self.attack(*end, notes).not());
         }
         stands
     }
 
     /// Whether an admission stands, once everything is decided.
-    pub(crate) fn stands_now(&self, admission: &Admission, ends: &[OpNo]) -> bool {
-        self.stands(Point::All, admission, ends, &mut None) == Tri::Yes
-    }
-
-    fn is_refusal(&self, no: OpNo) -> bool {
-        matches!(self.ledger.op(no), Some((_, Op::Decide(_))))
+    pub(crate) fn stands_now(&self, of: Option<&MemberId>, admission: &Admission, ends: &[OpNo]) -> bool {
+        self.stands(Point::All, of, admission, ends, &mut None) == Tri::Yes
     }
 
     fn is_by_invitation(&self, admission: &Admission) -> bool {
-        admission.pending.is_some() || self.is_refusal(admission.op)
+        admission.pending.is_some() || matches!(self.ledger.op(admission.op), Some((_, Op::Decide(_))))
+    }
+
+    /// The members whose device this is or was, by admissions that count. What others claim of a device is nothing to it.
+    pub(crate) fn memberships(&self, point: Point<'_>, device: &ReplicaId) -> Vec<(MemberId, Tri)> {
+        let Some(about) = self.ledger.devices.get(device) else {
+            return Vec::new();
+        };
+        let counts = |one: &Admission| {
+            let via = one.via.map_or(Tri::Yes, |via| self.resolution.counts(via));
+            if self.sees(point, one.op) { self.resolution.counts(one.op).and(via) } else { Tri::No }
+        };
+        let of = |member: &MemberId| {
+            let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
+            let first = first.iter().filter(|one| one.device == *device).map(counts);
+            let further = about.admissions.iter().filter(|(of, _)| of == member).map(|(_, one)| counts(one));
+            first.chain(further).fold(Tri::No, Tri::or)
+        };
+        let members = about.members.iter().map(|member| (*member, of(member)));
+        members.filter(|(_, counts)| *counts != Tri::No).collect()
     }
 
     /// What a member may do. Of roles that nobody chose in knowledge of each other the least holds.
@@ -272,7 +311,7 @@ impl<'a> Resolver<'a> {
         let mut roles: Vec<(OpNo, Role, Tri)> = Vec::with_capacity(2);
         let mut is_member = Tri::No;
         for admission in &about.admissions {
-            let stands = self.stands(point, admission, &about.ends, notes);
+            let stands = self.stands(point, Some(member), admission, &about.ends, notes);
             if stands != Tri::No {
                 is_member = is_member.or(stands);
                 roles.push((admission.op, admission.role, stands));
@@ -319,6 +358,30 @@ impl<'a> Resolver<'a> {
         needed: Role,
         notes: &mut Notes<'_>,
     ) -> Span {
+        self.span_by(point, device, member, needed, |_| true, notes)
+    }
+
+    /// The same, without further devices that joined by an invitation and that nobody has confirmed.
+    fn settled_span(
+        &self,
+        point: Point<'_>,
+        device: &ReplicaId,
+        member: &MemberId,
+        needed: Role,
+        notes: &mut Notes<'_>,
+    ) -> Span {
+        self.span_by(point, device, member, needed, |one| one.pending.is_none(), notes)
+    }
+
+    fn span_by(
+        &self,
+        point: Point<'_>,
+        device: &ReplicaId,
+        member: &MemberId,
+        needed: Role,
+        counts: impl Fn(&Admission) -> bool,
+        notes: &mut Notes<'_>,
+    ) -> Span {
         let Some(about) = self.ledger.devices.get(device) else {
             return Span::NONE;
         };
@@ -329,11 +392,11 @@ impl<'a> Resolver<'a> {
         let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
         let first =
             first.iter().filter(|admission| admission.device == *device).map(|admission| (admission, Role::Admin));
-        let more = about.admissions.iter().filter(|(of, _)| of == member);
+        let more = about.admissions.iter().filter(|(of, one)| of == member && counts(one));
         let more = more.map(|(_, admission)| (admission, admission.role));
         let mut most = Span::NONE;
         for (admission, limit) in first.chain(more) {
-            let stands = self.stands(point, admission, &about.ends, notes);
+            let stands = self.stands(point, Some(member), admission, &about.ends, notes);
             most = most.or(as_member.up_to(limit).if_so(stands));
         }
         most
@@ -361,10 +424,12 @@ impl<'a> Resolver<'a> {
 
     /// The admissions of a member that stand.
     pub(crate) fn admissions(&self, point: Point<'a>, member: &MemberId) -> impl Iterator<Item = &'a Admission> {
-        let about = self.ledger.members.get(member);
+        let about = self.ledger.members.get_key_value(member);
         let this = *self;
-        about.into_iter().flat_map(move |about| {
-            about.admissions.iter().filter(move |one| this.stands(point, one, &about.ends, &mut None) == Tri::Yes)
+        about.into_iter().flat_map(move |(member, about)| {
+            let stands =
+                move |one: &&Admission| this.stands(point, Some(member), one, &about.ends, &mut None) == Tri::Yes;
+            about.admissions.iter().filter(stands)
         })
     }
 
@@ -385,12 +450,17 @@ impl<'a> Resolver<'a> {
 
     fn judge_op(&self, held: &Held, index: usize, op: &Op, notes: &mut Notes<'_>) -> Tri {
         let (author, point) = (&held.author, Point::Of(held, index));
+        // A device that nobody has confirmed decides nothing for its member, least of all about itself.
         let own = |member: &MemberId, notes: &mut Notes<'_>| {
-            self.device_span(point, author, member, Role::Relay, notes).at_least(Role::Relay)
+            self.settled_span(point, author, member, Role::Relay, notes).at_least(Role::Relay)
         };
         let mut needed = Role::Admin;
         let has_right = match op {
-            Op::Create(genesis) => return genesis.founders.iter().any(|card| card.device() == *author).into(),
+            // A group begins once: said again later, it would bring back whoever was removed since.
+            Op::Create(genesis) => {
+                let by_founder = genesis.founders.iter().any(|card| card.device() == *author);
+                return (by_founder && held.parents.is_empty()).into();
+            }
             Op::Accept(accept) => return self.judge_accept(point, author, accept, notes),
             Op::Add(add) => {
                 let may = self.has(point, author, Role::Admin, notes);
@@ -406,17 +476,18 @@ impl<'a> Resolver<'a> {
             }
             Op::Leave(_) => {
                 needed = Role::Relay;
-                let members = self.ledger.devices.get(author).into_iter().flat_map(|about| &about.members);
-                let may = self.has(point, author, Role::Relay, notes);
-                members.fold(may, |may, member| may.and(self.leaves_admin(point, member)))
+                let members = self.memberships(point, author);
+                let may = members.iter().fold(Tri::No, |any, (member, _)| any.or(own(member, notes)));
+                let leaves = members.iter().map(|(member, of)| self.leaves_admin(point, member).or(of.not()));
+                leaves.fold(may, Tri::and)
             }
             Op::AddDevice(card) => {
                 needed = Role::Relay;
-                own(&card.member(), notes)
+                own(&card.member(), notes).and(self.has_room(point, &card.member()).into())
             }
             Op::RemoveDevice(remove) => {
-                let members = self.ledger.devices.get(&remove.device).into_iter().flat_map(|about| &about.members);
-                let of_mine = members.fold(Tri::No, |any, member| any.or(own(member, notes)));
+                let members = self.memberships(point, &remove.device).into_iter();
+                let of_mine = members.fold(Tri::No, |any, (member, of)| any.or(own(&member, notes).and(of)));
                 if of_mine == Tri::No {
                     self.has(point, author, Role::Admin, notes)
                 } else {
@@ -440,11 +511,17 @@ impl<'a> Resolver<'a> {
                     _ => None,
                 });
                 // Of everything that was made with this key: nobody can make somebody else's invitation its own.
-                let mut all_own = Tri::from(!made.is_empty());
+                let (mut is_made, mut all_own) = (Tri::No, Tri::Yes);
                 for (no, member) in of {
+                    let made = self.support(no, notes);
                     let own = member.map_or(Tri::No, |member| own(&member, notes));
-                    all_own = all_own.and(own.or(self.resolution.counts(no).not()));
+                    is_made = is_made.or(made);
+                    all_own = all_own.and(own.or(made.not()));
                 }
+                if is_made == Tri::No {
+                    return Tri::No;
+                }
+                all_own = all_own.and(is_made);
                 let may = if all_own == Tri::No {
                     self.has(point, author, Role::Admin, notes)
                 } else {
@@ -468,7 +545,7 @@ impl<'a> Resolver<'a> {
                 needed = Role::Read;
                 self.has(point, author, Role::Read, notes)
             }
-            Op::Unknown(_) => return Tri::No,
+            Op::Merge | Op::Unknown(_) => return Tri::No,
         };
         if has_right == Tri::No { Tri::No } else { has_right.and(self.is_cut(held, index, needed, notes).not()) }
     }
@@ -503,12 +580,33 @@ impl<'a> Resolver<'a> {
         let others = self.ledger.members.keys().filter(|member| *member != without);
         let mut any = Tri::No;
         for member in others {
-            any = any.or(self.member_span(point, member, Role::Admin, &mut None).at_least(Role::Admin));
+            any = any.or(self.acts_as_admin(point, member));
             if any == Tri::Yes {
                 break;
             }
         }
         any
+    }
+
+    /// Whether a member is an admin with a device to act with.
+    fn acts_as_admin(&self, point: Point<'_>, member: &MemberId) -> Tri {
+        let devices = self.ledger.members.get(member).into_iter().flat_map(|about| &about.devices);
+        let spans = devices.map(|device| self.device_span(point, device, member, Role::Admin, &mut None));
+        spans.fold(Tri::No, |any, span| any.or(span.at_least(Role::Admin)))
+    }
+
+    /// Whether a member may have one more device: every epoch has a box for each.
+    fn has_room(&self, point: Point<'_>, member: &MemberId) -> bool {
+        let Some(about) = self.ledger.members.get(member) else {
+            return true;
+        };
+        let may_count = |one: &(MemberId, Admission)| {
+            one.0 == *member && self.sees(point, one.1.op) && self.resolution.counts(one.1.op) != Tri::No
+        };
+        let of_member = |device: &&ReplicaId| {
+            self.ledger.devices.get(*device).is_some_and(|about| about.admissions.iter().any(may_count))
+        };
+        about.devices.iter().filter(of_member).count() < MAX_DEVICES
     }
 
     fn judge_accept(
@@ -526,8 +624,11 @@ impl<'a> Resolver<'a> {
         };
         let mut invited = Tri::No;
         for made in about.made.iter().filter(|made| self.sees(point, **made)) {
-            let fits = matches!(self.ledger.op(*made), Some((_, Op::Invite(invite))) if invite.fits(&accept.card));
-            invited = invited.or(self.support(*made, notes).and(fits.into()));
+            if let Some((_, Op::Invite(invite))) = self.ledger.op(*made) {
+                let has_room = invite.member.is_none_or(|member| self.has_room(point, &member));
+                let fits = invite.fits(&accept.card) && has_room;
+                invited = invited.or(self.support(*made, notes).and(fits.into()));
+            }
         }
         if accept.card.is_first() {
             invited = invited.and(self.is_new(point, &accept.card.member(), notes));
@@ -555,12 +656,14 @@ impl<'a> Resolver<'a> {
         };
         let point = Point::Of(held, index);
         let mut cut = Tri::No;
-        let mut losses: Vec<OpNo> = device.ends.clone();
-        for member in device.members.iter().filter_map(|member| self.ledger.members.get(member)) {
-            losses.extend(&member.ends);
-            losses.extend(member.roles.iter().filter(|(_, role)| *role < needed).map(|(no, _)| *no));
+        let mut losses: Vec<(OpNo, Tri)> = device.ends.iter().map(|no| (*no, Tri::Yes)).collect();
+        for (member, of) in self.memberships(Point::All, &held.author) {
+            let Some(member) = self.ledger.members.get(&member) else { continue };
+            losses.extend(member.ends.iter().map(|no| (*no, of)));
+            let demotions = member.roles.iter().filter(|(_, role)| *role < needed);
+            losses.extend(demotions.map(|(no, _)| (*no, of)));
         }
-        for loss in losses {
+        for (loss, of) in losses {
             let own = self.ledger.ops.get(loss).is_some_and(|place| held.number == Some(place.number));
             if own || !self.sees(Point::All, loss) || self.sees(point, loss) {
                 continue;
@@ -568,36 +671,44 @@ impl<'a> Resolver<'a> {
             if let Some((by, op)) = self.ledger.op(loss)
                 && is_beyond(by, op, &held.author, (held.log, held.seq, held.id))
             {
-                cut = cut.or(self.attack(loss, notes));
+                cut = cut.or(self.attack(loss, notes).and(of));
             }
         }
         cut
     }
 
-    /// Of losses that contradict each other in a ring: the one that counts, and those that have no effect because they aim at
-    /// its author.
-    fn break_ring(&self, open: &[OpNo]) -> (OpNo, Vec<OpNo>) {
+    /// Of losses that contradict each other in rings: in each ring that rests on no other, the one that counts, and those that
+    /// have no effect because they aim at its author.
+    fn break_rings(&self, open: &[OpNo]) -> Vec<(OpNo, Vec<OpNo>)> {
         let losses: Vec<OpNo> = open.iter().copied().filter(|no| self.is_loss(*no)).collect();
+        let place: BTreeMap<OpNo, usize> = losses.iter().enumerate().map(|(at, no)| (*no, at)).collect();
         let attackers: Vec<Vec<usize>> = losses
             .iter()
-            .map(|no| {
-                let found = self.attackers(*no);
-                found.iter().filter_map(|no| losses.iter().position(|loss| loss == no)).collect()
-            })
+            .map(|no| self.attackers(*no).iter().filter_map(|no| place.get(no).copied()).collect())
             .collect();
         let reach: Vec<Bits> = (0..losses.len()).map(|at| reachable(&attackers, at)).collect();
         let reaches = |from: usize, to: usize| reach.get(from).is_some_and(|reach| reach.has(to));
-        // A ring that rests on no other ring: whatever it reaches reaches it.
-        let in_source = |at: &usize| reach.get(*at).is_some_and(|reach| reach.iter().all(|other| reaches(other, *at)));
-        let seniors = (0..losses.len()).filter(in_source);
         let no = |at: usize| losses.get(at).copied().unwrap_or_default();
-        let Some(right) = seniors.min_by(|a, b| self.compare(no(*a), no(*b))) else {
+        let ranks = Ranks::new(self);
+        let (mut broken, mut done) = (Vec::new(), Bits::default());
+        for at in 0..losses.len() {
+            let Some(ring) = reach.get(at).filter(|_| !done.has(at)) else { continue };
+            // A ring that rests on no other ring: whatever it reaches reaches it.
+            if !ring.iter().all(|other| reaches(other, at)) {
+                continue;
+            }
+            done.add(ring);
+            let senior = ring.iter().chain([at]).min_by(|a, b| ranks.compare(self, no(*a), no(*b)));
+            let Some(right) = senior else { continue };
+            let wrong = attackers.get(right).map_or(&[][..], |found| found).iter();
+            let wrong = wrong.filter(|at| **at != right && reaches(**at, right)).map(|at| no(*at)).collect();
+            broken.push((no(right), wrong));
+        }
+        if broken.is_empty() {
             // Undecided ops without a ring of losses cannot be: what supports an op comes before it.
-            let first = open.first().copied().unwrap_or_default();
-            return (first, Vec::new());
-        };
-        let wrong = attackers.get(right).map_or(&[][..], |found| found).iter().filter(|at| reaches(**at, right));
-        (no(right), wrong.map(|at| no(*at)).filter(|wrong| *wrong != no(right)).collect())
+            broken.push((open.first().copied().unwrap_or_default(), Vec::new()));
+        }
+        broken
     }
 
     fn is_loss(&self, no: OpNo) -> bool {
@@ -612,60 +723,21 @@ impl<'a> Resolver<'a> {
 
     /// The undecided losses that would take an op its right, or the right of what it rests on.
     fn attackers(&self, no: OpNo) -> Vec<OpNo> {
-        let (mut found, mut seen, mut open) = (Vec::new(), vec![no], vec![no]);
+        let (mut found, mut seen, mut open) = (Vec::new(), BTreeSet::from([no]), vec![no]);
         while let Some(no) = open.pop() {
             let mut trail = Trail::default();
             let _ = self.judge(no, &mut Some(&mut trail));
             found.extend(trail.attacks);
-            for support in trail.supports {
-                if !seen.contains(&support) {
-                    seen.push(support);
-                    open.push(support);
-                }
-            }
+            open.extend(trail.supports.into_iter().filter(|support| seen.insert(*support)));
         }
         found.sort_unstable();
         found.dedup();
         found
     }
 
-    /// Which of two ops has the more senior author; of two of one author, which came first.
-    pub(crate) fn compare(&self, a: OpNo, b: OpNo) -> Ordering {
-        let place = |no| self.ledger.op(no).map(|(held, _)| (held.depth, held.seq, held.id));
-        self.seniority(a).cmp(&self.seniority(b)).then_with(|| place(a).cmp(&place(b)))
-    }
-
-    /// The seniority of an op's author when it wrote it.
-    fn seniority(&self, no: OpNo) -> Seniority {
-        let Some((held, _)) = self.ledger.op(no) else {
-            return Seniority::default();
-        };
-        let index = self.ledger.ops.get(no).map_or(0, |place| place.index);
-        let members = self.ledger.devices.get(&held.author).into_iter().flat_map(|about| &about.members);
-        members.filter_map(|member| self.seniority_of(Point::Of(held, index), member)).min().unwrap_or_default()
-    }
-
-    /// The seniority of a member: of its most senior admission that is not known to be void.
-    pub(crate) fn seniority_of(&self, point: Point<'_>, member: &MemberId) -> Option<Seniority> {
-        let about = self.ledger.members.get(member)?;
-        let standing = about.admissions.iter().filter(|one| self.stands(point, one, &about.ends, &mut None) != Tri::No);
-        standing
-            .filter_map(|admission| match (admission.founder, self.ledger.op(admission.op)) {
-                (Some(at), _) => Some(Seniority(vec![(at, 0, EntryId::NONE)])),
-                (None, Some((held, _))) => {
-                    let Seniority(mut path) = self.seniority(admission.op);
-                    path.push((held.depth, held.seq, held.id));
-                    Some(Seniority(path))
-                }
-                (None, None) => None,
-            })
-            .min()
-    }
-
     /// Where nobody is an admin: the most senior voluntary loss of that role, which then has no effect.
     fn last_to_leave(&self) -> Option<OpNo> {
-        let is_admin = |member: &MemberId| self.role_of_member(Point::All, member) == Some(Role::Admin);
-        if self.ledger.members.keys().any(is_admin) {
+        if self.ledger.members.keys().any(|member| self.acts_as_admin(Point::All, member) == Tri::Yes) {
             return None;
         }
         let voluntary = (0..self.ledger.ops.len()).filter(|no| {
@@ -680,27 +752,128 @@ impl<'a> Resolver<'a> {
                     Op::Leave(_) => true,
                     Op::SetRole(set) => set.role < Role::Admin && own(&set.member),
                     Op::Remove(remove) => own(&remove.member),
+                    Op::RemoveDevice(remove) => self.memberships(point, &remove.device).iter().any(|(of, _)| own(of)),
                     _ => false,
                 }
         });
-        voluntary.min_by(|a, b| self.compare(*a, *b))
+        let ranks = Ranks::new(self);
+        voluntary.min_by(|a, b| ranks.compare(self, *a, *b))
     }
 }
 
-/// A path from a founder: at each step the place among those that the one before added. Whoever is fewer steps away is the
-/// more senior; of equally many, whoever was added by the more senior, then whoever was added earlier.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Seniority(Vec<(u64, u64, EntryId)>);
-
-impl Ord for Seniority {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
-    }
+/// A place in the order of seniority: how many steps from a founder, whose step, and the place among that one's additions.
+#[derive(Debug, Clone, Copy)]
+struct Rank {
+    steps: usize,
+    before: Option<usize>,
+    place: (u64, u64, EntryId),
 }
 
-impl PartialOrd for Seniority {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+/// The seniority of everybody who was ever admitted. Whoever is fewer steps away from a founder is the more senior; of
+/// equally many, whoever was admitted by the more senior, then whoever was admitted earlier. An admission by an invitation
+/// is its inviter's step until somebody has confirmed it.
+///
+/// Found from the earliest admission on, without going back: a chain of thousands costs as many steps.
+struct Ranks {
+    ranks: Vec<Rank>,
+    /// The rank that an op's author had when it wrote it.
+    authors: BTreeMap<OpNo, usize>,
+}
+
+impl Ranks {
+    fn new(all: &Resolver<'_>) -> Self {
+        let mut found = Self { ranks: Vec::new(), authors: BTreeMap::new() };
+        // What each op admits, and by which rank.
+        let mut admitted: BTreeMap<(OpNo, MemberId), usize> = BTreeMap::new();
+        let mut by_op: BTreeMap<OpNo, Vec<(MemberId, Admission)>> = BTreeMap::new();
+        for (member, about) in &all.ledger.members {
+            for admission in &about.admissions {
+                by_op.entry(admission.op).or_default().push((*member, *admission));
+            }
+        }
+        // Ops are numbered so that what an author had seen comes before it.
+        for no in 0..all.ledger.ops.len() {
+            let Some((held, _)) = all.ledger.op(no).filter(|_| all.sees(Point::All, no)) else { continue };
+            let index = all.ledger.ops.get(no).map_or(0, |place| place.index);
+            let point = Point::Of(held, index);
+            let members = all.ledger.devices.get(&held.author).into_iter().flat_map(|about| &about.members);
+            let own = members.filter_map(|member| found.of_member(all, point, member, &admitted));
+            if let Some(best) = own.min_by(|a, b| found.order(*a, *b)) {
+                found.authors.insert(no, best);
+            }
+            for (member, admission) in by_op.remove(&no).unwrap_or_default() {
+                let place = (held.depth, held.seq, held.id);
+                let rank = match admission.founder {
+                    Some(at) => Rank { steps: 1, before: None, place: (at, 0, EntryId::NONE) },
+                    None => {
+                        let by =
+                            found.authors.get(&admission.via.filter(|_| admission.pending.is_some()).unwrap_or(no));
+                        let Some(by) = by.copied() else { continue };
+                        let steps = found.ranks.get(by).map_or(usize::MAX, |rank| rank.steps.saturating_add(1));
+                        Rank { steps, before: Some(by), place }
+                    }
+                };
+                found.ranks.push(rank);
+                let at = found.ranks.len() - 1;
+                let best = admitted.entry((no, member)).or_insert(at);
+                if found.order(at, *best) == Ordering::Less {
+                    *best = at;
+                }
+            }
+        }
+        found
+    }
+
+    /// A member's rank: of its most senior admission that is not known to be void.
+    fn of_member(
+        &self,
+        all: &Resolver<'_>,
+        point: Point<'_>,
+        member: &MemberId,
+        admitted: &BTreeMap<(OpNo, MemberId), usize>,
+    ) -> Option<usize> {
+        let about = all.ledger.members.get(member)?;
+        let may_stand = |one: &&Admission| all.stands(point, Some(member), one, &about.ends, &mut None) != Tri::No;
+        let standing = about.admissions.iter().filter(may_stand);
+        let ranks = standing.filter_map(|one| admitted.get(&(one.op, *member)).copied());
+        ranks.min_by(|a, b| self.order(*a, *b))
+    }
+
+    fn order(&self, a: usize, b: usize) -> Ordering {
+        let (mut a, mut b, mut order) = (Some(a), Some(b), Ordering::Equal);
+        let steps = |at: Option<usize>| at.and_then(|at| self.ranks.get(at)).map_or(0, |rank| rank.steps);
+        if steps(a) != steps(b) {
+            return steps(a).cmp(&steps(b));
+        }
+        // The difference nearest to the founder decides.
+        while a != b {
+            let (Some(one), Some(other)) = (a.and_then(|at| self.ranks.get(at)), b.and_then(|at| self.ranks.get(at)))
+            else {
+                break;
+            };
+            if one.place != other.place {
+                order = one.place.cmp(&other.place);
+            }
+            (a, b) = (one.before, other.before);
+        }
+        order
+    }
+
+    /// Which of two ops has the more senior author; of one member's, whose device was admitted first, then which came first.
+    fn compare(&self, all: &Resolver<'_>, a: OpNo, b: OpNo) -> Ordering {
+        let place = |no: OpNo| all.ledger.op(no).map(|(held, _)| (held.depth, held.seq, held.id));
+        let by_rank = match (self.authors.get(&a), self.authors.get(&b)) {
+            (Some(a), Some(b)) => self.order(*a, *b),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        };
+        let device = |no: OpNo| all.ledger.op(no).map(|(held, _)| held.author);
+        let admitted = |no: OpNo| {
+            let about = device(no).and_then(|device| all.ledger.devices.get(&device));
+            let further = about.into_iter().flat_map(|about| &about.admissions);
+            let counting = further.filter(|(_, one)| all.resolution.counts(one.op) != Tri::No);
+            counting.filter_map(|(_, one)| place(one.op)).min() // a member's first device has none, and comes first
+        };
+        by_rank.then_with(|| admitted(a).cmp(&admitted(b))).then_with(|| place(a).cmp(&place(b)))
     }
 }
 

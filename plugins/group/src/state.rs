@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use partita_core::Timestamp;
 use partita_core::{
     Access, Brought, Claim, ContextId, ContextInfo, ControlEntry, EntryId, EpochId, Now, Refusal, ReplicaId, Signature,
     Standing, StrategyError, Tip, Verdict,
@@ -20,12 +21,16 @@ use crate::{
     op::{Op, Payload, Scope},
     proof,
     resolve::{Point, Resolution, Resolver, resolve},
-    role::{History, Role},
-    view::View,
+    role::{History, MemberId, Role},
+    view::{Membership, View},
 };
 
 /// How many resolutions of earlier states are kept: entries that rest on the same control heads ask for the same one.
 const KEPT: usize = 16;
+
+/// How many members may box an epoch again for a device that complained: whoever boxes garbage too is outvoted, and a
+/// complaint cannot make everybody work for ever.
+const SECOND_BOXES: usize = 3;
 
 /// How many who came by an invitation are remembered.
 const MOST_GUESTS: usize = 4096;
@@ -35,6 +40,15 @@ const MOST_GUESTS: usize = 4096;
 pub(crate) struct Resolved {
     pub(crate) resolution: Resolution,
     view: OnceLock<View>,
+}
+
+/// A device that joined by an invitation and waits for a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Waiting {
+    pub(crate) device: ReplicaId,
+    pub(crate) invite: ReplicaId,
+    /// Nobody confirms it by itself: another used the same invitation, or it has ended.
+    pub(crate) contested: bool,
 }
 
 /// The control entries of a group and what follows from them.
@@ -172,7 +186,8 @@ impl State {
             return self.authorize_data(claim);
         };
         let founds = |op: &Op| matches!(op, Op::Create(genesis) if genesis.founders.iter().any(|card| card.device() == claim.author));
-        if payload.ops.iter().any(founds) {
+        let is_first = claim.heads.is_empty() && claim.header.backlink == EntryId::NONE;
+        if is_first && payload.ops.iter().any(founds) {
             return Verdict::Accept;
         }
         // The log's previous control entry is an ancestor, though its author may leave it out of the heads.
@@ -276,6 +291,22 @@ impl State {
     }
 
     /// Whether any loss is known: without one there is nothing to vouch for.
+    /// Whether an epoch is one whose secret its readers should have.
+    pub(crate) fn announces(&self, id: &EpochId) -> bool {
+        self.epochs.announced.get(id).is_some_and(|announced| self.is_rightful(announced))
+    }
+
+    /// Whether its maker could begin it by what it knew itself: otherwise nothing that counts is sealed under it.
+    pub(crate) fn could_begin(&self, announced: &Announced) -> bool {
+        let Some(held) = self.ledger.entry(announced.entry) else {
+            return false;
+        };
+        let resolved = self.resolved_at(&held.seen);
+        let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
+        let op = held.ops().get(announced.index);
+        op.is_some_and(|op| announced.op.count() > 0 && resolver.op_counts(held, announced.index, op))
+    }
+
     pub(crate) fn knows_losses(&self) -> bool {
         !self.view().losses.is_empty()
     }
@@ -409,7 +440,7 @@ impl State {
             }
             for (device, number) in &readers {
                 let is_recipient = recipients.numbers.has(*number);
-                let wants = self.epochs.wants_share(id, device, is_recipient, me);
+                let wants = self.wants_share(id, announced, device, is_recipient, me);
                 if wants && !self.got_by_invitation(id, recipients, device) && self.is_entitled(device, announced) {
                     lacking.entry(*device).or_default().push(*id);
                 }
@@ -430,26 +461,51 @@ impl State {
         held.filter(|(_, announced)| counts(announced)).map(|(id, _)| *id).collect()
     }
 
-    /// The further devices of members that joined by an invitation and wait for a decision, with the invitation.
-    pub(crate) fn waiting_devices(&self) -> Vec<(ReplicaId, ReplicaId)> {
+    /// Who joined by an invitation and waits for a decision.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
         let view = self.view();
         let mut waiting = Vec::new();
+        for (id, member) in &view.members {
+            if let (Some(invite), true) = (member.invite, member.membership != Membership::Active) {
+                // It is named after the device that accepted, whatever others it has.
+                let contested = member.membership == Membership::Suspended;
+                waiting.push(Waiting { device: id.0, invite, contested });
+            }
+        }
         for (id, about) in &self.ledger.devices {
             for (member, admission) in &about.admissions {
                 let Some(invite) = admission.pending else { continue };
-                let role = view.members.get(member).and_then(|member| member.devices.get(id).copied());
-                let decided = self.ledger.invites.get(&invite).is_some_and(|about| {
-                    about.decided.iter().any(|no| {
-                        self.resolver().yes(*no)
-                            && matches!(self.ledger.op(*no), Some((_, Op::Decide(decide))) if decide.device == *id)
-                    })
+                let listed = view.members.get(member).and_then(|member| member.devices.get(id).copied());
+                let admitted = about.admissions.iter().any(|one| {
+                    one.1.pending.is_none() && self.resolver().stands_now(Some(member), &one.1, &about.ends)
                 });
-                if role.is_some() && !decided && self.resolver().yes(admission.op) {
-                    waiting.push((*id, invite));
+                if let (Some(role), false) = (listed, admitted) {
+                    waiting.push(Waiting { device: *id, invite, contested: role.is_none() });
                 }
             }
         }
+        waiting.sort_unstable();
+        waiting.dedup();
         waiting
+    }
+
+    /// When a device says that it accepted an invitation.
+    pub(crate) fn accepted_at(&self, waiting: &Waiting) -> Option<Timestamp> {
+        let accepted = &self.ledger.invites.get(&waiting.invite)?.accepted;
+        let by_device = accepted.iter().filter_map(|no| match self.ledger.op(*no) {
+            Some((held, Op::Accept(accept))) if accept.card.device() == waiting.device => Some(held.time),
+            _ => None,
+        });
+        by_device.max()
+    }
+
+    /// Whether a device decided about somebody already, whether or not that counts.
+    pub(crate) fn has_decided(&self, by: &ReplicaId, about: &Waiting) -> bool {
+        let decided = self.ledger.invites.get(&about.invite).map_or(&[][..], |about| &about.decided);
+        decided
+            .iter()
+            .filter_map(|no| self.ledger.op(*no))
+            .any(|(held, op)| held.author == *by && matches!(op, Op::Decide(decide) if decide.device == about.device))
     }
 
     fn invite(&self, id: &ReplicaId) -> Option<&crate::invite::Invite> {
@@ -468,12 +524,44 @@ impl State {
         self.invite(invite).and_then(|invite| invite.member)
     }
 
+    /// Who shared an epoch with somebody by ops that count: members, since one has any number of devices.
+    fn sharers(&self, id: &EpochId, recipient: &ReplicaId) -> BTreeSet<MemberId> {
+        let (view, resolver) = (self.view(), self.resolver());
+        let counting = self.epochs.shares_to(id, recipient).filter_map(|(entry, index, by)| {
+            let held = self.ledger.entry(entry)?;
+            let counts = resolver.op_counts(held, index, held.ops().get(index)?);
+            counts.then(|| view.devices.get(&by).map_or(MemberId(by), |(member, _)| *member))
+        });
+        counting.collect()
+    }
+
+    /// Whether somebody should be boxed an epoch's secret by `me`: it is no recipient and has no share, or complained about
+    /// what it was given.
+    fn wants_share(
+        &self,
+        id: &EpochId,
+        announced: &Announced,
+        reader: &ReplicaId,
+        is_recipient: bool,
+        me: &ReplicaId,
+    ) -> bool {
+        if is_recipient && !self.epochs.has_complained(id, reader) {
+            return false;
+        }
+        let sharers = self.sharers(id, reader);
+        if !self.epochs.has_complained(id, reader) {
+            return sharers.is_empty();
+        }
+        // Somebody whose box was no good does not try again.
+        let member = self.view().devices.get(me).map_or(MemberId(*me), |(member, _)| *member);
+        let tried = sharers.contains(&member) || (is_recipient && announced.maker.device == *me);
+        !tried && sharers.len() + usize::from(is_recipient) <= SECOND_BOXES
+    }
+
     /// Whether a device got an epoch's secret through the invitation that it used.
     fn got_by_invitation(&self, id: &EpochId, recipients: &Recipients, device: &ReplicaId) -> bool {
         let used = self.invitations_of(device);
-        let boxed = |key: &ReplicaId| {
-            recipients.ids.binary_search(key).is_ok() || self.epochs.shared_to(id).any(|shared| shared == *key)
-        };
+        let boxed = |key: &ReplicaId| recipients.ids.binary_search(key).is_ok() || !self.sharers(id, key).is_empty();
         !self.epochs.has_complained(id, device) && used.iter().any(boxed)
     }
 
@@ -506,7 +594,7 @@ impl State {
     /// Whether a device is or was in the group.
     pub(crate) fn knows(&self, device: &ReplicaId) -> bool {
         let view = self.view();
-        view.role(device).is_some() || view.losses.contains_key(device)
+        view.role(device).is_some() || view.was_removed(device)
     }
 
     /// Whether the holder of an invitation may open the group's context: while it can be used, and once it was used by this
@@ -541,7 +629,8 @@ impl State {
     }
 
     fn is_guest(&self, device: &ReplicaId) -> bool {
-        self.guests.get(device).is_some_and(|invite| self.view().invites.contains_key(invite))
+        let invite = self.guests.get(device).filter(|_| !self.view().was_removed(device));
+        invite.is_some_and(|invite| self.view().invites.contains_key(invite))
     }
 
     /// Whether a remote that is no relay which the application pinned gets what the context has to send.

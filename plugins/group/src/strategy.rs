@@ -109,8 +109,7 @@ impl PartitionStrategy for Group {
             return Ok(Vec::new());
         };
         self.chosen = OnceLock::new();
-        let me = self.keys.replica();
-        let arrived = self.ring.take(&self.state, at, me, &self.record);
+        let arrived = self.ring.take(&self.state, at, &self.keys, &self.record);
         Ok(if arrived { vec![StrategyEffect::KeysArrived] } else { Vec::new() })
     }
 

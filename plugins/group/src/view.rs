@@ -8,7 +8,7 @@ use partita_crypto::BoxPublicKey;
 use crate::{
     bits::Bits,
     invite::{Invite, Uses},
-    ledger::{Admission, Ledger, OpNo, caps_of},
+    ledger::{AboutMember, Admission, Ledger, OpNo, caps_of},
     op::{Op, Scope},
     resolve::{Point, Resolution, Resolver},
     role::{History, MemberId, Role},
@@ -64,6 +64,8 @@ pub(crate) struct View {
     pub(crate) to_cover: Bits,
     /// Devices that left of their own accord.
     pub(crate) left: BTreeSet<ReplicaId>,
+    /// Devices that were taken out, whether or not they came back.
+    pub(crate) removed: BTreeSet<ReplicaId>,
 }
 
 impl<'a> Resolver<'a> {
@@ -142,7 +144,7 @@ impl<'a> Resolver<'a> {
         let first = self.admissions(Point::All, member).any(|admission| admission.device == *device);
         let ends = &about.ends;
         let further = about.admissions.iter().filter(|(of, _)| of == member).map(|(_, admission)| admission);
-        let further = further.filter(|one| self.stands_now(one, ends));
+        let further = further.filter(|one| self.stands_now(Some(member), one, ends));
         let mut limit = first.then_some(Role::Admin);
         for admission in further {
             let allowed = match admission.pending {
@@ -182,12 +184,34 @@ impl<'a> Resolver<'a> {
             return Vec::new();
         };
         let mut losses = Vec::new();
-        let in_set = |no: &OpNo| self.sees(Point::All, *no);
-        let members = || about.members.iter().filter_map(|member| self.ledger.members.get(member));
-        let demotions = members().flat_map(|member| &member.roles);
-        let demotions = demotions.filter(|(_, role)| !role.writes()).map(|(no, _)| *no);
-        let ends = members().flat_map(|member| member.ends.iter().copied()).chain(about.ends.iter().copied());
-        for no in demotions.chain(ends).filter(|no| self.yes(*no)) {
+        let entry = |no: OpNo| self.ledger.op(no).map(|(held, _)| held.id);
+        let of: Vec<&AboutMember> = self
+            .memberships(Point::All, device)
+            .iter()
+            .filter_map(|(member, _)| self.ledger.members.get(member))
+            .collect();
+        // The ops that let the member write, and those that make the device the member's.
+        let mut writes: Vec<OpNo> = Vec::new();
+        for member in &of {
+            writes.extend(member.admissions.iter().filter(|one| one.role.writes()).map(|one| one.op));
+            writes.extend(member.roles.iter().filter(|(_, role)| role.writes()).map(|(no, _)| *no));
+        }
+        let first = of.iter().flat_map(|member| &member.admissions).filter(|one| one.device == *device);
+        let belongs: Vec<OpNo> = first.chain(about.admissions.iter().map(|(_, one)| one)).map(|one| one.op).collect();
+        let counting = |grants: &[OpNo], after: Option<OpNo>| {
+            let counts = grants.iter().filter(|no| self.sees(Point::All, **no) && self.yes(**no));
+            let knowing = counts.filter(|no| after.is_none_or(|loss| self.ledger.sees(**no, loss)));
+            let mut entries: Vec<EntryId> = knowing.filter_map(|no| entry(*no)).collect();
+            entries.sort_unstable();
+            entries.dedup();
+            entries
+        };
+        let demotions = of.iter().flat_map(|member| &member.roles).filter(|(_, role)| !role.writes());
+        let demotions = demotions.map(|(no, _)| (*no, &writes));
+        let ends = of.iter().flat_map(|member| &member.ends).map(|no| (*no, &writes));
+        let own_ends = about.ends.iter().map(|no| (*no, &belongs));
+        let all = demotions.chain(ends).chain(own_ends);
+        for (no, grants) in all.filter(|(no, _)| self.sees(Point::All, *no) && self.yes(*no)) {
             if let Some((held, op)) = self.ledger.op(no)
                 && let Some(tips) = caps_of(held, op, device)
             {
@@ -198,24 +222,20 @@ impl<'a> Resolver<'a> {
                     tips.push(Tip { log: held.log, seq: held.seq, head: held.id });
                     tips.sort_unstable();
                 }
-                losses.push(DataLoss { tips, lifted_by: vec![held.id] });
+                // Whoever begins a log in knowledge of a right that was given anew is judged by that.
+                losses.push(DataLoss { tips, lifted_by: counting(grants, Some(no)) });
             }
         }
-        // Whoever wrote by a right that turned out to be void has lost it from the beginning; logs that it begins by one
+        // Whoever wrote by a right that turned out to be void has lost it from the beginning; logs that it began by one
         // that holds are another matter.
-        let entry = |no: OpNo| self.ledger.op(no).map(|(held, _)| held.id);
-        let grants = members().flat_map(|member| {
+        let all_writes = about.members.iter().filter_map(|member| self.ledger.members.get(member)).flat_map(|member| {
             let roles = member.roles.iter().filter(|(_, role)| role.writes()).map(|(no, _)| *no);
             member.admissions.iter().filter(|one| one.role.writes()).map(|one| one.op).chain(roles)
         });
-        let memberships = about.admissions.iter().map(|(_, admission)| admission.op);
-        for grants in [grants.collect::<Vec<OpNo>>(), memberships.collect()] {
-            let grants = || grants.iter().copied().filter(in_set);
-            if grants().any(|no| !self.yes(no)) {
-                let mut lifted_by: Vec<EntryId> = grants().filter(|no| self.yes(*no)).filter_map(entry).collect();
-                lifted_by.sort_unstable();
-                lifted_by.dedup();
-                losses.push(DataLoss { tips: Vec::new(), lifted_by });
+        let further = about.admissions.iter().map(|(_, one)| one.op);
+        for grants in [all_writes.collect::<Vec<OpNo>>(), further.collect()] {
+            if grants.iter().any(|no| self.sees(Point::All, *no) && !self.yes(*no)) {
+                losses.push(DataLoss { tips: Vec::new(), lifted_by: counting(&grants, None) });
             }
         }
         losses.sort_unstable();
@@ -231,7 +251,8 @@ impl<'a> Resolver<'a> {
             };
             let lost = match op {
                 Op::Remove(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::RevokeInvite(_) => true,
-                Op::SetRole(set) => !set.role.reads(),
+                // Whoever is no admin any more has let nobody in: what such people were boxed is closed.
+                Op::SetRole(set) => set.role < Role::Admin,
                 Op::Decide(decide) => !decide.admit,
                 // The keys waited boxed to the link, so a leaked link reads until an epoch knows that it was used.
                 Op::Accept(_) => true,
@@ -287,18 +308,20 @@ impl View {
             }
             members.insert(*id, member);
         }
-        let (mut losses, mut left) = (BTreeMap::new(), BTreeSet::new());
+        let (mut losses, mut left, mut removed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for device in ledger.devices.keys() {
             let found = all.losses_of(device);
             if !found.is_empty() {
-                if all.left(device) {
-                    left.insert(*device);
-                }
                 losses.insert(*device, found);
+            }
+            match all.ended(device) {
+                Some(true) => drop(left.insert(*device)),
+                Some(false) => drop(removed.insert(*device)),
+                None => {}
             }
         }
         let to_cover = all.losses_to_cover(&members);
-        Self { invites: all.open_invites(), members, devices, losses, to_cover, left }
+        Self { invites: all.open_invites(), members, devices, losses, to_cover, left, removed }
     }
 
     /// What a device may do now.
@@ -308,7 +331,7 @@ impl View {
 
     /// Whether a device was in the group and is no more.
     pub(crate) fn was_removed(&self, device: &ReplicaId) -> bool {
-        self.losses.contains_key(device) && !self.devices.contains_key(device)
+        (self.removed.contains(device) || self.left.contains(device)) && !self.devices.contains_key(device)
     }
 
     /// Who gets an epoch's secret, by rising id: devices, and the invitations that are open.
@@ -332,20 +355,23 @@ impl View {
 
     /// Whether keys wait boxed to an invitation: for whoever may read all history.
     pub(crate) fn is_boxed_to(&self, invite: &Invite) -> bool {
-        let of = |member: MemberId| self.members.get(&member).is_some_and(|member| member.history == History::All);
+        let of = |member: MemberId| {
+            let member = self.members.get(&member);
+            member.is_some_and(|member| member.history == History::All && member.role.is_some_and(Role::reads))
+        };
         invite.terms.role.reads() && invite.terms.history == History::All && invite.member.is_none_or(of)
     }
 }
 
 impl Resolver<'_> {
-    /// Whether a device's member left by itself, rather than being removed.
-    fn left(&self, device: &ReplicaId) -> bool {
-        let Some(about) = self.ledger.devices.get(device) else {
-            return false;
-        };
-        let members = about.members.iter().filter_map(|member| self.ledger.members.get(member));
+    /// Whether something ended a device's time in the group, and then whether its member left by itself.
+    fn ended(&self, device: &ReplicaId) -> Option<bool> {
+        let about = self.ledger.devices.get(device)?;
+        let members = self.memberships(Point::All, device);
+        let members = members.iter().filter_map(|(member, _)| self.ledger.members.get(member));
         let ends = members.flat_map(|member| member.ends.iter()).chain(&about.ends);
         let mut counting = ends.filter(|no| self.sees(Point::All, **no) && self.yes(**no)).peekable();
-        counting.peek().is_some() && counting.all(|no| matches!(self.ledger.op(*no), Some((_, Op::Leave(_)))))
+        counting.peek()?;
+        Some(counting.all(|no| matches!(self.ledger.op(*no), Some((_, Op::Leave(_))))))
     }
 }

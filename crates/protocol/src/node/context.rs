@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
 use partita_core::{
@@ -74,6 +75,8 @@ pub(super) struct Context {
     pub(super) logs: BTreeMap<LogId, Log>,
     pub(super) graph: ControlGraph,
     pub(super) standing: Standing,
+    /// How many control entries there were when this replica wrote last, and when that was.
+    pub(super) wrote: Option<(usize, Duration)>,
     pub(super) last_arrival: u64,
     pub(super) tail: Tail,
     pub(super) own_data: OwnLog,
@@ -108,6 +111,7 @@ impl Context {
             logs: BTreeMap::new(),
             graph: ControlGraph::default(),
             standing: Standing::default(),
+            wrote: None,
             last_arrival: state.last_arrival,
             tail: Tail::default(),
             own_data,

@@ -1,6 +1,6 @@
 //! This replica's own entries: stamped, sealed, signed, published before they are durable.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use partita_core::{
     Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogStart, Now, Opened, Stamp,
@@ -12,6 +12,13 @@ use crate::{
     effect::{Appended, Arrival},
     message::MAX_CONTROL,
 };
+
+/// How long a writer goes on without asking its strategy what it owes its readers.
+const DUTIES_EVERY: Duration = Duration::from_secs(600);
+
+/// The most control heads that an entry states. Others merge them; and a header has a limit, beyond which nobody could read
+/// it.
+const MOST_HEADS: usize = 1024;
 
 /// Why a local entry was not written. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,13 +67,18 @@ impl Node {
             return Err(not_allowed("its right to write was taken away or given up"));
         }
         let strategy = local.strategy;
-        let epoch = match self.strategies[strategy].epoch(&context) {
-            Ok(epoch) => epoch,
-            Err(_) => {
-                self.run_duties(context, true);
-                self.strategies[strategy].epoch(&context).map_err(AppendError::NotAllowed)?
+        // What a writer owes its readers (keys for those who lack them, a new epoch in time) it does before it writes: when
+        // control entries came since it wrote last, and now and then.
+        let due = local
+            .wrote
+            .is_none_or(|(known, at)| known != local.graph.len() || now.monotonic >= at.saturating_add(DUTIES_EVERY));
+        if due || self.strategies[strategy].epoch(&context).is_err() {
+            self.run_duties(context, true);
+            if let Some(local) = self.contexts.get_mut(&context) {
+                local.wrote = Some((local.graph.len(), now.monotonic));
             }
-        };
+        }
+        let epoch = self.strategies[strategy].epoch(&context).map_err(AppendError::NotAllowed)?;
         self.write(context, kind, plain, epoch)
     }
 
@@ -98,7 +110,21 @@ impl Node {
         let control = kind.is_control();
         let own = if control { local.own_control } else { local.own_data };
         let before = local.logs.get(&own.id).map(|log| &log.record);
-        let heads = local.graph.heads();
+        let mut heads = local.graph.heads();
+        if heads.len() > MOST_HEADS {
+            // Somebody writes very many control entries side by side. Control entries merge some at a time; other entries
+            // rest on what their log stated before, until few enough are left.
+            match before.filter(|_| !control) {
+                Some(record) => heads.clone_from(&record.heads),
+                None => heads.truncate(MOST_HEADS),
+            }
+            if let Some(last) = before.filter(|_| control).map(|record| record.head)
+                && !local.graph.descend(&heads, &last)
+            {
+                heads.push(last);
+                heads.sort_unstable();
+            }
+        }
         let restated = before.is_none_or(|record| record.heads != heads || record.epoch() != epoch);
         let mut header = EntryHeader {
             context,

@@ -60,6 +60,7 @@ fn ops() -> (ContextId, Vec<Op>) {
         Op::Leave(caps()),
         Op::Vouch(vec![witness]),
         Op::Name(Name { epoch: Some(epoch(1)), sealed: Bytes::from_static(&[8; 44]) }),
+        Op::Merge,
         Op::Unknown(Bytes::from_static(&[200, 1, 2, 3])),
     ];
     (context, ops)

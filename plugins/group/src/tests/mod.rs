@@ -6,4 +6,5 @@ mod net;
 mod orders;
 mod scenarios;
 mod together;
+mod tricks;
 mod world;

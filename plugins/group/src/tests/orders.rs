@@ -24,11 +24,10 @@ fn tangle(seed: u64, ops: usize) -> World {
         let actor = PEOPLE[below(&mut rng, 4)];
         let who = PEOPLE[below(&mut rng, PEOPLE.len())];
         let role = ["relay", "read", "write", "admin"][below(&mut rng, 4)];
-        let device = String::new();
         let invitation = ["x", "y"][below(&mut rng, 2)];
         let joiner = ["ada", "dan", "eve", "fay"][below(&mut rng, 4)];
         let yes = ["yes", "no"][below(&mut rng, 2)];
-        let (mut actor, mut device) = (actor, device);
+        let (mut actor, device) = (actor, format!("{actor}.2"));
         let words: Vec<&str> = match below(&mut rng, if with_invitations { 22 } else { 12 }) {
             12..=13 => vec!["invite", invitation, role],
             14 => vec!["invite", invitation, role, "many"],
@@ -44,7 +43,6 @@ fn tangle(seed: u64, ops: usize) -> World {
             7..=8 => vec!["role", who, role],
             9 => vec!["leave"],
             10 => {
-                device = format!("{actor}.2");
                 vec!["add-device", &device]
             }
             _ => vec!["remove-device", who],
