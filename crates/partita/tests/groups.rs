@@ -3,121 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
 mod common;
+mod town;
 
-use std::{path::Path, sync::Arc};
-
-use common::{has, patiently, put, string};
+use common::{has, put, string};
 use partita::{
-    Context, Document, DocumentError, Engine, FileKeystore, SystemRandom,
+    DocumentError, SystemRandom,
     automerge::Automerge,
-    core::{ContextId, DocumentId, ReplicaId, Turn},
-    group::{Group, GroupError, History, Invitation, Membership, Policy, Role, Terms},
+    group::{Group, GroupError, History, Membership, Policy, Role, Terms},
 };
-use partita_relay::Relay;
-use partita_testing::network::MemoryNetwork;
-use tempfile::TempDir;
-
-struct Town {
-    folder: TempDir,
-    network: MemoryNetwork,
-}
-
-struct Person {
-    engine: Engine,
-    group: Context,
-}
-
-impl Town {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), network: MemoryNetwork::default() }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    async fn relay(&self) -> Relay {
-        let relay = Relay::builder(self.path().join("relay")).transport(self.network.clone());
-        relay.listen("mem://relay").open().await.unwrap()
-    }
-
-    fn keystore(&self, name: &str) -> Arc<FileKeystore> {
-        let path = self.path().join(name).with_extension("key");
-        Arc::new(if path.exists() { FileKeystore::open(path).unwrap() } else { FileKeystore::create(path).unwrap() })
-    }
-
-    fn found(&self, name: &str, policy: Policy) -> Group {
-        Group::create(self.keystore(name), &mut SystemRandom, "garden", policy).unwrap()
-    }
-
-    async fn start(&self, name: &str, group: Group, urls: &[&str]) -> Person {
-        let id = group.context();
-        let builder = Engine::builder(self.path().join(name)).strategy(group).transport(self.network.clone());
-        let builder = urls.iter().fold(builder, |builder, url| builder.connect(*url));
-        let engine = builder.open().await.unwrap();
-        let group = engine.context(id).await.unwrap();
-        Person { engine, group }
-    }
-
-    async fn again(&self, name: &str, id: ContextId, urls: &[&str]) -> Person {
-        let group = Group::open(self.keystore(name), &id).unwrap();
-        self.start(name, group, urls).await
-    }
-
-    async fn join(&self, name: &str, invitation: &str, urls: &[&str]) -> Person {
-        let invitation: Invitation = invitation.parse().unwrap();
-        let group = Group::join(self.keystore(name), &mut SystemRandom, &invitation).unwrap();
-        self.start(name, group, urls).await
-    }
-}
-
-impl Person {
-    async fn ask<R: Send + 'static>(&self, call: impl FnOnce(&mut Group, &mut Turn<'_>) -> R + Send + 'static) -> R {
-        self.engine.with_strategy::<Group, R>(call).await.unwrap()
-    }
-
-    async fn invite(&self, terms: Terms) -> String {
-        self.ask(move |group, turn| group.invite(turn, terms)).await.unwrap().text().to_string()
-    }
-
-    fn replica(&self) -> ReplicaId {
-        self.engine.replica()
-    }
-
-    /// Waits until the group, as it is known here, is as wanted.
-    async fn until(&self, what: &str, wanted: impl Fn(&Group) -> bool + Clone + Send + 'static) {
-        let mut events = self.engine.events();
-        patiently(what, async {
-            loop {
-                let wanted = wanted.clone();
-                if self.ask(move |group, _| wanted(group)).await {
-                    return;
-                }
-                let _ = events.recv().await;
-            }
-        })
-        .await;
-    }
-
-    async fn get(&self, id: DocumentId) -> Document<Automerge> {
-        let mut events = self.engine.events();
-        patiently("a document", async {
-            loop {
-                match self.group.get(id).await {
-                    Ok(document) => return document,
-                    Err(DocumentError::NotFound(_) | DocumentError::NoKey(_)) => {}
-                    Err(error) => panic!("{error}"),
-                }
-                let _ = events.recv().await;
-            }
-        })
-        .await
-    }
-
-    async fn relayed(&self) {
-        patiently("the relay's word", self.engine.acknowledged(None)).await.unwrap();
-    }
-}
+use town::Town;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_joins_by_an_invitation_while_the_inviter_is_away() {

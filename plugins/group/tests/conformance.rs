@@ -28,7 +28,9 @@ struct Founded {
 fn founded(seed: u64) -> Founded {
     let (one, two) = (keystore(seed), keystore(seed + 1));
     let mut rng = ChaCha20Rng::seed_from_u64(seed + 2);
-    let id = Group::found(one.0.clone(), &mut rng, "group", Policy::default(), &[two.1.clone()]).unwrap().context();
+    let id = Group::found(one.0.clone(), &mut rng, "group", Policy::default(), std::slice::from_ref(&two.1))
+        .unwrap()
+        .context();
     Group::added(two.0.clone(), id, &two.1).unwrap();
     let side = |keystore: Arc<dyn Keystore>| {
         let key = DeviceKeys::load(&*keystore).unwrap().signing;

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider as _, ContextInfo, EpochId, HeaderPrefix, Opened, PartitionStrategy as _, PeerInfo, Refusal,
-    RemoteContext, SessionId, Tip, Transcript, Verdict,
+    Access, ContextInfo, EpochId, HeaderPrefix, Opened, PartitionStrategy as _, PeerInfo, Refusal, RemoteContext,
+    SessionId, Tip, Transcript, Verdict,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_crypto::{EPOCH_BOX_LEN, EpochSecret, Hash};

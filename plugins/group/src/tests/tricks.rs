@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Action, GroupError, History, Membership, Policy, Role, Terms, Uses,
     card::Card,
-    epochs::{Maker, epoch_id},
+    epochs::Maker,
     invite::Invite,
     op::{Epoch, Op, Scope, Share},
     role::MemberId,
