@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use partita::{CommitError, DocumentError, EngineError, OpenError};
-use partita_core::{KeystoreError, StoreError, TransportError};
+use partita::{
+    CommitError, ConnectError, DocumentError, EngineError, OpenError,
+    group::{GroupError, TextError},
+};
+use partita_core::{ContextId, KeystoreError, Refusal, StoreError, TransportError};
 use partita_relay::RelayError;
 
-/// Why a command could not do its work. Each message names what is wrong and what to do; all of them end the program
-/// with [`CliError::EXIT`].
+/// Why a command could not do its work. Each message names what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum CliError {
@@ -67,6 +69,52 @@ pub(crate) enum CliError {
         /// What is wrong with it, and what a trace looks like.
         reason: String,
     },
+    /// A relay's address cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The group plugin.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// An invitation's text is none.
+    #[error("this is no invitation: {0}")]
+    Invitation(#[from] TextError),
+    /// The relay does not take an invitation.
+    #[error(
+        "the relay does not take this invitation ({0}): it was used or revoked, has expired, or never reached the relay. Ask for a new one, and join with another --store"
+    )]
+    InvitationRefused(Refusal),
+    /// Neither the command line nor the invitation names a relay.
+    #[error("the invitation does not say where the group can be met: name a relay with --relay URL")]
+    NoRelay,
+    /// The store belongs to no group.
+    #[error("the store {} belongs to no group: found one with `partita group create`, or join one with `partita group join`", .0.display())]
+    NoGroup(PathBuf),
+    /// The store belongs to another group.
+    #[error("the store {} belongs to the group {group} already: use another --store for another group", store.display())]
+    OtherGroup {
+        /// The store.
+        store: PathBuf,
+        /// Its group.
+        group: ContextId,
+    },
+    /// An id that nobody has.
+    #[error("no {what} begins with {typed:?}, as far as is known here: `partita group members` lists them")]
+    NoSuch {
+        /// What was looked for.
+        what: &'static str,
+        /// What was typed.
+        typed: String,
+    },
+    /// The beginning of an id that several have.
+    #[error("more than one {what} begins with {typed:?}: type more of it\n  {found}")]
+    Ambiguous {
+        /// What was looked for.
+        what: &'static str,
+        /// What was typed.
+        typed: String,
+        /// Those that begin so, one in each line.
+        found: String,
+    },
     /// A replica's process did not answer, or answered with an error.
     #[error("replica {name}: {reason}")]
     Replica {
@@ -78,8 +126,13 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// The exit code: the environment is at fault, not the command line and not the result.
-    pub(crate) const EXIT: u8 = 3;
+    /// The exit code: 2 when what was typed cannot be meant so, 3 when the environment is at fault.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Invitation(_) | Self::NoRelay | Self::NoSuch { .. } | Self::Ambiguous { .. } => 2,
+            _ => 3,
+        }
+    }
 
     /// An error of the operating system, with what was tried.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {

@@ -1,12 +1,14 @@
-//! The `partita` command: a relay, a demonstration, and traces of real editing.
+//! The `partita` command: a relay, groups, a demonstration, and traces of real editing.
 //!
 //! Exit codes: 0 fine, 1 the result is false (JSON is printed all the same), 2 usage, 3 environment.
 
 mod demo;
 mod error;
+mod group;
 mod progress;
 mod relay;
 mod replay;
+mod table;
 mod trace;
 
 use std::{io::IsTerminal as _, process::ExitCode};
@@ -28,7 +30,9 @@ struct Arguments {
 enum Command {
     /// Run a relay: it stores and forwards what it cannot read.
     Relay(relay::RelayArgs),
-    /// Watch three replicas and a relay lose the network, die, come back and agree.
+    /// Found a group, invite people, and decide who may do what.
+    Group(group::GroupArgs),
+    /// Watch replicas and a relay lose the network, die, come back and agree; or a group whose members come and go.
     Demo(demo::DemoArgs),
     /// Type a recorded editing session again, through a relay, and compare every replica's text.
     Replay(replay::ReplayArgs),
@@ -46,12 +50,12 @@ fn main() -> ExitCode {
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return environment(&CliError::io("cannot start threads")(error)),
+        Err(error) => return failed(&CliError::io("cannot start threads")(error)),
     };
     match runtime.block_on(run(arguments.command)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(error) => environment(&error),
+        Err(error) => failed(&error),
     }
 }
 
@@ -59,13 +63,14 @@ async fn run(command: Command) -> Result<bool, CliError> {
     let progress = Progress::detect();
     match command {
         Command::Relay(args) => relay::run(args).await,
+        Command::Group(args) => group::run(args, &progress).await,
         Command::Demo(args) => demo::run(args, &progress).await,
         Command::Replay(args) => replay::run(args, &progress).await,
         Command::DemoReplica(args) => demo::replica::run(args).await,
     }
 }
 
-fn environment(error: &CliError) -> ExitCode {
+fn failed(error: &CliError) -> ExitCode {
     eprintln!("partita: {error}");
-    ExitCode::from(CliError::EXIT)
+    ExitCode::from(error.exit_code())
 }

@@ -24,3 +24,28 @@ fn the_demonstration_ends_well_and_says_so() {
         assert!(out.contains(&replica["digest"].as_str().unwrap()[..16]), "the table has it too");
     }
 }
+
+#[test]
+fn in_a_group_everybody_reads_what_the_rules_promise_and_the_table_shows_it() {
+    let (code, out, err) = common::run(&["demo", "--strategy", "group", "--json"]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert_eq!(err, "", "no progress in a pipe, no warnings");
+
+    let result: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((&result["ok"], &result["refused"]), (&Value::Bool(true), &Value::Bool(true)), "{out}");
+    assert!(result["seconds"].as_f64().unwrap() < 10.0, "{out}");
+    let found = |member: &Value| -> Vec<String> {
+        let cells = member["cells"].as_array().unwrap().iter();
+        cells.map(|cell| cell["found"].as_str().unwrap().to_owned()).collect()
+    };
+    let members = result["members"].as_array().unwrap();
+    let names: Vec<&str> = members.iter().map(|member| member["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["A", "B", "C", "D"]);
+    for member in members {
+        let removed = member["role"] == "removed";
+        assert_eq!(removed, member["name"] == "C");
+        let promised = if removed { ["all", "none", "none", "all"] } else { ["all", "all", "all", "none"] };
+        assert_eq!(found(member), promised, "{out}");
+    }
+    assert!(!out.contains("WRONG"), "{out}");
+}

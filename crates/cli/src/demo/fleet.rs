@@ -1,4 +1,4 @@
-//! A relay, three replicas and their cables.
+//! A relay, replicas and their cables.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,11 +15,10 @@ use crate::error::CliError;
 /// How long replicas may take to agree.
 const AGREEMENT: Duration = Duration::from_secs(30);
 
-pub(crate) const NAMES: [&str; 3] = ["A", "B", "C"];
-
 #[derive(Debug)]
 pub(crate) struct Fleet {
     folder: PathBuf,
+    names: &'static [&'static str],
     pub(crate) relay: RelayProcess,
     pub(crate) cables: Vec<Cable>,
     pub(crate) replicas: Vec<Process>,
@@ -28,11 +27,11 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Starts the relay and the replicas; none of them belongs to anybody yet.
-    pub(crate) async fn start(folder: PathBuf) -> Result<Self, CliError> {
+    pub(crate) async fn start(folder: PathBuf, names: &'static [&'static str]) -> Result<Self, CliError> {
         let relay = RelayProcess::start(&folder.join("relay.partita")).await?;
         let news = News::new(0);
-        let mut fleet = Self { folder, relay, cables: Vec::new(), replicas: Vec::new(), news };
-        for name in NAMES {
+        let mut fleet = Self { folder, names, relay, cables: Vec::new(), replicas: Vec::new(), news };
+        for name in names {
             fleet.cables.push(Cable::plug_in(fleet.relay.address.clone()).await?);
             fleet.replicas.push(fleet.process(name)?);
         }
@@ -62,8 +61,18 @@ impl Fleet {
 
     /// Opens a replica's engine on its files, with a connection through its cable.
     pub(crate) async fn open(&self, replica: usize) -> Result<(), CliError> {
-        let url = format!("ws://{}#{}", self.cables[replica].address(), self.relay.id);
-        self.replicas[replica].text(Ask::Open { connect: Some(url) }).await.map(drop)
+        self.replicas[replica].text(Ask::Open { connect: Some(self.url(replica)) }).await.map(drop)
+    }
+
+    /// The relay's URL at the end of a replica's cable.
+    pub(crate) fn url(&self, replica: usize) -> String {
+        format!("ws://{}#{}", self.cables[replica].address(), self.relay.id)
+    }
+
+    /// Closes a replica in good order. Another process waits on the same files, with nothing open.
+    pub(crate) async fn send_away(&mut self, replica: usize) -> Result<(), CliError> {
+        let waiting = self.process(self.names[replica])?;
+        std::mem::replace(&mut self.replicas[replica], waiting).close().await
     }
 
     /// Kills a replica's process and starts another on the same files. Its engine is not open yet.
@@ -71,7 +80,7 @@ impl Fleet {
     pub(crate) async fn kill_and_restart(&mut self, replica: usize) -> Result<Process, CliError> {
         // The old one must be gone first: it holds the lock of its store.
         self.replicas[replica].kill().await?;
-        let restarted = self.process(NAMES[replica])?;
+        let restarted = self.process(self.names[replica])?;
         Ok(std::mem::replace(&mut self.replicas[replica], restarted))
     }
 
@@ -88,6 +97,28 @@ impl Fleet {
         tokio::time::timeout(limit, wait).await.is_ok()
     }
 
+    /// Waits until something holds that only the replicas can tell: asks whenever any of them said anything. Whether it came
+    /// to hold.
+    pub(crate) async fn wait_for(
+        &self,
+        limit: Duration,
+        mut holds: impl AsyncFnMut(&Self) -> Result<bool, CliError>,
+    ) -> Result<bool, CliError> {
+        let mut news = self.news.subscribe();
+        let wait = async {
+            loop {
+                news.mark_unchanged(); // what is said from here on makes it ask again
+                if holds(self).await? {
+                    return Ok(true);
+                }
+                if news.changed().await.is_err() {
+                    return Ok(false);
+                }
+            }
+        };
+        tokio::time::timeout(limit, wait).await.unwrap_or(Ok(false))
+    }
+
     /// The digests of each replica's documents.
     pub(crate) async fn digests(&self) -> Result<Vec<Vec<(String, String)>>, CliError> {
         let mut all = Vec::new();
@@ -102,20 +133,8 @@ impl Fleet {
 
     /// Waits until all replicas show the same; whether they do.
     pub(crate) async fn agree(&self) -> Result<bool, CliError> {
-        let mut news = self.news.subscribe();
-        let agreed = async {
-            loop {
-                news.mark_unchanged(); // what is said from here on makes it look again
-                let digests = self.digests().await?;
-                if digests.windows(2).all(|pair| pair[0] == pair[1]) {
-                    return Ok(true);
-                }
-                if news.changed().await.is_err() {
-                    return Ok(false);
-                }
-            }
-        };
-        tokio::time::timeout(AGREEMENT, agreed).await.unwrap_or(Ok(false))
+        let equal = async |fleet: &Self| Ok(fleet.digests().await?.windows(2).all(|pair| pair[0] == pair[1]));
+        self.wait_for(AGREEMENT, equal).await
     }
 
     pub(crate) async fn read(&self, replica: usize, document: &str) -> Result<Vec<String>, CliError> {

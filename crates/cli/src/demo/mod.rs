@@ -1,36 +1,68 @@
-//! `partita demo`: three replicas and a relay, each a process of its own, lose the network, die, come back and agree.
+//! `partita demo`: replicas and a relay, each a process of its own. One owner's lose the network, die, come back and agree;
+//! the members of a group come and go.
 
 mod cable;
 mod fleet;
+mod gathering;
 mod manuscript;
 mod outcome;
 mod process;
 mod relay_process;
 pub(crate) mod replica;
+mod rights;
 mod story;
+mod teller;
 mod typists;
 mod wire;
 
+use serde::Serialize;
+
 use crate::{error::CliError, progress::Progress};
 
-/// How to show it.
+/// Which story, and how to show it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
+    /// Whose documents they are.
+    #[arg(long, value_enum, default_value_t)]
+    strategy: Strategy,
     /// Print the result as one line of JSON at the end.
     #[arg(long)]
     json: bool,
 }
 
-/// Tells the story and prints the table; whether all replicas ended with the same text and nothing durable was lost.
+/// The partition strategy of the story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Strategy {
+    /// One owner's devices lose the network, die, come back and agree.
+    #[default]
+    SingleOwner,
+    /// People share a group: one joins while nobody is there, one is removed and goes on writing.
+    Group,
+}
+
+/// Tells the story and prints the table; whether it ended as it should.
 pub(crate) async fn run(args: DemoArgs, progress: &Progress) -> Result<bool, CliError> {
-    let outcome = story::tell(progress).await?;
-    println!("\n{}", outcome.table());
-    println!("{}", verdict(&outcome));
-    if args.json {
-        let json = serde_json::to_string(&outcome).map_err(|error| CliError::io("the result")(error.into()))?;
+    match args.strategy {
+        Strategy::SingleOwner => {
+            let outcome = story::tell(progress).await?;
+            show(&outcome.table(), &verdict(&outcome), args.json.then_some(&outcome))?;
+            Ok(outcome.ok)
+        }
+        Strategy::Group => {
+            let rights = gathering::tell(progress).await?;
+            show(&rights.table(), &rights.verdict(), args.json.then_some(&rights))?;
+            Ok(rights.ok)
+        }
+    }
+}
+
+fn show<T: Serialize>(table: &str, verdict: &str, json: Option<&T>) -> Result<(), CliError> {
+    println!("\n{table}\n{verdict}");
+    if let Some(result) = json {
+        let json = serde_json::to_string(result).map_err(|error| CliError::io("the result")(error.into()))?;
         println!("{json}");
     }
-    Ok(outcome.ok)
+    Ok(())
 }
 
 fn verdict(outcome: &outcome::Outcome) -> String {

@@ -1,8 +1,10 @@
 //! What the demonstration ends with: a table for people, JSON for programs.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
+
+use crate::table::{Align, table};
 
 /// What came out of it.
 #[derive(Debug, Serialize)]
@@ -43,25 +45,12 @@ impl Outcome {
     pub(crate) fn table(&self) -> String {
         let head =
             ["replica", "documents", "entries", "in entries", "in file", "sent", "received", "latency p50", "digest"];
-        let mut lines = vec![head.map(str::to_owned)];
-        lines.extend(self.replicas.iter().map(Row::cells));
-        let widths: Vec<usize> = (0..head.len())
-            .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
-            .collect();
-        let mut table = String::new();
-        for line in lines {
-            let mut row = String::new();
-            for (number, (cell, width)) in line.iter().zip(&widths).enumerate() {
-                // Names and digests to the left, numbers to the right.
-                let _ = match number {
-                    0 | 8 => write!(row, "{cell:<width$}  "),
-                    _ => write!(row, "{cell:>width$}  "),
-                };
-            }
-            table.push_str(row.trim_end());
-            table.push('\n');
-        }
-        table
+        let mut lines = vec![head.map(str::to_owned).to_vec()];
+        lines.extend(self.replicas.iter().map(|row| row.cells().to_vec()));
+        // Names and digests to the left, numbers to the right.
+        let mut align = [Align::Right; 9];
+        (align[0], align[8]) = (Align::Left, Align::Left);
+        table(&lines, &align)
     }
 }
 

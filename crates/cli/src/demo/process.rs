@@ -42,6 +42,7 @@ struct Heard {
     durable: HashMap<u64, usize>,
     ticks: HashMap<u64, u64>,
     connected: bool,
+    refused: bool,
     ended: bool,
 }
 
@@ -136,6 +137,11 @@ impl Process {
         lock(&self.heard).connected
     }
 
+    /// Whether the relay has refused it its documents.
+    pub(crate) fn is_refused(&self) -> bool {
+        lock(&self.heard).refused
+    }
+
     /// Ends the process without warning: nothing of it runs any more, not even to tidy up. When this returns, everything
     /// that it had said is heard.
     pub(crate) async fn kill(&mut self) -> Result<(), CliError> {
@@ -188,7 +194,8 @@ impl Heard {
             Event::Tick { value, at } => drop(self.ticks.insert(value, at)),
             Event::Connected(connected) => self.connected = connected,
             Event::StoreFailed(error) => tracing::error!(%error, "a replica's store failed"),
-            Event::Changed { .. } => {}
+            Event::Refused(_) => self.refused = true,
+            Event::Changed { .. } | Event::Control => {}
         }
     }
 }

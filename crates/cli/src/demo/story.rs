@@ -1,11 +1,12 @@
-//! The story that the demonstration tells, step by step.
+//! The story of one owner's devices, step by step.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    fleet::{Fleet, NAMES},
+    fleet::Fleet,
     manuscript::Manuscript,
     outcome::{Outcome, Row, bytes, p50_ms, together},
+    teller::Teller,
     typists::Typists,
     wire::{Answer, Ask, Crdt},
 };
@@ -14,6 +15,8 @@ use crate::{error::CliError, progress::Progress};
 /// What is typed.
 const README: &str = include_str!("../../../../README.md");
 
+/// The devices.
+pub(crate) const NAMES: [&str; 3] = ["A", "B", "C"];
 /// How many single changes the latency is measured with, from each of two replicas.
 const TICKS: u64 = 30;
 /// How long a cable's or a connection's change of state may take.
@@ -22,24 +25,12 @@ const A: usize = 0;
 const B: usize = 1;
 const C: usize = 2;
 
-/// Tells the story to whoever watches.
-struct Teller<'p> {
-    progress: &'p Progress,
-    begun: Instant,
-}
-
-impl Teller<'_> {
-    fn tell(&self, text: impl AsRef<str>) {
-        self.progress.say(&format!("{:5.1} s  {}", self.begun.elapsed().as_secs_f64(), text.as_ref()));
-    }
-}
-
 pub(crate) async fn tell(progress: &Progress) -> Result<Outcome, CliError> {
-    let teller = Teller { progress, begun: Instant::now() };
+    let teller = Teller::new(progress);
     let folder = tempfile::tempdir().map_err(CliError::io("cannot make a temporary folder"))?;
 
     teller.tell("A relay starts, and three replicas: A, B and C. Each is a process with a store of its own.");
-    let mut fleet = Fleet::start(folder.path().to_owned()).await?;
+    let mut fleet = Fleet::start(folder.path().to_owned(), &NAMES).await?;
     fleet.enrol().await?;
     teller.tell("A has become an owner's first device. The owner's 24 words certified B and C, without any network.");
     for replica in 0..NAMES.len() {
@@ -115,7 +106,7 @@ pub(crate) async fn tell(progress: &Progress) -> Result<Outcome, CliError> {
         text_equals_readme: text,
         durable_before_kill: durable,
         lost,
-        seconds: teller.begun.elapsed().as_secs_f64(),
+        seconds: teller.seconds(),
         relay_store_bytes: relay,
         replicas: rows,
     })

@@ -5,9 +5,10 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::{
-    fleet::{Fleet, NAMES},
+    fleet::Fleet,
     manuscript::Manuscript,
     process::Asked,
+    story::NAMES,
     wire::{Ask, Crdt, Word},
 };
 use crate::{error::CliError, progress::Progress};

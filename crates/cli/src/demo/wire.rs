@@ -23,6 +23,16 @@ pub(crate) enum Ask {
     Certify { words: String, request: String },
     /// Keep this device's certificate.
     Accept { certificate: String },
+    /// Begin a group, with this as its first member's device: the group's id.
+    FoundGroup { name: String },
+    /// Keep an invitation: the next time it is opened, this device joins.
+    Join { invitation: String },
+    /// Invite somebody to the group: the invitation.
+    Invite { role: String },
+    /// Take a member out of the group.
+    Remove { member: String },
+    /// Who is in the group, as far as is known here.
+    Members,
     /// Open the engine; with a relay, if a URL is given: the replica's id.
     Open { connect: Option<String> },
     /// Create a document whose text has so many empty parts: its id.
@@ -41,6 +51,8 @@ pub(crate) enum Ask {
     Tick { document: String, value: u64 },
     /// The parts of a document's text.
     Read { document: String },
+    /// Try to read a document that may not be here, or may be closed to this replica: the parts of its text, or nothing.
+    Look { crdt: Crdt, document: String },
     /// The digests of the documents that are open, by id.
     Digests,
     /// What is held.
@@ -98,8 +110,20 @@ pub(crate) enum Answer {
     At(u64),
     Count(u64),
     Parts(Vec<String>),
+    /// It is not here, or its key is not.
+    Nothing,
+    Members(Vec<Seat>),
     Digests(Vec<(String, String)>),
     Status(Status),
+}
+
+/// A member of a group, as a replica knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seat {
+    pub(crate) member: String,
+    pub(crate) role: String,
+    /// Whether it is in with its whole role.
+    pub(crate) active: bool,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -134,6 +158,10 @@ pub(crate) enum Event {
     Tick { value: u64, at: u64 },
     /// The connection to the relay came or went.
     Connected(bool),
+    /// Members, devices, rights or keys may be different now.
+    Control,
+    /// The relay does not give this replica what it asks for: why.
+    Refused(String),
     /// The store failed.
     StoreFailed(String),
 }

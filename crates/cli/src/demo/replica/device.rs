@@ -1,10 +1,17 @@
-//! The device: enrolled as a user would enrol it, then an engine with its documents.
+//! The device: enrolled as a user would enrol it, or in a group, then an engine with its documents.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use partita::{
     ConnectionState, Context, DocumentError, Engine, EngineEvent, FileKeystore, SystemRandom,
     automerge::Automerge,
+    core::DocumentId,
+    group::{Group, Invitation, MemberId, Membership, Policy, Role, Terms},
     single_owner::{Certificate, Mnemonic, Request, SingleOwner},
     yrs::Yrs,
 };
@@ -12,7 +19,7 @@ use tokio::sync::{broadcast::error::RecvError, watch};
 
 use super::{Said, paper::Paper, steady, typing};
 use crate::{
-    demo::wire::{Answer, Ask, Crdt, Event, Line, Status},
+    demo::wire::{Answer, Ask, Crdt, Event, Line, Seat, Status},
     error::CliError,
 };
 
@@ -54,6 +61,30 @@ impl Device {
                 SingleOwner::accept(&self.keystore()?, &certificate)?;
                 Answer::Done
             }
+            Ask::FoundGroup { name } => {
+                let keystore = Arc::new(self.new_keystore()?);
+                let group = Group::create(keystore, &mut SystemRandom, &name, Policy::default())?;
+                Answer::Text(group.context().to_string())
+            }
+            Ask::Join { invitation } => {
+                let invitation: Invitation = invitation.parse()?;
+                Group::join(Arc::new(self.new_keystore()?), &mut SystemRandom, &invitation)?;
+                Answer::Done
+            }
+            Ask::Invite { role } => {
+                let terms = Terms::new(role.parse::<Role>().map_err(bad)?);
+                let engine = self.opened()?.engine;
+                let invitation =
+                    engine.with_strategy::<Group, _>(move |group, turn| group.invite(turn, terms)).await??;
+                Answer::Text(invitation.text().to_string())
+            }
+            Ask::Remove { member } => {
+                let member: MemberId = member.parse().map_err(bad)?;
+                let engine = self.opened()?.engine;
+                engine.with_strategy::<Group, _>(move |group, turn| group.remove(turn, member)).await??;
+                Answer::Done
+            }
+            Ask::Members => Answer::Members(self.members().await?),
             Ask::Open { connect } => Answer::Text(self.open(connect).await?),
             Ask::Create { crdt, parts } => Answer::Text(self.create(crdt, parts).await?),
             Ask::Get { crdt, document } => Answer::Text(self.get(crdt, &document).await?),
@@ -79,6 +110,7 @@ impl Device {
                 Answer::At(typing::now())
             }
             Ask::Read { document } => Answer::Parts(self.paper(&document)?.parts()?),
+            Ask::Look { crdt, document } => self.look(crdt, &document).await?,
             Ask::Digests => Answer::Digests(self.digests()?),
             Ask::Status => Answer::Status(self.status().await?),
             Ask::NetworkIsBack => {
@@ -115,9 +147,15 @@ impl Device {
     }
 
     async fn open(&self, connect: Option<String>) -> Result<String, CliError> {
-        let owner = SingleOwner::open(&self.keystore()?)?;
-        let context = owner.context();
-        let mut builder = Engine::builder(&self.store).strategy(owner);
+        let keystore = Arc::new(self.keystore()?);
+        let builder = Engine::builder(&self.store);
+        let (context, mut builder) = match Group::all(&*keystore)?.first() {
+            Some(group) => (*group, builder.strategy(Group::open(keystore, group)?)),
+            None => {
+                let owner = SingleOwner::open(&*keystore)?;
+                (owner.context(), builder.strategy(owner))
+            }
+        };
         if let Some(url) = connect {
             builder = builder.connect(url);
         }
@@ -145,11 +183,7 @@ impl Device {
         let Opened { engine, context } = self.opened()?;
         let mut events = engine.events();
         loop {
-            let got = match crdt {
-                Crdt::Automerge => context.get::<Automerge>(id).await.map(Paper::Automerge),
-                Crdt::Yrs => context.get::<Yrs>(id).await.map(Paper::Yrs),
-            };
-            match got {
+            match find(&context, crdt, id).await {
                 Ok(paper) => {
                     // The text's frame is in an entry of its own, after the one that creates the document. Engine
                     // events come before a change is visible; the document's own changes come after.
@@ -166,6 +200,26 @@ impl Device {
                 return Err(partita::EngineError::Closed.into());
             }
         }
+    }
+
+    /// What there is to read now: not here, or no key for it, is an answer too.
+    async fn look(&self, crdt: Crdt, document: &str) -> Result<Answer, CliError> {
+        match find(&self.opened()?.context, crdt, document.parse().map_err(bad)?).await {
+            Ok(paper) => Ok(Answer::Parts(paper.parts()?)),
+            Err(DocumentError::NotFound(_) | DocumentError::NoKey(_)) => Ok(Answer::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn members(&self) -> Result<Vec<Seat>, CliError> {
+        let engine = self.opened()?.engine;
+        let members = engine.with_strategy::<Group, _>(|group, _| group.members()).await?;
+        let seat = |member: partita::group::MemberInfo| Seat {
+            member: member.id.to_string(),
+            role: crate::group::role(member.role),
+            active: member.membership == Membership::Active,
+        };
+        Ok(members.into_iter().map(seat).collect())
     }
 
     fn keep(&self, paper: Paper) -> Result<String, CliError> {
@@ -219,11 +273,20 @@ async fn report(mut events: tokio::sync::broadcast::Receiver<EngineEvent>, said:
                 ConnectionState::BackingOff { .. } | ConnectionState::Refused { .. } => Event::Connected(false),
                 _ => continue,
             },
+            Ok(EngineEvent::ControlChanged { .. } | EngineEvent::KeysArrived { .. }) => Event::Control,
+            Ok(EngineEvent::ContextRefused { why, .. }) => Event::Refused(why.to_string()),
             Ok(EngineEvent::StoreFailed(error)) => Event::StoreFailed(error.to_string()),
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
         said.say(Line::Event(event));
+    }
+}
+
+async fn find(context: &Context, crdt: Crdt, id: DocumentId) -> Result<Paper, DocumentError> {
+    match crdt {
+        Crdt::Automerge => context.get::<Automerge>(id).await.map(Paper::Automerge),
+        Crdt::Yrs => context.get::<Yrs>(id).await.map(Paper::Yrs),
     }
 }
 
