@@ -12,7 +12,7 @@ use std::{
 
 use common::{has, patiently, put, string};
 use partita::{
-    DocumentError, Engine, EngineEvent, SystemRandom,
+    Engine, EngineEvent, SystemRandom,
     automerge::Automerge,
     core::{Access, Refusal},
     group::{Group, History, MemberId, Policy, Role, Terms},

@@ -106,8 +106,9 @@ impl Group {
     fn acceptance(&self) -> Option<Accept> {
         let invitation = self.record.invitation.as_ref()?;
         let view = self.state.view();
-        let is_known = self.state.knows(&self.device()) || !self.state.invitations_of(&self.device()).is_empty();
-        if is_known || !view.invites.contains_key(&invitation.id()) {
+        let is_in = view.role(&self.device()).is_some();
+        let is_used = self.state.invitations_of(&self.device()).contains(&invitation.id());
+        if is_in || is_used || !view.invites.contains_key(&invitation.id()) {
             return None;
         }
         let card = Card::new(&self.keys, invitation.member);

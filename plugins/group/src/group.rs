@@ -192,7 +192,7 @@ impl Group {
         Self::of(keystore, keys, record)
     }
 
-    /// The group that somebody invited this device to. It is in as soon as it has synced with a relay or a member, and an
+    /// The group that somebody invited this device to, for the first time or again. It is in as soon as it has synced with a relay or a member, and an
     /// admin's device confirms it.
     ///
     /// # Errors
@@ -204,9 +204,21 @@ impl Group {
     ) -> Result<Self, GroupError> {
         let keys = device_keys(&*keystore, rng)?;
         let member = invitation.member.unwrap_or(MemberId(keys.replica()));
-        let mut record = Record::new(invitation.context(), member, &keys);
-        record.invitation = Some(invitation.clone());
-        record.create(&*keystore)?;
+        let record = match Record::load(&*keystore, &invitation.context()) {
+            // Whoever left, was removed, or was not admitted comes back by another invitation, with the keys that it had.
+            Ok(before) if before.genesis.is_none() && before.member == member => {
+                let record = Record { invitation: Some(invitation.clone()), ..before };
+                record.save(&*keystore)?;
+                record
+            }
+            Err(GroupError::UnknownGroup(_)) => {
+                let mut record = Record::new(invitation.context(), member, &keys);
+                record.invitation = Some(invitation.clone());
+                record.create(&*keystore)?;
+                record
+            }
+            before => return Err(before.err().unwrap_or(GroupError::Exists(invitation.context()))),
+        };
         Self::of(keystore, keys, record)
     }
 

@@ -35,7 +35,13 @@ impl Group {
         let mut plan = Plan::new(self, turn.rng)?;
         let mut ops = vec![Op::Add(Add { card: card.clone(), role, history })];
         if role.reads() && history == History::FromNow {
-            plan.step_with_epoch(ops, turn.rng)?;
+            let (epoch, secret) = plan.epoch(&ops, Scope::Live, turn.rng)?;
+            ops.push(Op::Epoch(epoch));
+            // The name is sealed under an epoch that the newcomer has no key for.
+            if let Some(name) = self.name() {
+                ops.push(Op::Name(plan.name(&name, None, &secret, turn.rng)?));
+            }
+            plan.step(ops)?;
         } else {
             if role.reads() {
                 ops.extend(plan.share(&self.shareable(), (card.device(), card.box_key()), turn.rng)?);

@@ -73,15 +73,15 @@ pub(crate) fn verify(
     let device = ReplicaId::from_bytes(*remote.as_bytes());
     let state = state.filter(|state| !state.is_empty());
     let known = match state {
-        Some(state) if state.view().role(&device).is_some() || state.view().left.contains(&device) => true,
-        Some(state) if state.view().was_removed(&device) => return Err(Refusal::Revoked),
-        _ => false,
+        Some(state) if state.view().role(&device).is_some() || state.view().left.contains(&device) => Ok(true),
+        Some(state) if state.view().was_removed(&device) => Err(Refusal::Revoked),
+        _ => Ok(false),
     };
     let signed = |signature: [u8; 64]| {
         remote.verify(DEVICE, &message(transcript, context), &Signature::from_bytes(signature)).is_ok()
     };
     if let Ok(signature) = <[u8; 64]>::try_from(proof) {
-        return match (signed(signature), known) {
+        return match (signed(signature), known?) {
             (true, true) => Ok(Grant { access: Access::Both }),
             (true, false) => Err(Refusal::NeedControl),
             (false, _) => Err(Refusal::BadProof),
@@ -96,7 +96,7 @@ pub(crate) fn verify(
             if !genesis.founds(&context.id) || !signed(signature) {
                 return Err(Refusal::BadProof);
             }
-            Ok(Grant { access: if known { Access::Both } else { Access::Write } })
+            Ok(Grant { access: if known? { Access::Both } else { Access::Write } })
         }
         Ok(OF_INVITATION) => {
             let (invite, signature) = (input.array(), input.array());

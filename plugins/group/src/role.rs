@@ -82,6 +82,15 @@ impl History {
     }
 }
 
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::All => "all",
+            Self::FromNow => "from-now",
+        })
+    }
+}
+
 /// A member: a person with one or more devices. It is named after its first device, and keeps the name when that is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub ReplicaId);

@@ -629,8 +629,7 @@ impl State {
     }
 
     fn is_guest(&self, device: &ReplicaId) -> bool {
-        let invite = self.guests.get(device).filter(|_| !self.view().was_removed(device));
-        invite.is_some_and(|invite| self.view().invites.contains_key(invite))
+        self.guests.get(device).is_some_and(|invite| self.view().invites.contains_key(invite))
     }
 
     /// Whether a remote that is no relay which the application pinned gets what the context has to send.

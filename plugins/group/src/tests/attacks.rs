@@ -216,7 +216,7 @@ fn attack_04_one_epoch_has_one_secret_for_everybody() {
 /// Defence: `id != tip.head` in `is_beyond` (resolve.rs): of a forked log the branch counts that the removal names.
 #[test]
 fn attack_05_of_two_entries_at_one_place_the_one_counts_that_the_removal_names() {
-    let (mut ada, mut ben, mut cay) = trio();
+    let (mut ada, ben, mut cay) = trio();
     let heads = ben.graph.heads();
     let add = |name: u64| {
         let card = card_of(&Device::founder(name, Policy::default()));
@@ -284,7 +284,7 @@ impl AddSigned for std::time::Duration {
 /// Defence: `break_ring` (resolve.rs), which asks for seniority.
 #[test]
 fn attack_06_a_removed_junior_cannot_remove_its_remover_with_old_parents() {
-    let (mut ada, mut ben, mut cay) = trio();
+    let (mut ada, ben, mut cay) = trio();
     let old = ben.graph.heads();
     remove(&mut ada, &ben);
     settle(&mut [&mut ada, &mut cay]);

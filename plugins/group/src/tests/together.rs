@@ -177,7 +177,7 @@ fn a_newcomer_from_now_on_opens_nothing_older_and_everybody_reads_what_it_writes
     cay.say(&[Op::Complain(old)]);
     settle(&mut [&mut ada, &mut ben, &mut cay]);
     assert!(!cay.holds(&old));
-    assert_eq!(cay.strategy.name().as_deref(), None);
+    assert_eq!(cay.strategy.name().as_deref(), Some("garden"));
 }
 
 #[test]
@@ -407,6 +407,31 @@ fn a_device_that_starts_again_knows_what_it_knew() {
         assert_eq!(again.name().as_deref(), Some("garden"));
         assert_eq!(Group::all(&*device.strategy.keystore).unwrap(), [device.context]);
     }
+}
+
+#[test]
+fn who_left_or_was_removed_comes_back_by_another_invitation_with_the_keys_that_it_had() {
+    let (mut ada, mut ben) = pair();
+    let first = invite(&mut ada, Terms::new(Role::Write));
+    let mut cay = Device::invited(&first, 3);
+    cay.pull(&ada);
+    cay.writing = false;
+    cay.duties();
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    remove(&mut ada, &cay);
+    let second = invite(&mut ada, Terms::new(Role::Write));
+    let again = Group::join(cay.strategy.keystore.clone(), &mut rng(7), &second).unwrap();
+    let mut again = Device::of(again, 33);
+    assert_eq!(again.replica, cay.replica);
+    again.writing = false;
+    again.pull(&ada);
+    again.duties();
+    settle(&mut [&mut ada, &mut ben, &mut again]);
+    assert_eq!(ben.role_of(&again), Some(Role::Write));
+    let epoch = again.epoch();
+    settle(&mut [&mut ada, &mut ben, &mut again]);
+    assert!(again.holds(&epoch) && ada.holds(&epoch));
+    assert_eq!(Group::all(&*again.strategy.keystore).unwrap().len(), 1);
 }
 
 #[test]
