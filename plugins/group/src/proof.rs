@@ -75,6 +75,7 @@ pub(crate) fn verify(
     let known = match state {
         Some(state) if state.view().role(&device).is_some() || state.view().left.contains(&device) => Ok(true),
         Some(state) if state.view().was_removed(&device) => Err(Refusal::Revoked),
+        Some(state) if state.view().is_suspended(&device) => Err(Refusal::Denied),
         _ => Ok(false),
     };
     let signed = |signature: [u8; 64]| {

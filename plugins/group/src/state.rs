@@ -647,6 +647,9 @@ impl State {
             // Who left may still bring what it wrote before: its departure, a control entry, arrives ahead of its last data.
             return if view.left.contains(device) { Access::Write } else { Access::Refused(Refusal::Revoked) };
         }
+        if view.is_suspended(device) {
+            return Access::Refused(Refusal::Denied);
+        }
         // Who knows how the group began and is not known here may be in it all the same: it gets nothing, and may bring what
         // says so. What it brings is judged by itself.
         match granted {

@@ -334,6 +334,12 @@ impl View {
         (self.removed.contains(device) || self.left.contains(device)) && !self.devices.contains_key(device)
     }
 
+    /// Whether a device is in the group without any right, until an admin decides.
+    pub(crate) fn is_suspended(&self, device: &ReplicaId) -> bool {
+        let listed = self.members.values().any(|member| member.devices.contains_key(device));
+        listed && !self.devices.contains_key(device)
+    }
+
     /// Who gets an epoch's secret, by rising id: devices, and the invitations that are open.
     pub(crate) fn recipients(&self, all: &Resolver<'_>, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
         let may = |history: History| scope == Scope::Live || history == History::All;
