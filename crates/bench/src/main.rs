@@ -1,10 +1,12 @@
 //! Partita's figures. A table for people, then one line of JSON; ratios against a limit or a peer in the same run,
 //! because absolute times mean nothing on a shared machine.
 
+mod group;
 mod owners;
 mod pair;
 mod report;
 mod resume;
+mod seal;
 mod strategy;
 
 use clap::{Parser, Subcommand};
@@ -21,15 +23,21 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Figure {
+    /// What it costs to let somebody into a group, and to shut somebody out, beside bare boxes and other protocols.
+    Group(group::Arguments),
     /// What a reconnect costs: when nothing changed, and when one entry of many is missing.
     Resume(resume::Arguments),
+    /// What it costs that a group's payloads are sealed: catching up beside a plain context.
+    Seal(seal::Arguments),
     /// What it costs that partition strategies are plugins, beside a live change.
     Strategy(strategy::Arguments),
 }
 
 fn main() -> Outcome {
     match Arguments::parse().figure {
+        Figure::Group(arguments) => group::run(&arguments),
         Figure::Resume(arguments) => resume::run(&arguments),
+        Figure::Seal(arguments) => seal::run(&arguments),
         Figure::Strategy(arguments) => strategy::run(&arguments),
     }
 }

@@ -1,9 +1,13 @@
 //! Two nodes and a wire between them, without sockets: every byte that would be sent is counted, every round too.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use partita_core::{Batch, ContextInfo, Durability, Incarnation, Now, PartitionStrategy, SessionId, Store as _};
+use partita_core::{Batch, ContextInfo, Durability, Incarnation, Now, PartitionStrategy, SessionId, Store};
 use partita_crypto::SigningKey;
 use partita_protocol::{
     Effect, Event, Node, NodeConfig, NodeParts, Notice, RemoteSession,
@@ -25,12 +29,26 @@ enum Work {
 /// A node on its store.
 pub(crate) struct End {
     pub(crate) node: Node,
-    store: MemoryStore,
+    store: Box<dyn Store>,
     identity: LocalIdentity,
     /// How often the store was read.
     pub(crate) reads: usize,
     pub(crate) notices: Vec<Notice>,
     out: Vec<Bytes>,
+}
+
+/// The next incarnation of a store.
+pub(crate) fn incarnation(rng: &mut ChaCha20Rng) -> Incarnation {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    Incarnation::from_bytes(bytes)
+}
+
+/// Randomness of its own.
+pub(crate) fn fork(rng: &mut ChaCha20Rng) -> ChaCha20Rng {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    ChaCha20Rng::from_seed(seed)
 }
 
 pub(crate) fn now(seconds: u64) -> Now {
@@ -40,20 +58,22 @@ pub(crate) fn now(seconds: u64) -> Now {
 impl End {
     pub(crate) fn new(seed: u64, key: Arc<SigningKey>, config: NodeConfig, strategy: impl PartitionStrategy) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let mut bytes = [0; 16];
-        rng.fill_bytes(&mut bytes);
-        let incarnation = Incarnation::from_bytes(bytes);
-        let identity = LocalIdentity { key, incarnation };
-        let strategies: Vec<Box<dyn PartitionStrategy>> = vec![Box::new(strategy)];
+        let store = Box::new(MemoryStore::new(incarnation(&mut rng)));
+        Self::with(store, rng, key, config, Box::new(strategy))
+    }
+
+    /// On a store that may hold something already.
+    pub(crate) fn with(
+        store: Box<dyn Store>,
+        rng: ChaCha20Rng,
+        key: Arc<SigningKey>,
+        config: NodeConfig,
+        strategy: Box<dyn PartitionStrategy>,
+    ) -> Self {
+        let identity = LocalIdentity { key, incarnation: store.incarnation() };
+        let strategies = vec![strategy];
         let parts = NodeParts { config, identity: identity.clone(), strategies, rng: Box::new(rng) };
-        Self {
-            node: Node::new(now(1), parts),
-            store: MemoryStore::new(incarnation),
-            identity,
-            reads: 0,
-            notices: Vec::new(),
-            out: Vec::new(),
-        }
+        Self { node: Node::new(now(1), parts), store, identity, reads: 0, notices: Vec::new(), out: Vec::new() }
     }
 
     pub(crate) fn open(&mut self, contexts: impl IntoIterator<Item = ContextInfo>) -> Result<(), Failure> {
@@ -117,6 +137,10 @@ pub(crate) struct Wire<'a> {
     sealing: [(Sealer, Opener); 2],
     sessions: [SessionId; 2],
     pub(crate) traffic: Traffic,
+    /// What each end took to work off what it received, its store's commits included.
+    pub(crate) busy: [Duration; 2],
+    /// What it took to count what went over it: no real wire does that.
+    pub(crate) counting: Duration,
 }
 
 impl<'a> Wire<'a> {
@@ -161,7 +185,15 @@ impl<'a> Wire<'a> {
         let [dialer, acceptor] = ends;
         dialer.settle()?;
         acceptor.settle()?;
-        Ok(Self { ends: [dialer, acceptor], sealing, sessions, traffic: Traffic::default() })
+        let traffic = Traffic::default();
+        Ok(Self {
+            ends: [dialer, acceptor],
+            sealing,
+            sessions,
+            traffic,
+            busy: [Duration::ZERO; 2],
+            counting: Duration::ZERO,
+        })
     }
 
     /// Lets frames go one way, both ways at once; false when there were none.
@@ -169,11 +201,13 @@ impl<'a> Wire<'a> {
         let mut sealed = [Vec::new(), Vec::new()];
         for (at, sealed) in sealed.iter_mut().enumerate() {
             for frame in self.ends[at].take_out() {
+                let began = Instant::now();
                 let entries = Message::decode_frame(&frame)?.into_iter().map(|message| match message {
                     Message::Entries(run) => run.entries.len(),
                     _ => 0,
                 });
                 self.traffic.entries += entries.sum::<usize>();
+                self.counting += began.elapsed();
                 let bytes = frame.len();
                 let frame = self.sealing[at].0.seal(&frame)?;
                 self.traffic.bytes += frame.len();
@@ -187,11 +221,15 @@ impl<'a> Wire<'a> {
             let there = 1 - at;
             for frame in frames {
                 let frame = self.sealing[there].1.open(&frame)?;
+                let began = Instant::now();
                 self.ends[there].node.handle(now(1), Event::Received(self.sessions[there], frame));
+                self.busy[there] += began.elapsed();
             }
         }
-        for end in &mut self.ends {
+        for (end, busy) in self.ends.iter_mut().zip(&mut self.busy) {
+            let began = Instant::now();
             end.settle()?;
+            *busy += began.elapsed();
         }
         Ok(any)
     }
@@ -203,6 +241,10 @@ impl<'a> Wire<'a> {
     }
 
     pub(crate) fn end(&self, at: usize) -> &End {
+        self.ends[at]
+    }
+
+    pub(crate) fn end_mut(&mut self, at: usize) -> &mut End {
         self.ends[at]
     }
 
