@@ -11,7 +11,7 @@ use crate::{
     group::{Group, name_key},
     ledger::Ledger,
     op::{Epoch, Name, Op, Payload, Scope, Share},
-    resolve::{Resolver, resolve},
+    resolve::resolve,
     view::View,
 };
 
@@ -120,8 +120,7 @@ impl<'a> Plan<'a> {
 /// Who gets an epoch's secret when all of this is held.
 fn recipients(ledger: &Ledger, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
     let resolution = resolve(ledger, ledger.all.clone());
-    let resolver = Resolver { ledger, resolution: &resolution };
-    View::of(ledger, &resolution).recipients(&resolver, scope)
+    View::of(ledger, &resolution).recipients(scope)
 }
 
 /// An entry as if it had been written already: after everything that is held, so nothing cuts it off.

@@ -19,7 +19,7 @@ use partita_core::{EntryId, LogId, ReplicaId};
 use crate::{
     bits::Bits,
     ledger::{Admission, Held, Ledger, OpNo, caps_of},
-    op::Op,
+    op::{Op, Remove, SetRole},
     role::{MemberId, Role},
 };
 
@@ -121,15 +121,18 @@ struct Trail {
 pub(crate) struct Resolution {
     pub(crate) set: Bits,
     counts: Vec<Tri>,
+    /// Whether something was decided between ops that contradict each other: one more op can change all of that.
+    contested: bool,
 }
 
 /// Resolves the membership entries in `set`, which holds the ancestors of each.
 pub(crate) fn resolve(ledger: &Ledger, set: Bits) -> Resolution {
     let mut void: Vec<OpNo> = Vec::new();
     loop {
-        let resolution = resolve_without(ledger, set.clone(), &void);
+        let mut resolution = resolve_without(ledger, set.clone(), &void);
         // Nobody may leave a group without an admin. Several may, each counting on the others: then the most senior stays.
         let Some(stays) = Resolver { ledger, resolution: &resolution }.last_to_leave() else {
+            resolution.contested |= !void.is_empty();
             return resolution;
         };
         void.push(stays);
@@ -139,7 +142,7 @@ pub(crate) fn resolve(ledger: &Ledger, set: Bits) -> Resolution {
 fn resolve_without(ledger: &Ledger, set: Bits, void: &[OpNo]) -> Resolution {
     let within = |no: &OpNo| ledger.ops.get(*no).is_some_and(|place| set.has(place.number));
     let ops: Vec<OpNo> = (0..ledger.ops.len()).filter(within).collect();
-    let mut resolution = Resolution { counts: vec![Tri::No; ledger.ops.len()], set };
+    let mut resolution = Resolution { counts: vec![Tri::No; ledger.ops.len()], set, contested: false };
     for no in &ops {
         resolution.settle(*no, Tri::Open);
     }
@@ -163,6 +166,7 @@ fn resolve_without(ledger: &Ledger, set: Bits, void: &[OpNo]) -> Resolution {
         if open.len() < before {
             continue;
         }
+        resolution.contested = true;
         let broken = Resolver { ledger, resolution: &resolution }.break_rings(&open);
         for (right, wrong) in broken {
             resolution.settle(right, Tri::Yes);
@@ -171,6 +175,42 @@ fn resolve_without(ledger: &Ledger, set: Bits, void: &[OpNo]) -> Resolution {
             }
         }
     }
+}
+
+/// The same with one more entry, where that changes nothing of what counted before: it has seen everything, and takes
+/// nothing away from what was done. `None` where it may; then everything is resolved anew. A group of a thousand is not
+/// gone through for every step that somebody takes.
+pub(crate) fn resolve_on(ledger: &Ledger, before: &Resolution, at: usize) -> Option<Resolution> {
+    let held = ledger.entry(at).filter(|held| *held.before == before.set && !before.contested)?;
+    let number = held.number?;
+    let mut resolution = Resolution { set: (*held.seen).clone(), counts: before.counts.clone(), contested: false };
+    resolution.counts.resize(ledger.ops.len(), Tri::No);
+    let mut takes = false;
+    for place in ledger.ops.iter().rev().take_while(|place| place.number == number) {
+        let op = held.ops().get(place.index)?;
+        let devices: Vec<ReplicaId> = match op {
+            Op::Add(_) | Op::AddDevice(_) | Op::DeviceKey(_) => continue,
+            Op::Remove(Remove { member, .. }) | Op::SetRole(SetRole { member, .. }) => {
+                ledger.members.get(member)?.devices.iter().copied().collect()
+            }
+            Op::RemoveDevice(remove) => vec![remove.device],
+            _ => return None,
+        };
+        takes = true;
+        let by_them = ledger.ops.iter().filter_map(|place| ledger.entry(place.entry));
+        let mut by_them = by_them.filter(|old| old.number != Some(number) && devices.contains(&old.author));
+        if by_them.any(|old| is_beyond(held, op, &old.author, (old.log, old.seq, old.id))) {
+            return None;
+        }
+    }
+    for (no, _) in ledger.ops.iter().enumerate().filter(|(_, place)| place.number == number) {
+        let judged = Resolver { ledger, resolution: &resolution }.judge(no, &mut None);
+        resolution.settle(no, judged);
+    }
+    let all = Resolver { ledger, resolution: &resolution };
+    let author = ledger.devices.get(&held.author).into_iter().flat_map(|about| &about.members);
+    let mut acting = author.filter(|member| all.acts_as_admin(Point::All, member) == Tri::Yes);
+    (!takes || acting.next().is_some()).then_some(resolution)
 }
 
 impl Resolution {

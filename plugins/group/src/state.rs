@@ -20,7 +20,7 @@ use crate::{
     ledger::{Held, Ledger},
     op::{Op, Payload, Scope},
     proof,
-    resolve::{Point, Resolution, Resolver, resolve},
+    resolve::{Point, Resolution, Resolver, resolve, resolve_on},
     role::{History, MemberId, Role},
     view::{Membership, View},
 };
@@ -125,6 +125,15 @@ impl State {
         found
     }
 
+    fn keep(&self, before: Arc<Resolved>) {
+        // Poison: see above.
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        if earlier.len() >= KEPT {
+            earlier.remove(0);
+        }
+        earlier.push(before);
+    }
+
     fn read(&self, payload: &[u8]) -> Result<Arc<Payload>, partita_core::codec::DecodeError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = last.as_ref().filter(|known| known.raw == payload) {
@@ -158,12 +167,25 @@ impl State {
         if held.number.is_some()
             && let Some(before) = self.current.take()
         {
-            let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
-            if earlier.len() >= KEPT {
-                earlier.remove(0);
+            if let Some(resolution) = resolve_on(&self.ledger, &before.resolution, at) {
+                // The view goes on with the group; what rests on the earlier state asks for who may do what alone.
+                let (before, view) = match Arc::try_unwrap(before) {
+                    Ok(Resolved { resolution, view }) => {
+                        (Arc::new(Resolved { resolution, view: OnceLock::new() }), view.into_inner())
+                    }
+                    Err(before) => (before, None),
+                };
+                let view = view.and_then(|view| view.with(&self.ledger, &resolution, at));
+                let view = view.map_or_else(OnceLock::new, OnceLock::from);
+                self.current = OnceLock::from(Arc::new(Resolved { resolution, view }));
+                self.keep(before);
+            } else {
+                self.keep(before);
             }
-            earlier.push(before);
         }
+        let Some(held) = self.ledger.entry(at) else {
+            return Ok(None);
+        };
         if held.ops().iter().any(|op| matches!(op, Op::Vouch(_))) {
             self.vouching.push(at);
         }
@@ -340,10 +362,14 @@ impl State {
                 return Recipients::default();
             };
             let resolved = self.resolved_at(&held.seen);
-            let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
-            let recipients = resolved.view(&self.ledger).recipients(&resolver, announced.op.scope);
-            let ids: Vec<ReplicaId> = recipients.into_iter().map(|(id, _)| id).collect();
-            let numbers = ids.iter().filter_map(|id| self.ledger.keys.get(id)).copied().collect();
+            let view = resolved.view(&self.ledger);
+            let recipients = view.recipients(announced.op.scope).into_iter();
+            let ids: Vec<ReplicaId> = recipients.map(|(id, _)| id).collect();
+            let number = |id: &ReplicaId| match view.readers.get(id) {
+                Some(reader) => Some(reader.number),
+                None => self.ledger.keys.get(id).copied(),
+            };
+            let numbers = ids.iter().filter_map(number).collect();
             Recipients { ids, numbers }
         })
     }
@@ -589,12 +615,6 @@ impl State {
             (History::FromNow, Scope::Archive) => false,
             (History::FromNow, Scope::Live) => member.since.iter().any(|number| held.seen.has(number)),
         }
-    }
-
-    /// Whether a device is or was in the group.
-    pub(crate) fn knows(&self, device: &ReplicaId) -> bool {
-        let view = self.view();
-        view.role(device).is_some() || view.was_removed(device)
     }
 
     /// Whether the holder of an invitation may open the group's context: while it can be used, and once it was used by this

@@ -66,9 +66,29 @@ pub(crate) struct View {
     pub(crate) left: BTreeSet<ReplicaId>,
     /// Devices that were taken out, whether or not they came back.
     pub(crate) removed: BTreeSet<ReplicaId>,
+    /// The devices of those who may read.
+    pub(crate) readers: BTreeMap<ReplicaId, Reader>,
+    /// Whether somebody is in the group by an invitation that nobody has confirmed.
+    unsettled: bool,
+}
+
+/// A device that is boxed epoch secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reader {
+    pub(crate) key: BoxPublicKey,
+    /// Its number in the ledger.
+    pub(crate) number: usize,
+    pub(crate) history: History,
 }
 
 impl<'a> Resolver<'a> {
+    fn has_pending_device(&self, member: &MemberId) -> bool {
+        let devices = self.ledger.members.get(member).into_iter().flat_map(|about| &about.devices);
+        let mut further =
+            devices.filter_map(|device| self.ledger.devices.get(device)).flat_map(|about| &about.admissions);
+        further.any(|(of, one)| of == member && one.pending.is_some())
+    }
+
     /// How somebody is in the group by an invitation that nobody confirmed; `None` when that is void.
     fn pending(&self, invite: &ReplicaId, admission: &Admission) -> Option<Membership> {
         let about = self.ledger.invites.get(invite)?;
@@ -243,29 +263,11 @@ impl<'a> Resolver<'a> {
         losses
     }
 
-    fn losses_to_cover(self, members: &BTreeMap<MemberId, Member>) -> Bits {
-        let mut cover = Bits::default();
-        for (no, place) in self.ledger.ops.iter().enumerate().filter(|(no, _)| self.yes(*no)) {
-            let Some((_, op)) = self.ledger.op(no) else {
-                continue;
-            };
-            let lost = match op {
-                Op::Remove(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::RevokeInvite(_) => true,
-                // Whoever is no admin any more has let nobody in: what such people were boxed is closed.
-                Op::SetRole(set) => set.role < Role::Admin,
-                Op::Decide(decide) => !decide.admit,
-                // The keys waited boxed to the link, so a leaked link reads until an epoch knows that it was used.
-                Op::Accept(_) => true,
-                _ => false,
-            };
-            if lost {
-                cover.set(place.number);
-            }
-        }
-        for member in members.values().filter(|member| member.history == History::FromNow) {
-            cover.add(&member.since);
-        }
-        cover
+    /// The entries that take reading away, or let somebody read only from then on.
+    fn losses_to_cover(&self) -> Bits {
+        let counting = self.ledger.ops.iter().enumerate().filter(|(no, _)| self.yes(*no));
+        let lost = counting.filter(|(no, _)| self.ledger.op(*no).is_some_and(|(_, op)| is_to_cover(op)));
+        lost.map(|(_, place)| place.number).collect()
     }
 
     /// The box key of a device: of its latest card or its latest word.
@@ -291,37 +293,137 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// Whether an op takes reading away from somebody, so that an epoch must know it to be written under.
+fn is_to_cover(op: &Op) -> bool {
+    match op {
+        Op::Remove(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::RevokeInvite(_) => true,
+        // Whoever is no admin any more has let nobody in: what such people were boxed is closed.
+        Op::SetRole(set) => set.role < Role::Admin,
+        Op::Decide(decide) => !decide.admit,
+        // The keys waited boxed to the link, so a leaked link reads until an epoch knows that it was used.
+        Op::Accept(_) => true,
+        _ => false,
+    }
+}
+
 impl View {
     pub(crate) fn of(ledger: &Ledger, resolution: &Resolution) -> Self {
         let all = Resolver { ledger, resolution };
-        let mut members = BTreeMap::new();
-        let mut devices: BTreeMap<ReplicaId, (MemberId, Role)> = BTreeMap::new();
+        let mut view = Self {
+            members: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            losses: BTreeMap::new(),
+            to_cover: all.losses_to_cover(),
+            left: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            readers: BTreeMap::new(),
+            unsettled: false,
+        };
+        // By rising id: a device that signed itself over to two members is the one's with the lower id. Any rule will do.
         for id in ledger.members.keys() {
-            let Some(member) = all.member(id) else {
-                continue;
-            };
-            for (device, role) in &member.devices {
-                if let Some(role) = role {
-                    // A device that signed itself over to two members is the one's with the lower id: any rule will do.
-                    devices.entry(*device).or_insert((*id, *role));
-                }
-            }
-            members.insert(*id, member);
+            view.look_at_member(&all, id);
         }
-        let (mut losses, mut left, mut removed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for device in ledger.devices.keys() {
-            let found = all.losses_of(device);
-            if !found.is_empty() {
-                losses.insert(*device, found);
-            }
-            match all.ended(device) {
-                Some(true) => drop(left.insert(*device)),
-                Some(false) => drop(removed.insert(*device)),
-                None => {}
+            view.look_at_device(&all, device);
+        }
+        view.invites = all.open_invites();
+        view
+    }
+
+    /// The same with one more entry, which a resolution was continued with. `None` where more than those whom it names can
+    /// be concerned.
+    pub(crate) fn with(mut self, ledger: &Ledger, resolution: &Resolution, at: usize) -> Option<Self> {
+        let all = Resolver { ledger, resolution };
+        let held = ledger.entry(at)?;
+        if self.unsettled || !self.invites.is_empty() {
+            return None;
+        }
+        let (mut members, mut devices) = (BTreeSet::new(), BTreeSet::new());
+        for op in held.ops().iter().filter(|op| op.is_membership()) {
+            match op {
+                Op::Add(add) => drop(members.insert(add.card.member())),
+                Op::AddDevice(card) => drop(members.insert(card.member())),
+                Op::Remove(remove) => drop(members.insert(remove.member)),
+                Op::SetRole(set) => drop(members.insert(set.member)),
+                Op::RemoveDevice(remove) => drop(devices.insert(remove.device)),
+                Op::DeviceKey(_) => drop(devices.insert(held.author)),
+                _ => return None,
             }
         }
-        let to_cover = all.losses_to_cover(&members);
-        Self { invites: all.open_invites(), members, devices, losses, to_cover, left, removed }
+        members.extend(devices.iter().filter_map(|device| ledger.devices.get(device)).flat_map(|about| &about.members));
+        for member in &members {
+            let about = ledger.members.get(member)?;
+            devices.extend(&about.devices);
+            let is_from_now = |one: &Member| one.history != History::All;
+            if self.members.get(member).is_some_and(is_from_now) {
+                return None;
+            }
+            self.members.remove(member);
+        }
+        for device in &devices {
+            if ledger.devices.get(device).is_none_or(|about| about.members.len() > 1) {
+                return None;
+            }
+            self.devices.remove(device);
+        }
+        for member in &members {
+            self.look_at_member(&all, member);
+            if self.members.get(member).is_some_and(|one| one.history != History::All) {
+                return None;
+            }
+        }
+        for device in &devices {
+            self.look_at_device(&all, device);
+        }
+        let ops = ledger.ops.iter().enumerate().rev().take_while(|(_, place)| Some(place.number) == held.number);
+        for (_, place) in ops.filter(|(no, _)| all.yes(*no)) {
+            if held.ops().get(place.index).is_some_and(is_to_cover) {
+                self.to_cover.set(place.number);
+            }
+        }
+        Some(self)
+    }
+
+    fn look_at_member(&mut self, all: &Resolver<'_>, id: &MemberId) {
+        let Some(member) = all.member(id) else {
+            return;
+        };
+        for (device, role) in &member.devices {
+            match role {
+                Some(role) => drop(self.devices.entry(*device).or_insert((*id, *role))),
+                None => self.unsettled = true,
+            }
+        }
+        self.unsettled |= member.membership != Membership::Active || all.has_pending_device(id);
+        if member.history == History::FromNow {
+            self.to_cover.add(&member.since);
+        }
+        self.members.insert(*id, member);
+    }
+
+    /// What follows for a device once its members were looked at.
+    fn look_at_device(&mut self, all: &Resolver<'_>, device: &ReplicaId) {
+        self.losses.remove(device);
+        self.left.remove(device);
+        self.removed.remove(device);
+        self.readers.remove(device);
+        let found = all.losses_of(device);
+        if !found.is_empty() {
+            self.losses.insert(*device, found);
+        }
+        match all.ended(device) {
+            Some(true) => drop(self.left.insert(*device)),
+            Some(false) => drop(self.removed.insert(*device)),
+            None => {}
+        }
+        let Some((member, _)) = self.devices.get(device).filter(|(_, role)| role.reads()) else {
+            return;
+        };
+        let history = self.members.get(member).map(|member| member.history);
+        if let (Some(history), Some(key), Some(number)) = (history, all.box_key(device), all.ledger.keys.get(device)) {
+            self.readers.insert(*device, Reader { key, number: *number, history });
+        }
     }
 
     /// What a device may do now.
@@ -341,19 +443,11 @@ impl View {
     }
 
     /// Who gets an epoch's secret, by rising id: devices, and the invitations that are open.
-    pub(crate) fn recipients(&self, all: &Resolver<'_>, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
-        let may = |history: History| scope == Scope::Live || history == History::All;
-        let mut recipients: Vec<(ReplicaId, BoxPublicKey)> = Vec::with_capacity(self.devices.len());
-        for (device, (member, role)) in &self.devices {
-            let history = self.members.get(member).map(|member| member.history);
-            if role.reads()
-                && history.is_some_and(may)
-                && let Some(key) = all.box_key(device)
-            {
-                recipients.push((*device, key));
-            }
-        }
+    pub(crate) fn recipients(&self, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
+        let may = |reader: &Reader| scope == Scope::Live || reader.history == History::All;
+        let readers = self.readers.iter().filter(|(_, reader)| may(reader)).map(|(id, reader)| (*id, reader.key));
         let invites = self.invites.iter().filter(|(_, invite)| self.is_boxed_to(invite));
+        let mut recipients: Vec<(ReplicaId, BoxPublicKey)> = readers.collect();
         recipients.extend(invites.map(|(id, invite)| (*id, invite.boxes)));
         recipients.sort_unstable_by_key(|(id, _)| *id);
         recipients

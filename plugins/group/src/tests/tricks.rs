@@ -353,7 +353,7 @@ fn garbage_from_many_devices_of_one_member_keeps_no_key_from_anybody() {
 
 #[test]
 fn an_admin_without_a_device_is_none() {
-    let (mut ada, mut ben) = pair(Policy::default());
+    let (ada, mut ben) = pair(Policy::default());
     let lost = ada.replica;
     ben.call(|group, turn| group.remove_device(turn, lost)).unwrap();
     assert_eq!(ben.call(|group, turn| group.leave(turn)), Err(GroupError::LastAdmin));
