@@ -11,7 +11,7 @@ use crate::{
     error::GroupError,
     group::Group,
     invite::Accept,
-    op::{Decide, MAX_SHARED, Op},
+    op::{Decide, Op},
     plan::Plan,
     role::Role,
     state::Waiting,
@@ -84,11 +84,7 @@ impl Group {
                 None => self.state.resolver().box_key(&reader),
             };
             let Some(key) = key else { continue };
-            for epochs in epochs.chunks(MAX_SHARED) {
-                if let Some(share) = plan.share(epochs, (reader, key), turn.rng)? {
-                    plan.step(vec![share])?;
-                }
-            }
+            plan.steps(plan.shares(&epochs, (reader, key), turn.rng)?)?;
         }
         plan.finish(turn);
         Ok(())

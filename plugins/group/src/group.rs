@@ -206,7 +206,7 @@ impl Group {
         let member = invitation.member.unwrap_or(MemberId(keys.replica()));
         let record = match Record::load(&*keystore, &invitation.context()) {
             // Whoever left, was removed, or was not admitted comes back by another invitation, with the keys that it had.
-            Ok(before) if before.genesis.is_none() && before.member == member => {
+            Ok(before) if before.member == member => {
                 let record = Record { invitation: Some(invitation.clone()), ..before };
                 record.save(&*keystore)?;
                 record

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{ReplicaId, Tip, Turn};
-use partita_crypto::BoxSecretKey;
+use partita_crypto::{BoxSecretKey, EPOCH_BOX_LEN};
 
 use crate::{
     card::Card,
@@ -11,13 +11,13 @@ use crate::{
     group::{Group, check_name},
     invite::{Invitation, Invite, Terms},
     op::{Add, Caps, Decide, MAX_CAPPED, MAX_OPS, Op, Remove, RemoveDevice, Scope, SetRole},
-    plan::Plan,
+    plan::{MAX_PAYLOAD, Plan},
     role::{History, MemberId, Role},
     view::Membership,
 };
 
-/// The most logs that one op lists, so that an epoch of a large group fits beside them.
-const MAX_LISTED: usize = 2000;
+/// What one listed log takes.
+const LISTED_LEN: usize = 58;
 
 impl Group {
     /// Adds a member whose device's card was handed over by some trusted way. It reads at once whatever `history` lets it read.
@@ -44,9 +44,9 @@ impl Group {
             plan.step(ops)?;
         } else {
             if role.reads() {
-                ops.extend(plan.share(&self.shareable(), (card.device(), card.box_key()), turn.rng)?);
+                ops.extend(plan.shares(&self.shareable(), (card.device(), card.box_key()), turn.rng)?);
             }
-            plan.step(ops)?;
+            plan.steps(ops)?;
         }
         plan.finish(turn);
         Ok(())
@@ -84,9 +84,9 @@ impl Group {
         let invite = Invite::sign(&self.context(), &self.device(), &invitation.keys, member, terms);
         let mut ops = vec![Op::Invite(Box::new(invite))];
         if terms.role.reads() && terms.history == History::All {
-            ops.extend(plan.share(&self.shareable(), (invitation.id(), boxes), turn.rng)?);
+            ops.extend(plan.shares(&self.shareable(), (invitation.id(), boxes), turn.rng)?);
         }
-        plan.step(ops)?;
+        plan.steps(ops)?;
         plan.finish(turn);
         Ok(invitation)
     }
@@ -164,11 +164,11 @@ impl Group {
         if role.reads() && !before.is_some_and(Role::reads) && known.history == History::All {
             for device in known.devices.keys() {
                 if let Some(key) = self.state.resolver().box_key(device) {
-                    ops.extend(plan.share(&self.shareable(), (*device, key), turn.rng)?);
+                    ops.extend(plan.shares(&self.shareable(), (*device, key), turn.rng)?);
                 }
             }
         }
-        plan.step(ops)?;
+        plan.steps(ops)?;
         plan.finish(turn);
         Ok(())
     }
@@ -211,9 +211,9 @@ impl Group {
         let mut plan = Plan::new(self, turn.rng)?;
         let mut ops = vec![Op::AddDevice(card.clone())];
         if role.reads() {
-            ops.extend(plan.share(&self.shareable(), (card.device(), card.box_key()), turn.rng)?);
+            ops.extend(plan.shares(&self.shareable(), (card.device(), card.box_key()), turn.rng)?);
         }
-        plan.step(ops)?;
+        plan.steps(ops)?;
         plan.finish(turn);
         Ok(())
     }
@@ -289,8 +289,8 @@ impl Group {
         Ok(())
     }
 
-    /// Leaves the group with all devices of this member: everything that they have written counts, as far as it is here, and
-    /// nothing after.
+    /// Leaves the group with all devices of this member: everything that they have written counts, as far as it is here (of
+    /// more than several thousand logs, the longest), and nothing after.
     ///
     /// Have every change committed first, and stay connected until it was sent. The next writer begins a new key epoch.
     ///
@@ -357,6 +357,12 @@ impl Group {
         Ok(())
     }
 
+    /// The most logs that one op lists, so that an epoch fits beside them: thousands.
+    fn most_listed(&self) -> usize {
+        let boxes = EPOCH_BOX_LEN * self.state.view().readers.len();
+        MAX_PAYLOAD.saturating_sub(boxes + 32 * 1024) / LISTED_LEN
+    }
+
     /// How far the logs of a member's devices count when it loses something now: as far as they are held here. Where they
     /// are more than one op can list, the longest are listed, so that nobody is safe from removal by having many.
     fn caps(&self, turn: &Turn<'_>, member: &MemberId) -> Caps {
@@ -365,7 +371,7 @@ impl Group {
         let mut logs: Vec<(ReplicaId, Tip)> =
             devices.flat_map(|device| self.tips(turn, device).into_iter().map(|tip| (*device, tip))).collect();
         logs.sort_unstable_by_key(|(_, tip)| std::cmp::Reverse(tip.seq));
-        logs.truncate(MAX_LISTED);
+        logs.truncate(self.most_listed());
         let mut caps: BTreeMap<ReplicaId, Vec<Tip>> = BTreeMap::new();
         for (device, tip) in logs {
             if caps.len() < MAX_CAPPED || caps.contains_key(&device) {
@@ -382,9 +388,9 @@ impl Group {
         let mut tips = turn.view.logs_of(&self.context(), device);
         tips.sort_unstable();
         tips.dedup_by_key(|tip| tip.log);
-        if tips.len() > MAX_LISTED {
+        if tips.len() > self.most_listed() {
             tips.sort_unstable_by_key(|tip| std::cmp::Reverse(tip.seq));
-            tips.truncate(MAX_LISTED);
+            tips.truncate(self.most_listed());
             tips.sort_unstable();
         }
         tips

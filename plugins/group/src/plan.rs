@@ -2,7 +2,7 @@
 //! whoever reads when the step is taken.
 
 use partita_core::{CryptoRng, EntryId, EpochId, LogId, ReplicaId, Timestamp, Turn};
-use partita_crypto::{BoxPublicKey, EpochSecret};
+use partita_crypto::{BoxPublicKey, EPOCH_BOX_LEN, EpochSecret};
 use std::sync::Arc;
 
 use crate::{
@@ -10,13 +10,13 @@ use crate::{
     error::GroupError,
     group::{Group, name_key},
     ledger::Ledger,
-    op::{Epoch, Name, Op, Payload, Scope, Share},
+    op::{Epoch, MAX_BOXES, MAX_OPS, MAX_SHARED, Name, Op, Payload, Scope, Share},
     resolve::resolve,
     view::View,
 };
 
 /// What fits into a control entry, with some room for its header.
-const MAX_PAYLOAD: usize = 500 * 1024;
+pub(crate) const MAX_PAYLOAD: usize = 500 * 1024;
 
 /// Control entries to be, on top of those that are held.
 pub(crate) struct Plan<'a> {
@@ -52,6 +52,21 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// These ops in as few control entries as they fit into, in their order.
+    pub(crate) fn steps(&mut self, ops: Vec<Op>) -> Result<(), GroupError> {
+        let (mut entry, mut bytes) = (Vec::new(), 0);
+        for op in ops {
+            let len = Payload::encode(std::slice::from_ref(&op)).len();
+            if !entry.is_empty() && (entry.len() >= MAX_OPS || bytes + len > MAX_PAYLOAD) {
+                self.step(std::mem::take(&mut entry))?;
+                bytes = 0;
+            }
+            bytes += len;
+            entry.push(op);
+        }
+        if entry.is_empty() { Ok(()) } else { self.step(entry) }
+    }
+
     /// The same with a new epoch at its end, for whoever reads then.
     pub(crate) fn step_with_epoch(
         &mut self,
@@ -75,6 +90,9 @@ impl<'a> Plan<'a> {
         // The epoch itself is part of the entry: an entry without any op that concerns membership changes no recipients.
         insert(&mut ledger, self.group.device(), ops.to_vec(), self.payloads.len());
         let recipients = recipients(&ledger, scope);
+        if recipients.len() > MAX_BOXES {
+            return Err(GroupError::TooLarge(recipients.len() * EPOCH_BOX_LEN));
+        }
         Ok(Epoch::create(rng, self.maker(), scope, &recipients)?)
     }
 
@@ -91,19 +109,19 @@ impl<'a> Plan<'a> {
         Ok(Name { epoch, sealed: sealed.into() })
     }
 
-    /// These epochs' secrets for one more reader; `None` when there are none to give.
-    pub(crate) fn share(
+    /// These epochs' secrets for one more reader, as far as they are held here.
+    pub(crate) fn shares(
         &self,
         epochs: &[EpochId],
         to: (ReplicaId, BoxPublicKey),
         rng: &mut dyn CryptoRng,
-    ) -> Result<Option<Op>, GroupError> {
+    ) -> Result<Vec<Op>, GroupError> {
         let held = epochs.iter().filter_map(|id| Some((*id, self.group.ring.keys.get(id)?)));
         let held: Vec<(EpochId, &EpochSecret)> = held.collect();
-        if held.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Op::Share(Share::create(rng, self.maker(), to, &held)?)))
+        let mut share = |held: &[(EpochId, &EpochSecret)]| -> Result<Op, GroupError> {
+            Ok(Op::Share(Share::create(rng, self.maker(), to, held)?))
+        };
+        held.chunks(MAX_SHARED).map(&mut share).collect()
     }
 
     fn maker(&self) -> Maker {

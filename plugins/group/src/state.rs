@@ -312,7 +312,6 @@ impl State {
         lost.map(|(_, place)| place.number).collect()
     }
 
-    /// Whether any loss is known: without one there is nothing to vouch for.
     /// Whether an epoch is one whose secret its readers should have.
     pub(crate) fn announces(&self, id: &EpochId) -> bool {
         self.epochs.announced.get(id).is_some_and(|announced| self.is_rightful(announced))
@@ -329,6 +328,7 @@ impl State {
         op.is_some_and(|op| announced.op.count() > 0 && resolver.op_counts(held, announced.index, op))
     }
 
+    /// Whether any loss is known: without one there is nothing to vouch for.
     pub(crate) fn knows_losses(&self) -> bool {
         !self.view().losses.is_empty()
     }

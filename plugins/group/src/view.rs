@@ -57,7 +57,7 @@ pub(crate) struct View {
     pub(crate) devices: BTreeMap<ReplicaId, (MemberId, Role)>,
     /// Invitations that can be used.
     pub(crate) invites: BTreeMap<ReplicaId, Invite>,
-    /// What each device lost of the right to write data, by rising device; and which hold it again.
+    /// What each device lost of the right to write data.
     pub(crate) losses: BTreeMap<ReplicaId, Vec<DataLoss>>,
     /// The membership entries that an epoch must know to be written under: every loss of reading, and every admission of
     /// somebody who may not read what was before.

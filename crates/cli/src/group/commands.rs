@@ -79,7 +79,8 @@ pub(crate) async fn join(place: &Place, text: &str, progress: &Progress) -> Resu
     let keystore = keystore_or_new(place)?;
     // Somebody may try again what was interrupted.
     let group = match group_of(&keystore)? {
-        Some(group) if group == invitation.context() => Group::open(keystore, &group)?,
+        // Whoever left, or was removed, comes back by another invitation; whoever is in stays in.
+        Some(group) if group == invitation.context() => Group::join(keystore, &mut SystemRandom, &invitation)?,
         Some(group) => return Err(CliError::OtherGroup { store: place.store.clone(), group }),
         None => Group::join(keystore, &mut SystemRandom, &invitation)?,
     };

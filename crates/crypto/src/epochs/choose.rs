@@ -7,7 +7,7 @@ use super::EpochId;
 pub struct EpochFacts {
     /// The epoch.
     pub id: EpochId,
-    /// The causal depth of its op: one more than the greatest depth among the control entries that it names.
+    /// How many epochs the longest chain has that ends in it, each known to the author of the next.
     pub depth: u64,
     /// Its secret is here, and was checked against its commitment.
     pub held: bool,
