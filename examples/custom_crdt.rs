@@ -9,8 +9,8 @@ use std::{any::Any, collections::BTreeMap, convert::Infallible};
 use partita::{
     Engine, FileKeystore, SystemRandom,
     core::{
-        ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, Digest, DocumentType, Limits, Transact,
-        digest_hasher,
+        ActorSeed, Applied, CopyError, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, Digest, DocumentType, Limits,
+        Transact, digest_hasher,
     },
     single_owner::SingleOwner,
 };
@@ -144,6 +144,12 @@ impl DocumentType for Counter {
 
     fn view<R>(doc: &Count, f: impl FnOnce(&u64) -> R) -> R {
         f(&doc.sum())
+    }
+
+    /// For `Context::share_copy`: the sum, whoever added it.
+    fn copy_into(sum: &u64, more: &mut u64) -> Result<(), CopyError> {
+        *more = *sum;
+        Ok(())
     }
 }
 

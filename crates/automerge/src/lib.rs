@@ -19,13 +19,16 @@
 //! others: any Automerge reads both.
 
 mod batch;
+mod copy;
 mod digest;
 mod doc;
 mod held;
 mod validate;
 
 use automerge::AutomergeError;
-use partita_core::{ActorSeed, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact};
+use partita_core::{
+    ActorSeed, CopyError, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact,
+};
 
 pub use doc::AutomergeDoc;
 
@@ -79,5 +82,10 @@ impl DocumentType for Automerge {
 
     fn view<R>(doc: &AutomergeDoc, f: impl FnOnce(&Self::View<'_>) -> R) -> R {
         f(doc.automerge())
+    }
+    /// Everything that is visible: of conflicting values the one that wins, counters as their sums, and marks that grow
+    /// at the same ends. Marks that cover nothing are left out.
+    fn copy_into(view: &Self::View<'_>, tx: &mut Self::Tx<'_>) -> Result<(), CopyError> {
+        copy::into(view, tx).map_err(|error| CopyError::Failed(error.to_string()))
     }
 }

@@ -146,6 +146,24 @@ pub enum Transact<E> {
     Reload(Option<E>),
 }
 
+/// Why a document cannot be copied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The CRDT type has no way to: it does not implement [`DocumentType::copy_into`].
+    #[error("documents of this type cannot be copied: the type does not implement it")]
+    Unsupported,
+    /// The document holds something that cannot be copied.
+    #[error("the document holds {0}, which cannot be copied: remove it first")]
+    Holds(&'static str),
+    /// As one change it is more than other replicas accept.
+    #[error("other replicas would refuse the copy: {0}")]
+    Refused(#[from] CrdtError),
+    /// The library refused or panicked.
+    #[error("the CRDT library could not copy it: {0}")]
+    Failed(String),
+}
+
 /// The typed half of a CRDT type, not object-safe: it gives applications the library's own transaction.
 pub trait DocumentType: CrdtType + Default {
     /// The loaded document.
@@ -169,6 +187,45 @@ pub trait DocumentType: CrdtType + Default {
 
     /// Reads.
     fn view<R>(doc: &Self::Doc, f: impl FnOnce(&Self::View<'_>) -> R) -> R;
+
+    /// Writes what `view` shows into `tx`, a transaction of an empty document that is thrown away if this fails. Nothing
+    /// that does not show may get there: no deleted content, no earlier value, nobody's actor or client id.
+    ///
+    /// # Errors
+    /// [`CopyError::Unsupported`], unless the type implements this.
+    fn copy_into(view: &Self::View<'_>, tx: &mut Self::Tx<'_>) -> Result<(), CopyError> {
+        let _ = (view, tx);
+        Err(CopyError::Unsupported)
+    }
+}
+
+/// What `view` shows as the history of another document: one payload of one change, whose actor, that of `actor`, must
+/// have written nothing else. Empty when nothing shows.
+///
+/// # Errors
+/// [`CopyError`].
+pub fn flatten<T: DocumentType>(view: &T::View<'_>, actor: ActorSeed, limits: &Limits) -> Result<Vec<u8>, CopyError> {
+    let kind = T::default();
+    let mut scratch = kind.create(actor);
+    let wrong = || CopyError::Failed("it creates documents of another type".into());
+    let doc = scratch.as_any_mut().downcast_mut::<T::Doc>().ok_or_else(wrong)?;
+    // Kept here, since what is half copied may be refused by the transaction too, with less to say.
+    let mut copied = Ok(());
+    let done = T::transact(doc, |tx| {
+        copied = T::copy_into(view, tx);
+        Ok(())
+    });
+    copied?;
+    done.map_err(|error| match error {
+        Transact::Closure(error) | Transact::Reload(Some(error)) => CopyError::Failed(error.to_string()),
+        Transact::Reload(None) => CopyError::Failed("it panicked".into()),
+    })?;
+    let payload = scratch.take_local().unwrap_or_default();
+    // What others would set aside must not become a document.
+    if !payload.is_empty() {
+        kind.validate(&payload, None, limits)?;
+    }
+    Ok(payload)
 }
 
 /// A hasher for [`CrdtDocument::digest`], so that all types' digests live in one domain.

@@ -40,8 +40,8 @@ mod witness;
 pub use clock::{DriftExceeded, HybridClock, Now, Timestamp, timestamp_at};
 pub use control::{ControlGraph, MissingParents};
 pub use crdt::{
-    ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, Digest, DocumentType, Limits, Transact, digest_hasher,
-    document_id,
+    ActorSeed, Applied, CopyError, CrdtDocument, CrdtError, CrdtType, Digest, DocumentType, Limits, Transact,
+    digest_hasher, document_id, flatten,
 };
 pub use entry::{Entry, EntryHeader, EntryKind, HeaderError, HeaderPrefix, LogStart, Stamp};
 pub use frontier::{Frontier, Tip};

@@ -1,8 +1,15 @@
 //! A security context, as applications use it.
 
-use std::{marker::PhantomData, ops::ControlFlow, sync::Arc};
+use std::{
+    marker::PhantomData,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use partita_core::{ContextId, DocumentId, DocumentType, Key, ReplicaId, Store, StoreError};
+use partita_core::{
+    ActorSeed, ContextId, CopyError, DocumentId, DocumentType, Key, Limits, LogId, ReplicaId, Store, StoreError,
+};
 use partita_crypto::rand_core::Rng as _;
 use partita_sync::SystemRandom;
 
@@ -52,6 +59,35 @@ impl Context {
         };
         let cell = self.engine.ask(create).await??;
         Ok(Document { cell, kind: PhantomData })
+    }
+
+    /// Shares what a document of this context shows as a new document: for whoever may not read the old one, such as a
+    /// member of a group who was added with `History::FromNow`. The copy is sealed like any document that is created now,
+    /// and its history is one change: nothing of the old one's history, authors or deleted content is in it, but all that
+    /// shows. Changes that wait for others ([`Document::pending`]) do not show.
+    ///
+    /// From then on they are two documents: what is changed in one does not show in the other. The old one is locked
+    /// while it is read, as in [`Document::read`].
+    ///
+    /// # Errors
+    /// [`DocumentError::Copy`] when the type cannot copy, or the document holds what cannot be copied;
+    /// [`DocumentError::OtherContext`], [`DocumentError::Unreadable`]; and when this replica may not write here. Nothing is
+    /// created then.
+    pub async fn share_copy<T: DocumentType>(&self, document: &Document<T>) -> Result<Document<T>, DocumentError> {
+        let id = document.id();
+        if document.context() != self.id {
+            return Err(DocumentError::OtherContext(id, document.context()));
+        }
+        // The copy's one author is a name that nobody has: that of its writer here comes from the id of the new document,
+        // and that from the copy.
+        let (mut log, mut name) = ([0; 16], [0; 32]);
+        SystemRandom.fill_bytes(&mut log);
+        SystemRandom.fill_bytes(&mut name);
+        let actor = ActorSeed::derive(&LogId::from_bytes(log), &DocumentId::from_bytes(name));
+        let flatten = |view: &T::View<'_>| partita_core::flatten::<T>(view, actor, &Limits::default());
+        let copied = catch_unwind(AssertUnwindSafe(|| document.try_read(flatten)));
+        let copied = copied.map_err(|_| CopyError::Failed("it panicked".into()))?;
+        self.import(copied.map_err(|error| DocumentError::Unreadable(id, error.to_string()))??).await
     }
 
     /// Loads a document, or finds it loaded.

@@ -1,7 +1,8 @@
 //! What can go wrong, one enum for each thing that an application does.
 
 use partita_core::{
-    ContextId, ContextKind, CrdtTypeId, DocumentId, KeystoreError, ReplicaId, StoreError, StrategyError, TransportError,
+    ContextId, ContextKind, CopyError, CrdtTypeId, DocumentId, KeystoreError, ReplicaId, StoreError, StrategyError,
+    TransportError,
 };
 use partita_protocol::{AppendError, SendError};
 use partita_sync::{RelayUrlError, Stopped};
@@ -96,6 +97,15 @@ pub enum DocumentError {
     /// What creates it cannot be read.
     #[error("the document {0} was created by broken or hostile software: {1}")]
     Bad(DocumentId, String),
+    /// The document to copy is of another context. Whoever may read one need not be allowed to read the other.
+    #[error("the document {0} is of the context {1}, not of this one: share the copy there")]
+    OtherContext(DocumentId, ContextId),
+    /// The document to copy cannot be read now.
+    #[error("the document {0} cannot be copied now: {1}")]
+    Unreadable(DocumentId, String),
+    /// The document cannot be copied.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// It could not be written.
     #[error(transparent)]
     Append(#[from] AppendError),

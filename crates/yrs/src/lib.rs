@@ -31,6 +31,7 @@
 //! * Subdocuments, weak links and XML hooks are refused: the first are not replicated, the others yrs does not carry.
 //! * A payload that depends on one that is not here waits outside yrs, whole; see `pending`.
 
+mod copy;
 mod depth;
 mod doc;
 mod error;
@@ -39,7 +40,9 @@ mod local;
 mod snapshot;
 mod validate;
 
-use partita_core::{ActorSeed, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact};
+use partita_core::{
+    ActorSeed, CopyError, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentType, Limits, Transact,
+};
 
 pub use doc::YrsDoc;
 pub use error::Error;
@@ -93,5 +96,12 @@ impl DocumentType for Yrs {
 
     fn view<R>(doc: &YrsDoc, f: impl FnOnce(&Self::View<'_>) -> R) -> R {
         doc.view(f)
+    }
+
+    /// Everything that is visible, with formats, embeds, attributes and shared types inside each other. What yrs does not
+    /// show for what it is, is refused: an embed that is a string, and a list that is text in one place and values in
+    /// another.
+    fn copy_into(view: &Self::View<'_>, tx: &mut Self::Tx<'_>) -> Result<(), CopyError> {
+        copy::into(view, tx)
     }
 }

@@ -252,3 +252,19 @@ fn a_whole_document_of_many_clients_can_be_imported() {
     assert!(fresh.same_history(&writers[0]));
     assert_eq!(apply(&mut writers[1], &whole), Ok(Applied::Known));
 }
+
+#[test]
+fn how_deep_a_document_is_can_be_counted_where_a_text_has_characters_of_two_code_units() {
+    let (mut a, mut b) = (open(1), open(2));
+    apply(&mut b, &typed(&mut a, 0, "a \u{1f600} b")).unwrap();
+    // So many types that adding up is not good enough.
+    for _ in 0..1_100 {
+        Yrs::transact(&mut a, |tx| {
+            tx.get_or_insert_array("list").push_back(tx, MapPrelim::default());
+            Ok(())
+        })
+        .unwrap();
+        apply(&mut b, &a.take_local().unwrap()).unwrap();
+    }
+    assert!(b.same_history(&a));
+}
