@@ -55,8 +55,8 @@ pub use store::{
     Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry, VisitRecord,
 };
 pub use strategy::{
-    AuthProvider, Brought, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy, PeerInfo,
-    RemoteContext, StrategyEffect, StrategyError, Transcript, Turn, Visit, WaitReason,
+    AuthProvider, Brought, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy,
+    PayloadOpener, PeerInfo, RemoteContext, StrategyEffect, StrategyError, Transcript, Turn, Visit, WaitReason,
 };
 pub use transport::{Connection, FrameSink, FrameSource, Listener, Transport, TransportError};
 pub use verdict::{Access, Refusal, Verdict};

@@ -1,6 +1,6 @@
 //! Partition strategies: plugins that decide who gets which context, and in what form.
 
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
 use partita_crypto::{EpochId, VerifyingKey};
@@ -134,6 +134,12 @@ pub enum Opened {
     Bad,
 }
 
+/// Opens one author's payloads of one context under one key epoch, on any thread: see [`PartitionStrategy::opener`].
+pub trait PayloadOpener: Send + Sync {
+    /// What [`PartitionStrategy::open`] would say, for prefixes of that author and epoch; never [`Opened::Wait`].
+    fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened;
+}
+
 /// Why a payload cannot be opened yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitReason {
@@ -235,6 +241,18 @@ pub trait PartitionStrategy: Any + Send + Sync {
 
     /// And back.
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened;
+
+    /// What opens this author's payloads under this epoch without the strategy, so that another thread can while the
+    /// node goes on. Asked again for each batch, so it need not follow later control entries. `None`: ask
+    /// [`open`](Self::open), because the key is not here, or because opening takes the strategy itself.
+    fn opener(
+        &self,
+        _context: &ContextId,
+        _author: &ReplicaId,
+        _epoch: Option<EpochId>,
+    ) -> Option<Arc<dyn PayloadOpener>> {
+        None
+    }
 
     /// A control entry counts from now on. Called once for each in an order in which parents come first, and again for
     /// all of them after a restart. Control entries that are not understood must be kept in the graph and otherwise ignored.

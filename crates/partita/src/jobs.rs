@@ -43,7 +43,7 @@ mod tests {
     use partita_core::{ActorSeed, Bytes, ContextId, DocumentId, LogId};
 
     use super::*;
-    use crate::worker::{Item, ItemKind};
+    use crate::worker::{Item, ItemKind, Payload};
 
     fn cell(number: u8) -> Arc<Cell> {
         let id = DocumentId::from_bytes([number; 32]);
@@ -52,7 +52,7 @@ mod tests {
     }
 
     fn apply(cell: &Arc<Cell>, arrival: u64) -> Job {
-        let (log, payload) = (LogId::from_bytes([1; 16]), Ok(Bytes::new()));
+        let (log, payload) = (LogId::from_bytes([1; 16]), Ok(Payload::Plain(Bytes::new())));
         let item = Item { arrival, log, seq: arrival, kind: ItemKind::Change, own: false, retried: false, payload };
         Job::Apply { cell: cell.clone(), items: vec![item] }
     }

@@ -1,4 +1,4 @@
-//! The thread that applies payloads of others to documents, in order, away from the driver.
+//! The thread that opens payloads of others and applies them to documents, in order, away from the driver.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -6,7 +6,11 @@ use std::{
     thread,
 };
 
-use partita_core::{ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, Limits, LogId, StoreError, document_id};
+use partita_core::{
+    ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, HeaderPrefix, Limits, LogId, Opened, PayloadOpener,
+    StoreError, document_id,
+};
+use partita_protocol::Arrival;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -19,7 +23,6 @@ use crate::{
 const CREATE_HEAD: usize = 20;
 
 /// One entry for a document.
-#[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) arrival: u64,
     pub(crate) log: LogId,
@@ -29,13 +32,45 @@ pub(crate) struct Item {
     pub(crate) own: bool,
     /// Whether it was set aside before.
     pub(crate) retried: bool,
-    pub(crate) payload: Result<Bytes, Reason>,
+    pub(crate) payload: Result<Payload, Reason>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ItemKind {
     Create(DocumentId),
     Change,
+}
+
+pub(crate) enum Payload {
+    Plain(Bytes),
+    /// As it came, with what opens it: that takes about a third of what judging and storing an entry does, so it is done
+    /// here while the driver goes on with the next ones.
+    Sealed(Arrival, Arc<dyn PayloadOpener>),
+}
+
+impl Item {
+    /// The plain bytes, opened now if they are not yet.
+    pub(crate) fn plain(&self) -> Result<Bytes, Reason> {
+        match &self.payload {
+            Ok(Payload::Plain(plain)) => Ok(plain.clone()),
+            Ok(Payload::Sealed(Arrival { entry, author, epoch, .. }, opener)) => {
+                let prefix = HeaderPrefix { header: &entry.header, author: *author, epoch: *epoch };
+                // It is a plugin's, and all documents need this thread.
+                let opened = catch_unwind(AssertUnwindSafe(|| opener.open(&prefix, &entry.payload)));
+                plain(opened.unwrap_or(Opened::Bad))
+            }
+            Err(reason) => Err(*reason),
+        }
+    }
+}
+
+/// What a strategy or its opener said of a payload.
+pub(crate) fn plain(opened: Opened) -> Result<Bytes, Reason> {
+    match opened {
+        Opened::Plain(plain) => Ok(plain),
+        Opened::Wait(_) => Err(Reason::AwaitingKey),
+        Opened::Bad => Err(Reason::BadSeal),
+    }
 }
 
 pub(crate) enum Job {
@@ -143,7 +178,7 @@ impl Worker {
 
     /// Applies what can be applied and reports the rest; false when the document is damaged and must be loaded again.
     fn apply_to(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[Item]) -> bool {
-        let mut good: Vec<(&Item, &[u8])> = Vec::with_capacity(items.len());
+        let mut good: Vec<(&Item, Bytes)> = Vec::with_capacity(items.len());
         for item in items {
             match self.payload(cell, item) {
                 Ok(payload) if !payload.is_empty() => good.push((item, payload)),
@@ -151,7 +186,7 @@ impl Worker {
                 Err((reason, detail)) => self.set_aside(cell, item, reason, detail),
             }
         }
-        let payloads: Vec<&[u8]> = good.iter().map(|(_, payload)| *payload).collect();
+        let payloads: Vec<&[u8]> = good.iter().map(|(_, payload)| &payload[..]).collect();
         if payloads.is_empty() {
             return true;
         }
@@ -180,7 +215,7 @@ impl Worker {
         true
     }
 
-    fn apply_singly(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[(&Item, &[u8])]) -> bool {
+    fn apply_singly(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[(&Item, Bytes)]) -> bool {
         for (item, payload) in items {
             let applied = catch_unwind(AssertUnwindSafe(|| doc.apply(&[payload])));
             match applied.map(|outcomes| outcomes.into_iter().next()) {
@@ -193,22 +228,22 @@ impl Worker {
     }
 
     /// What of an entry's plain bytes goes into the document, once they are known to be harmless.
-    fn payload<'i>(&self, cell: &Cell, item: &'i Item) -> Result<&'i [u8], (Reason, String)> {
-        let plain = item.payload.as_ref().map_err(|reason| (*reason, reason.to_string()))?;
+    fn payload(&self, cell: &Cell, item: &Item) -> Result<Bytes, (Reason, String)> {
+        let plain = item.plain().map_err(|reason| (reason, reason.to_string()))?;
         let (payload, actor) = match item.kind {
-            ItemKind::Change => (&plain[..], Some(ActorSeed::derive(&item.log, &cell.id))),
+            ItemKind::Change => (plain, Some(ActorSeed::derive(&item.log, &cell.id))),
             ItemKind::Create(document) => {
-                if document_id(&cell.context, plain) != document || plain.len() < CREATE_HEAD {
+                if document_id(&cell.context, &plain) != document || plain.len() < CREATE_HEAD {
                     return Err((Reason::WrongDocument, Reason::WrongDocument.to_string()));
                 }
                 if plain[..4] != cell.crdt.id().0 {
                     return Err((Reason::UnknownType, Reason::UnknownType.to_string()));
                 }
-                (&plain[CREATE_HEAD..], None)
+                (plain.slice(CREATE_HEAD..), None)
             }
         };
         if !payload.is_empty() && (!item.own || item.kind != ItemKind::Change) {
-            guarded(|| cell.crdt.validate(payload, actor, &self.limits))
+            guarded(|| cell.crdt.validate(&payload, actor, &self.limits))
                 .map_err(|error| (Reason::from(&error), error.to_string()))?;
         }
         Ok(payload)

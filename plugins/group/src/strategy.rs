@@ -1,14 +1,17 @@
 //! The member's side as a [`PartitionStrategy`].
 
-use std::{any::Any, sync::OnceLock};
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing,
-    StrategyEffect, StrategyError, Transcript, Turn, Verdict, WaitReason, Witness,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, WaitReason, Witness,
 };
-use partita_crypto::VerifyingKey;
+use partita_crypto::{AeadKey, VerifyingKey};
 
 use crate::{
     genesis::Genesis,
@@ -91,16 +94,19 @@ impl PartitionStrategy for Group {
     }
 
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
-        let (true, Some(epoch)) = (prefix.header.context == self.info.id, prefix.epoch) else {
-            return Opened::Bad;
-        };
-        let key = self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes());
-        let Some(key) = key else {
-            return Opened::Wait(WaitReason::Key(Some(epoch)));
-        };
-        let plain = key.open(&prefix.to_bytes(), sealed).ok();
-        let plain = if self.state.policy().pad { plain.and_then(unpad) } else { plain };
-        plain.map_or(Opened::Bad, |plain| Opened::Plain(plain.into()))
+        match self.opener_of(&prefix.header.context, &prefix.author, prefix.epoch) {
+            Ok(opener) => opener.open(prefix, sealed),
+            Err(why_not) => why_not,
+        }
+    }
+
+    fn opener(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        epoch: Option<EpochId>,
+    ) -> Option<Arc<dyn PayloadOpener>> {
+        Some(Arc::new(self.opener_of(context, author, epoch).ok()?))
     }
 
     fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
@@ -144,11 +150,36 @@ impl Group {
         }
     }
 
+    /// What opens an author's payloads under an epoch, or what becomes of them without.
+    fn opener_of(&self, context: &ContextId, author: &ReplicaId, epoch: Option<EpochId>) -> Result<Opener, Opened> {
+        let (true, Some(epoch)) = (*context == self.info.id, epoch) else {
+            return Err(Opened::Bad);
+        };
+        match self.ring.keys.payload_key(&epoch, context.as_bytes(), author.as_bytes()) {
+            Some(key) => Ok(Opener { key, padded: self.state.policy().pad }),
+            None => Err(Opened::Wait(WaitReason::Key(Some(epoch)))),
+        }
+    }
+
     /// What the group began with, as this device has it.
     fn genesis(&self) -> Option<&Genesis> {
         let held = self.state.ledger.entries().iter().flat_map(|held| held.ops());
         let created = held.filter_map(|op| if let Op::Create(genesis) = op { Some(genesis) } else { None });
         created.chain(self.record.genesis.as_ref().map(|(genesis, _)| genesis)).next()
+    }
+}
+
+/// Opens one author's payloads under one epoch.
+struct Opener {
+    key: AeadKey,
+    padded: bool,
+}
+
+impl PayloadOpener for Opener {
+    fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
+        let plain = self.key.open(&prefix.to_bytes(), sealed).ok();
+        let plain = if self.padded { plain.and_then(unpad) } else { plain };
+        plain.map_or(Opened::Bad, |plain| Opened::Plain(plain.into()))
     }
 }
 

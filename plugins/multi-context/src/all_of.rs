@@ -1,12 +1,12 @@
 //! All must agree.
 
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    SessionId, Standing, StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
 };
 
 /// A strategy and guards on top of it: what any of them refuses is refused.
@@ -138,6 +138,15 @@ impl PartitionStrategy for AllOf {
 
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
         self.nominated.open(prefix, sealed)
+    }
+
+    fn opener(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        epoch: Option<EpochId>,
+    ) -> Option<Arc<dyn PayloadOpener>> {
+        self.nominated.opener(context, author, epoch)
     }
 
     fn control(&mut self, now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {

@@ -1,12 +1,12 @@
 //! The first that answers.
 
-use std::{any::Any, collections::BTreeMap};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -128,6 +128,15 @@ impl PartitionStrategy for FirstOf {
 
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
         self.nominated.open(prefix, sealed)
+    }
+
+    fn opener(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        epoch: Option<EpochId>,
+    ) -> Option<Arc<dyn PayloadOpener>> {
+        self.nominated.opener(context, author, epoch)
     }
 
     fn control(&mut self, now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {

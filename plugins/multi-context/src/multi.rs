@@ -1,12 +1,12 @@
 //! Many strategies in one.
 
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    SessionId, Standing, StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -181,6 +181,15 @@ impl PartitionStrategy for MultiContext {
 
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
         self.routes.at(&prefix.header.context).open(prefix, sealed)
+    }
+
+    fn opener(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        epoch: Option<EpochId>,
+    ) -> Option<Arc<dyn PayloadOpener>> {
+        self.routes.at(context).opener(context, author, epoch)
     }
 
     fn control(&mut self, now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {

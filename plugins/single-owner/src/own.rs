@@ -1,10 +1,10 @@
 //! One of the owner's contexts on one of the owner's devices.
 
 use partita_core::{
-    ContextInfo, ControlEntry, CryptoRng, DeviceKeys, EpochId, HeaderPrefix, Opened, ReplicaId, StrategyEffect,
-    StrategyError, WaitReason,
+    ContextInfo, ControlEntry, CryptoRng, DeviceKeys, EpochId, HeaderPrefix, Opened, PayloadOpener, ReplicaId,
+    StrategyEffect, StrategyError, WaitReason,
 };
-use partita_crypto::{BoxPublicKey, EpochError, EpochFacts, choose_epoch};
+use partita_crypto::{AeadKey, BoxPublicKey, EpochError, EpochFacts, choose_epoch};
 
 use bytes::Bytes;
 
@@ -169,14 +169,39 @@ impl Own {
 
     /// And back.
     pub(crate) fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
-        let epoch = match (self.mode, prefix.epoch) {
-            (Mode::Plain, None) => return Opened::Plain(sealed.clone()),
+        match self.opener(&prefix.author, prefix.epoch) {
+            Ok(opener) => opener.open(prefix, sealed),
+            Err(why_not) => why_not,
+        }
+    }
+
+    /// What opens an author's payloads under an epoch, or what becomes of them without.
+    pub(crate) fn opener(&self, author: &ReplicaId, epoch: Option<EpochId>) -> Result<Opener, Opened> {
+        let epoch = match (self.mode, epoch) {
+            (Mode::Plain, None) => return Ok(Opener::Plain),
             (Mode::Sealed, Some(epoch)) => epoch,
-            _ => return Opened::Bad,
+            _ => return Err(Opened::Bad),
         };
-        match self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes()) {
-            Some(key) => key.open(&prefix.to_bytes(), sealed).map_or(Opened::Bad, |plain| Opened::Plain(plain.into())),
-            None => Opened::Wait(WaitReason::Key(Some(epoch))),
+        let key = self.ring.keys.payload_key(&epoch, self.info.id.as_bytes(), author.as_bytes());
+        key.map(Opener::Sealed).ok_or(Opened::Wait(WaitReason::Key(Some(epoch))))
+    }
+}
+
+/// Opens one author's payloads of one context under one epoch.
+#[derive(Debug)]
+pub(crate) enum Opener {
+    /// They travel as they are.
+    Plain,
+    Sealed(AeadKey),
+}
+
+impl PayloadOpener for Opener {
+    fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
+        match self {
+            Self::Plain => Opened::Plain(sealed.clone()),
+            Self::Sealed(key) => {
+                key.open(&prefix.to_bytes(), sealed).map_or(Opened::Bad, |plain| Opened::Plain(plain.into()))
+            }
         }
     }
 }

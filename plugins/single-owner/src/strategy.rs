@@ -1,12 +1,12 @@
 //! The owner's side as a [`PartitionStrategy`].
 
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing,
-    StrategyEffect, StrategyError, Transcript, Turn, Verdict, Witness,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -73,6 +73,15 @@ impl PartitionStrategy for SingleOwner {
 
     fn open(&self, prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
         self.own(&prefix.header.context).map_or(Opened::Bad, |own| own.open(prefix, sealed))
+    }
+
+    fn opener(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        epoch: Option<EpochId>,
+    ) -> Option<Arc<dyn PayloadOpener>> {
+        Some(Arc::new(self.own(context)?.opener(author, epoch).ok()?))
     }
 
     fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {

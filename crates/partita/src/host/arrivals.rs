@@ -7,6 +7,7 @@ use partita_protocol::Arrival;
 
 use super::{
     Context, EngineHost, Name,
+    load::Openers,
     records::{Reason, SetAside},
 };
 use crate::{
@@ -27,9 +28,10 @@ impl EngineHost {
                 None => by_document.push((document, vec![arrival])),
             }
         }
+        let mut openers = Openers::default();
         for (document, arrivals) in by_document {
             let created = arrivals.iter().any(|arrival| matches!(arrival.entry.header.kind, EntryKind::Create(_)));
-            self.deliver(context, (id, document), arrivals);
+            self.deliver(context, (id, document), arrivals, &mut openers);
             self.say(if created {
                 EngineEvent::DocumentCreated { context: id, document }
             } else {
@@ -39,7 +41,7 @@ impl EngineHost {
     }
 
     /// Entries of a document that is not loaded stay in the store until it is.
-    fn deliver(&mut self, context: &mut Context<'_>, name: Name, arrivals: Vec<Arrival>) {
+    fn deliver(&mut self, context: &mut Context<'_>, name: Name, arrivals: Vec<Arrival>, openers: &mut Openers) {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         if let Some(loading) = &mut slot.loading {
             loading.arrivals.extend(arrivals.into_iter().map(|arrival| (arrival.arrival, arrival)));
@@ -49,7 +51,7 @@ impl EngineHost {
         slot.through = arrivals.last().map_or(slot.through, |last| slot.through.max(last.arrival));
         slot.since_snapshot += arrivals.len() as u64;
         let due = slot.since_snapshot >= SNAPSHOT_EVERY;
-        let items: Vec<Item> = arrivals.iter().map(|arrival| self.open(context, name, arrival)).collect();
+        let items: Vec<Item> = arrivals.iter().map(|arrival| self.item(context, name, arrival, openers)).collect();
         for arrival in arrivals {
             self.keep_waiting(name, arrival, items.iter());
         }
@@ -61,7 +63,7 @@ impl EngineHost {
 
     /// Remembers what waits for a key, so that it is tried again when keys come.
     pub(super) fn keep_waiting<'i>(&mut self, name: Name, arrival: Arrival, mut items: impl Iterator<Item = &'i Item>) {
-        let waits = |item: &Item| item.arrival == arrival.arrival && item.payload == Err(Reason::AwaitingKey);
+        let waits = |item: &Item| item.arrival == arrival.arrival && matches!(item.payload, Err(Reason::AwaitingKey));
         if items.any(waits)
             && let Some(slot) = self.slots.get_mut(&name)
         {
@@ -76,8 +78,9 @@ impl EngineHost {
             .filter(|((context, _), slot)| *context == id && !slot.waiting.is_empty())
             .map(|(name, slot)| (*name, std::mem::take(&mut slot.waiting)))
             .collect();
+        let mut openers = Openers::default();
         for (name, arrivals) in waiting {
-            self.deliver(context, name, arrivals.into_values().collect());
+            self.deliver(context, name, arrivals.into_values().collect(), &mut openers);
         }
         self.try_again(id);
         self.say(EngineEvent::KeysArrived { context: id });

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use partita_core::{
-    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryKind, Key, Opened, Store, StoreError, StrategyError,
-    document_id,
+    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryKind, EpochId, Key, PayloadOpener, ReplicaId, Store,
+    StoreError, StrategyError, document_id,
 };
 use partita_protocol::{AppendError, Arrival, reads};
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cell::Cell,
     error::DocumentError,
-    worker::{Item, ItemKind, Job},
+    worker::{Item, ItemKind, Job, Payload, plain},
 };
 
 /// Who waits for a document.
@@ -27,6 +27,20 @@ impl Reply {
     pub(crate) fn answer(self, answer: Result<Arc<Cell>, DocumentError>) {
         // Whoever asked may have gone.
         let _ = self.0.send(answer);
+    }
+}
+
+/// What opens the payloads of a batch of one context's entries. For one batch alone: with the next control entry the
+/// strategy may answer otherwise.
+#[derive(Default)]
+pub(super) struct Openers(BTreeMap<(ReplicaId, Option<EpochId>), Option<Opener>>);
+
+type Opener = Arc<dyn PayloadOpener>;
+
+impl Openers {
+    fn of(&mut self, context: &Context<'_>, id: &ContextId, arrival: &Arrival) -> Option<Opener> {
+        let known = self.0.entry((arrival.author, arrival.epoch));
+        known.or_insert_with(|| context.node.opener(id, arrival)).clone()
     }
 }
 
@@ -225,8 +239,9 @@ impl EngineHost {
         let through = snapshot.as_ref().map_or(through, |snapshot| snapshot.through.max(through));
         let mut created = snapshot.as_ref().map(|snapshot| snapshot.crdt);
         let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
+        let mut openers = Openers::default();
         for arrival in arrivals.values() {
-            let item = self.open(context, name, arrival);
+            let item = self.item(context, name, arrival, &mut openers);
             let is_create = matches!(arrival.entry.header.kind, EntryKind::Create(_));
             if is_create && created.is_none() {
                 match creates(&id, document, &item) {
@@ -278,21 +293,21 @@ impl EngineHost {
             kind: ItemKind::Create(document),
             own: true,
             retried: false,
-            payload: Ok(Bytes::copy_from_slice(plain)),
+            payload: Ok(Payload::Plain(Bytes::copy_from_slice(plain))),
         }]
     }
 
-    /// Opens a payload, as far as that is possible now.
-    pub(super) fn open(&self, context: &Context<'_>, name: Name, arrival: &Arrival) -> Item {
+    /// An entry for the worker, which opens its payload if it can. What creates a document is opened here, where it is
+    /// looked into, and so is what nothing opens without the strategy.
+    pub(super) fn item(&self, context: &Context<'_>, name: Name, arrival: &Arrival, openers: &mut Openers) -> Item {
         let header = &arrival.entry.header;
-        let payload = match context.node.open_payload(&name.0, arrival) {
-            Opened::Plain(plain) => Ok(plain),
-            Opened::Wait(_) => Err(Reason::AwaitingKey),
-            Opened::Bad => Err(Reason::BadSeal),
+        let (kind, opener) = match header.kind {
+            EntryKind::Create(document) => (ItemKind::Create(document), None),
+            _ => (ItemKind::Change, openers.of(context, &name.0, arrival)),
         };
-        let kind = match header.kind {
-            EntryKind::Create(document) => ItemKind::Create(document),
-            _ => ItemKind::Change,
+        let payload = match opener {
+            Some(opener) => Ok(Payload::Sealed(arrival.clone(), opener)),
+            None => plain(context.node.open_payload(&name.0, arrival)).map(Payload::Plain),
         };
         let own = arrival.author == context.node.replica();
         let retried = self.slots.get(&name).is_some_and(|slot| slot.set_aside.contains_key(&arrival.arrival));
@@ -302,12 +317,12 @@ impl EngineHost {
 
 /// The CRDT type of the document that this item creates.
 fn creates(context: &ContextId, document: DocumentId, item: &Item) -> Result<CrdtTypeId, DocumentError> {
-    let plain = match &item.payload {
+    let plain = match item.plain() {
         Ok(plain) => plain,
         Err(Reason::AwaitingKey) => return Err(DocumentError::NoKey(document)),
         Err(reason) => return Err(DocumentError::Bad(document, reason.to_string())),
     };
-    if document_id(context, plain) != document {
+    if document_id(context, &plain) != document {
         return Err(DocumentError::Bad(document, Reason::WrongDocument.to_string()));
     }
     let head = plain.first_chunk::<4>().filter(|_| plain.len() >= 20);

@@ -1,7 +1,7 @@
 //! The engine's part of the driver's thread: documents around the node.
 //!
 //! An application's handle marks its document dirty; the driver takes the local changes and appends them. Entries of
-//! others come as notices; the driver opens their payloads and hands them to the worker, which applies them.
+//! others come as notices; the driver hands their payloads to the worker, which opens and applies them.
 
 mod arrivals;
 mod commands;

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogStart, Now, Opened, Stamp,
-    StoreError, StrategyError, Tip,
+    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogStart, Now, Opened, PayloadOpener,
+    Stamp, StoreError, StrategyError, Tip,
 };
 
 use super::{Node, link::Halt};
@@ -177,6 +177,13 @@ impl Node {
         };
         let prefix = HeaderPrefix { header: &arrival.entry.header, author: arrival.author, epoch: arrival.epoch };
         self.strategies[local.strategy].open(&prefix, &arrival.entry.payload)
+    }
+
+    /// What opens the payload of an entry, and of others of its author under its epoch, on another thread. `None`: ask
+    /// [`Node::open_payload`].
+    pub fn opener(&self, context: &ContextId, arrival: &Arrival) -> Option<Arc<dyn PayloadOpener>> {
+        let strategy = &self.strategies[self.contexts.get(context)?.strategy];
+        strategy.opener(context, &arrival.author, arrival.epoch)
     }
 
     /// The entries of a document that may not be in the store yet, by arrival; others may be among them.

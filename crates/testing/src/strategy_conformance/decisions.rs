@@ -30,9 +30,16 @@ fn writers(council: &Council<'_>, context: &ContextId, findings: &mut Findings) 
             let counts = draft.counts(council.strategy(judge));
             findings.expect(Works, counts, || format!("an entry of {who:?} does not count for {judge:?}: {verdict:?}"));
         }
-        let opened = council.sealed(who, &draft, PLAIN).map(|sealed| strategy.open(&draft.prefix(), &sealed));
+        let sealed = council.sealed(who, &draft, PLAIN);
+        let prefix = draft.prefix();
+        let opened = sealed.as_ref().map(|sealed| strategy.open(&prefix, sealed));
         let same = matches!(&opened, Ok(partita_core::Opened::Plain(plain)) if plain == PLAIN);
         findings.expect(Works, same, || format!("what {who:?} sealed does not open again: {opened:?}"));
+        if let Some(opener) = strategy.opener(context, &prefix.author, prefix.epoch) {
+            let elsewhere = sealed.as_ref().map(|sealed| opener.open(&prefix, sealed));
+            let what = || format!("what {who:?} sealed: `open` says {opened:?}, its opener {elsewhere:?}");
+            findings.expect(Works, opened == elsewhere, what);
+        }
     }
     for who in council.subject.non_writers() {
         let heads = council.heads(context);
