@@ -17,7 +17,7 @@ use crate::{
     invite::{Invitation, Terms},
     keyring::Keyring,
     op::{Name, Op, Scope},
-    record::Record,
+    record::{MOST_USED, Record},
     role::{History, MemberId, Role},
     state::State,
     view::Membership,
@@ -207,8 +207,13 @@ impl Group {
         let record = match Record::load(&*keystore, &invitation.context()) {
             // Whoever left, was removed, or was not admitted comes back by another invitation, with the keys that it had.
             Ok(before) if before.member == member => {
-                let record = Record { invitation: Some(invitation.clone()), ..before };
-                record.save(&*keystore)?;
+                let mut record = before;
+                if record.invitation.as_ref().is_none_or(|known| known.id() != invitation.id()) {
+                    let earlier = record.invitation.replace(invitation.clone());
+                    record.used.splice(0..0, earlier);
+                    record.used.truncate(MOST_USED);
+                    record.save(&*keystore)?;
+                }
                 record
             }
             Err(GroupError::UnknownGroup(_)) => {

@@ -46,7 +46,7 @@ impl Keyring {
         };
         let before = self.keys.len();
         let mut openers = vec![Opener { id: me, keys: record.box_keys(device).collect() }];
-        if let Some(invitation) = &record.invitation {
+        for invitation in record.invitation.iter().chain(&record.used) {
             openers.push(Opener { id: invitation.id(), keys: vec![&invitation.keys.boxes] });
         }
         for (index, op) in held.ops().iter().enumerate() {
@@ -86,6 +86,18 @@ impl Keyring {
             if let Some(secret) = announced.open(recipients, &opener.id, &opener.keys) {
                 self.keys.insert(id, secret);
                 return;
+            }
+        }
+        // A share can come before the epoch that it is of.
+        for opener in openers {
+            for (entry, index, by) in state.epochs.shares_to(&id, &opener.id) {
+                let op = state.ledger.entry(entry).and_then(|held| held.ops().get(index));
+                let Some(Op::Share(share)) = op else { continue };
+                let maker = Maker { context: announced.maker.context, device: by };
+                for (id, secret) in open_share(share, maker, &opener.keys, |id| state.epochs.commitment(id)) {
+                    self.keys.insert(id, secret);
+                }
+                self.broken.insert(id);
             }
         }
         if recipients.binary_search(me).is_ok() {

@@ -417,7 +417,6 @@ pub(crate) fn caps_of<'a>(held: &Held, op: &'a Op, device: &ReplicaId) -> Option
         Op::SetRole(set) => Some(of(&set.caps)),
         Op::Leave(caps) => Some(of(caps)),
         Op::RemoveDevice(remove) if remove.device == *device => Some(remove.caps.as_slice()),
-        Op::Decide(decide) if !decide.admit => Some(&[][..]),
         _ => None,
     }
 }

@@ -194,7 +194,11 @@ impl Group {
         let used: BTreeSet<ReplicaId> =
             Vec::into_iter(devices).flat_map(|device: ReplicaId| self.state.invitations_of(&device)).collect();
         let mut ops = vec![Op::Remove(Remove { member, caps })];
-        let open = used.into_iter().filter(|invite| view.invites.contains_key(invite));
+        // And what it made itself would open again if it ever came back.
+        let made = self.state.made_by(&member);
+        let open = used.into_iter().chain(made).filter(|invite| view.invites.contains_key(invite));
+        let open: BTreeSet<ReplicaId> = open.collect();
+        let open = open.into_iter();
         ops.extend(open.take(MAX_OPS - 2).map(Op::RevokeInvite));
         self.decide_and_rotate(turn, ops)
     }

@@ -294,7 +294,13 @@ impl Op {
                 let (member, role) = (member(&mut input)?, Role::from_code(input.u8()?)?);
                 Self::SetRole(SetRole { member, role, caps: decode_caps(&mut input)? })
             }
-            Self::ADD_DEVICE => Self::AddDevice(Card::decode(&mut input)?),
+            Self::ADD_DEVICE => {
+                let card = Card::decode(&mut input)?;
+                if card.is_first() {
+                    return Err(DecodeError::Invalid("further device of a member"));
+                }
+                Self::AddDevice(card)
+            }
             Self::REMOVE_DEVICE => {
                 let device = ReplicaId::from_bytes(input.array()?);
                 Self::RemoveDevice(RemoveDevice { device, caps: Tip::decode_all(&mut input, MAX_TIPS)? })

@@ -11,6 +11,8 @@ use crate::{error::GroupError, genesis::Genesis, invite::Invitation, role::Membe
 const VERSION: u8 = 1;
 /// The name under which the keystore lists the device's groups.
 const GROUPS: &str = "groups";
+/// How many earlier invitations are kept.
+pub(crate) const MOST_USED: usize = 64;
 const MAX_GROUPS: usize = 100_000;
 const MAX_EPOCHS: usize = 1_000_000;
 const MAX_FIELD: usize = 64 * 1024;
@@ -28,6 +30,8 @@ pub(crate) struct Record {
     pub(crate) genesis: Option<(Genesis, String)>,
     /// The invitation by which this device joined: its keys open what was boxed to the link.
     pub(crate) invitation: Option<Invitation>,
+    /// Those by which it joined before, the latest first: what was boxed to them alone is opened by them alone.
+    pub(crate) used: Vec<Invitation>,
     /// The device's box keys in this group, the latest first: the second is for boxes that were on their way when it
     /// changed.
     pub(crate) boxes: Vec<BoxSecretKey>,
@@ -38,7 +42,7 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(context: ContextId, member: MemberId, keys: &DeviceKeys) -> Self {
         let boxes = vec![keys.boxes.clone()];
-        Self { context, member, genesis: None, invitation: None, boxes, epochs: Vec::new() }
+        Self { context, member, genesis: None, invitation: None, used: Vec::new(), boxes, epochs: Vec::new() }
     }
 
     /// Every box key that this device has: those of this group, and the one that its cards show.
@@ -106,8 +110,10 @@ impl Record {
         public.bytes(bytes.as_slice());
         public.bytes(name.as_bytes());
         let invitation = self.invitation.as_ref().map(Invitation::to_bytes).unwrap_or_default();
+        let used: Vec<Zeroizing<Vec<u8>>> = self.used.iter().map(Invitation::to_bytes).collect();
+        let len_of_used: usize = used.iter().map(|one| one.len() + 8).sum();
         // Large enough from the beginning: what grows leaves copies of secrets behind.
-        let secrets = invitation.len() + 32 * self.boxes.len() + 64 * self.epochs.len();
+        let secrets = invitation.len() + len_of_used + 32 * self.boxes.len() + 64 * self.epochs.len();
         let mut out = Zeroizing::new(Vec::with_capacity(public.len() + secrets + 64));
         out.extend_from_slice(public.as_slice());
         let count = |number: usize| {
@@ -117,6 +123,11 @@ impl Record {
         };
         out.extend_from_slice(&count(invitation.len()));
         out.extend_from_slice(&invitation);
+        out.extend_from_slice(&count(used.len()));
+        for one in &used {
+            out.extend_from_slice(&count(one.len()));
+            out.extend_from_slice(one);
+        }
         out.extend_from_slice(&count(self.boxes.len()));
         self.boxes.iter().for_each(|key| out.extend_from_slice(key.secret().expose()));
         out.extend_from_slice(&count(self.epochs.len()));
@@ -149,6 +160,9 @@ impl Record {
             [] => None,
             bytes => Some(Invitation::from_bytes(bytes)?),
         };
+        let count = input.count("the number of used invitations", MOST_USED, 1)?;
+        let used = (0..count).map(|_| Invitation::from_bytes(input.bytes("an invitation", MAX_FIELD)?));
+        let used = used.collect::<Result<_, DecodeError>>()?;
         let count = input.count("the number of box keys", 2, 32)?;
         let boxes = (0..count).map(|_| Ok(BoxSecretKey::from_secret(&Secret::from_bytes(input.array()?))));
         let boxes = boxes.collect::<Result<_, DecodeError>>()?;
@@ -159,6 +173,6 @@ impl Record {
             epochs.push((id, EpochSecret(Secret::from_bytes(input.array()?))));
         }
         input.end()?;
-        Ok(Self { context, member, genesis, invitation, boxes, epochs })
+        Ok(Self { context, member, genesis, invitation, used, boxes, epochs })
     }
 }

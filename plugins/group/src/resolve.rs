@@ -19,7 +19,7 @@ use partita_core::{EntryId, LogId, ReplicaId};
 use crate::{
     bits::Bits,
     ledger::{Admission, Held, Ledger, OpNo, caps_of},
-    op::{Op, Remove, SetRole},
+    op::{Add, Op, Remove, SetRole},
     role::{MemberId, Role},
 };
 
@@ -189,7 +189,13 @@ pub(crate) fn resolve_on(ledger: &Ledger, before: &Resolution, at: usize) -> Opt
     for place in ledger.ops.iter().rev().take_while(|place| place.number == number) {
         let op = held.ops().get(place.index)?;
         let devices: Vec<ReplicaId> = match op {
-            Op::Add(_) | Op::AddDevice(_) | Op::DeviceKey(_) => continue,
+            Op::DeviceKey(_) => continue,
+            Op::Add(Add { card, .. }) | Op::AddDevice(card) => {
+                if ledger.devices.get(&card.device())?.members.len() > 1 {
+                    return None; // what it did as another's may look different now
+                }
+                continue;
+            }
             Op::Remove(Remove { member, .. }) | Op::SetRole(SetRole { member, .. }) => {
                 ledger.members.get(member)?.devices.iter().copied().collect()
             }
@@ -298,15 +304,12 @@ impl<'a> Resolver<'a> {
             if *end == admission.op || !self.sees(point, *end) || self.ledger.sees(admission.op, *end) {
                 continue;
             }
-            let concerns = match (self.ledger.op(*end), of) {
-                (Some((_, Op::Decide(_))), _) => Tri::from(self.is_by_invitation(admission)),
-                // Somebody leaves with its own member, whatever others it names.
-                (Some((held, Op::Leave(_))), Some(member)) => {
-                    let index = self.ledger.ops.get(*end).map_or(0, |place| place.index);
-                    let span = self.settled_span(Point::Of(held, index), &held.author, member, Role::Relay, &mut None);
-                    span.at_least(Role::Relay)
-                }
-                _ => Tri::Yes,
+            if self.resolution.counts(*end) == Tri::No {
+                continue;
+            }
+            let concerns = match self.ledger.op(*end) {
+                Some((_, Op::Decide(_))) => Tri::from(self.is_by_invitation(admission)),
+                _ => of.map_or(Tri::Yes, |member| self.concerns(*end, member)),
             };
             if concerns != Tri::No {
                 stands = stands.and(self.attack(*end, notes).and(concerns).not());
@@ -324,14 +327,35 @@ impl<'a> Resolver<'a> {
         admission.pending.is_some() || matches!(self.ledger.op(admission.op), Some((_, Op::Decide(_))))
     }
 
+    /// Whether an end of a member's time is one: somebody leaves with its own member alone, whatever cards it shows.
+    pub(crate) fn concerns(&self, end: OpNo, member: &MemberId) -> Tri {
+        let Some((held, Op::Leave(_))) = self.ledger.op(end) else {
+            return Tri::Yes;
+        };
+        let index = self.ledger.ops.get(end).map_or(0, |place| place.index);
+        let settled = self.memberships_by(Point::Of(held, index), &held.author, |one| {
+            one.pending.is_none() || one.device.eq(&member.0)
+        });
+        settled.iter().find(|(of, _)| of == member).map_or(Tri::No, |(_, counts)| *counts)
+    }
+
     /// The members whose device this is or was, by admissions that count. What others claim of a device is nothing to it.
     pub(crate) fn memberships(&self, point: Point<'_>, device: &ReplicaId) -> Vec<(MemberId, Tri)> {
+        self.memberships_by(point, device, |_| true)
+    }
+
+    fn memberships_by(
+        &self,
+        point: Point<'_>,
+        device: &ReplicaId,
+        which: impl Fn(&Admission) -> bool,
+    ) -> Vec<(MemberId, Tri)> {
         let Some(about) = self.ledger.devices.get(device) else {
             return Vec::new();
         };
         let counts = |one: &Admission| {
             let via = one.via.map_or(Tri::Yes, |via| self.resolution.counts(via));
-            if self.sees(point, one.op) { self.resolution.counts(one.op).and(via) } else { Tri::No }
+            if which(one) && self.sees(point, one.op) { self.resolution.counts(one.op).and(via) } else { Tri::No }
         };
         let of = |member: &MemberId| {
             let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
@@ -643,8 +667,12 @@ impl<'a> Resolver<'a> {
         let may_count = |one: &(MemberId, Admission)| {
             one.0 == *member && self.sees(point, one.1.op) && self.resolution.counts(one.1.op) != Tri::No
         };
+        let is_gone = |about: &crate::ledger::AboutDevice| {
+            about.ends.iter().any(|end| self.sees(point, *end) && self.resolution.counts(*end) == Tri::Yes)
+        };
         let of_member = |device: &&ReplicaId| {
-            self.ledger.devices.get(*device).is_some_and(|about| about.admissions.iter().any(may_count))
+            let about = self.ledger.devices.get(*device);
+            about.is_some_and(|about| about.admissions.iter().any(may_count) && !is_gone(about))
         };
         about.devices.iter().filter(of_member).count() < MAX_DEVICES
     }
@@ -698,14 +726,19 @@ impl<'a> Resolver<'a> {
         let mut cut = Tri::No;
         let mut losses: Vec<(OpNo, Tri)> = device.ends.iter().map(|no| (*no, Tri::Yes)).collect();
         for (member, of) in self.memberships(Point::All, &held.author) {
-            let Some(member) = self.ledger.members.get(&member) else { continue };
-            losses.extend(member.ends.iter().map(|no| (*no, of)));
-            let demotions = member.roles.iter().filter(|(_, role)| *role < needed);
+            let Some(about) = self.ledger.members.get(&member) else { continue };
+            losses.extend(about.ends.iter().map(|no| (*no, of.and(self.concerns(*no, &member)))));
+            let demotions = about.roles.iter().filter(|(_, role)| *role < needed);
             losses.extend(demotions.map(|(no, _)| (*no, of)));
         }
         for (loss, of) in losses {
             let own = self.ledger.ops.get(loss).is_some_and(|place| held.number == Some(place.number));
             if own || !self.sees(Point::All, loss) || self.sees(point, loss) {
+                continue;
+            }
+            // What whoever took the right away had seen then is not what was done behind its back.
+            let known = self.ledger.op(loss).is_some_and(|(by, _)| held.number.is_some_and(|no| by.before.has(no)));
+            if known {
                 continue;
             }
             if let Some((by, op)) = self.ledger.op(loss)
@@ -734,7 +767,7 @@ impl<'a> Resolver<'a> {
         for at in 0..losses.len() {
             let Some(ring) = reach.get(at).filter(|_| !done.has(at)) else { continue };
             // A ring that rests on no other ring: whatever it reaches reaches it.
-            if !ring.iter().all(|other| reaches(other, at)) {
+            if !ring.has(at) || !ring.iter().all(|other| reaches(other, at)) {
                 continue;
             }
             done.add(ring);
@@ -745,8 +778,12 @@ impl<'a> Resolver<'a> {
             broken.push((no(right), wrong));
         }
         if broken.is_empty() {
-            // Undecided ops without a ring of losses cannot be: what supports an op comes before it.
-            broken.push((open.first().copied().unwrap_or_default(), Vec::new()));
+            // Without a ring of losses only claims about whose device somebody is can wait for each other. Nobody honest makes
+            // such; everybody decides the same one.
+            let place = |no: &OpNo| self.ledger.op(*no).map(|(held, _)| (held.depth, held.seq, held.id));
+            let first =
+                open.iter().copied().min_by_key(|no| (place(no), self.ledger.ops.get(*no).map(|place| place.index)));
+            broken.push((first.unwrap_or_default(), Vec::new()));
         }
         broken
     }

@@ -519,10 +519,12 @@ impl State {
     pub(crate) fn accepted_at(&self, waiting: &Waiting) -> Option<Timestamp> {
         let accepted = &self.ledger.invites.get(&waiting.invite)?.accepted;
         let by_device = accepted.iter().filter_map(|no| match self.ledger.op(*no) {
-            Some((held, Op::Accept(accept))) if accept.card.device() == waiting.device => Some(held.time),
+            Some((held, Op::Accept(accept))) if accept.card.device() == waiting.device => {
+                (held.author == waiting.device && self.resolver().yes(*no)).then_some(held.time)
+            }
             _ => None,
         });
-        by_device.max()
+        by_device.min()
     }
 
     /// Whether a device decided about somebody already, whether or not that counts.
@@ -591,10 +593,23 @@ impl State {
         !self.epochs.has_complained(id, device) && used.iter().any(boxed)
     }
 
+    /// The invitations that a member's devices made.
+    pub(crate) fn made_by(&self, member: &MemberId) -> Vec<ReplicaId> {
+        let devices = self.ledger.members.get(member).map(|about| &about.devices);
+        let by_them = |no: &crate::ledger::OpNo| {
+            self.ledger.op(*no).is_some_and(|(held, _)| devices.is_some_and(|devices| devices.contains(&held.author)))
+        };
+        let made = self.ledger.invites.iter().filter(|(_, about)| about.made.iter().any(by_them));
+        made.map(|(id, _)| *id).collect()
+    }
+
     /// The invitations that a device accepted.
     pub(crate) fn invitations_of(&self, device: &ReplicaId) -> Vec<ReplicaId> {
+        // By its own word: anybody can repeat a card.
         let accepted_by = |no: &crate::ledger::OpNo| match self.ledger.op(*no) {
-            Some((_, Op::Accept(accept))) => accept.card.device() == *device,
+            Some((held, Op::Accept(accept))) => {
+                accept.card.device() == *device && held.author == *device && self.resolver().yes(*no)
+            }
             _ => false,
         };
         let used = self.ledger.invites.iter().filter(|(_, about)| about.accepted.iter().any(accepted_by));

@@ -10,7 +10,7 @@ use crate::{
     invite::{Invite, Uses},
     ledger::{AboutMember, Admission, Ledger, OpNo, caps_of},
     op::{Op, Scope},
-    resolve::{Point, Resolution, Resolver},
+    resolve::{Point, Resolution, Resolver, Tri},
     role::{History, MemberId, Role},
 };
 
@@ -228,7 +228,12 @@ impl<'a> Resolver<'a> {
         };
         let demotions = of.iter().flat_map(|member| &member.roles).filter(|(_, role)| !role.writes());
         let demotions = demotions.map(|(no, _)| (*no, &writes));
-        let ends = of.iter().flat_map(|member| &member.ends).map(|no| (*no, &writes));
+        let of_members = self.memberships(Point::All, device);
+        let ends = of_members.iter().flat_map(|(member, _)| {
+            let ends = self.ledger.members.get(member).map_or(&[][..], |about| &about.ends);
+            ends.iter().filter(|end| self.concerns(**end, member) == Tri::Yes).copied()
+        });
+        let ends = ends.map(|no| (no, &writes));
         let own_ends = about.ends.iter().map(|no| (*no, &belongs));
         let all = demotions.chain(ends).chain(own_ends);
         for (no, grants) in all.filter(|(no, _)| self.sees(Point::All, *no) && self.yes(*no)) {
@@ -252,8 +257,10 @@ impl<'a> Resolver<'a> {
             let roles = member.roles.iter().filter(|(_, role)| role.writes()).map(|(no, _)| *no);
             member.admissions.iter().filter(|one| one.role.writes()).map(|one| one.op).chain(roles)
         });
-        let further = about.admissions.iter().map(|(_, one)| one.op);
-        for grants in [all_writes.collect::<Vec<OpNo>>(), further.collect()] {
+        let all_first = about.members.iter().filter_map(|member| self.ledger.members.get(member));
+        let all_first = all_first.flat_map(|member| &member.admissions).filter(|one| one.device == *device);
+        let all_belongs = all_first.chain(about.admissions.iter().map(|(_, one)| one)).map(|one| one.op);
+        for grants in [all_writes.collect::<Vec<OpNo>>(), all_belongs.collect()] {
             if grants.iter().any(|no| self.sees(Point::All, *no) && !self.yes(*no)) {
                 losses.push(DataLoss { tips: Vec::new(), lifted_by: counting(&grants, None) });
             }
@@ -336,7 +343,8 @@ impl View {
     pub(crate) fn with(mut self, ledger: &Ledger, resolution: &Resolution, at: usize) -> Option<Self> {
         let all = Resolver { ledger, resolution };
         let held = ledger.entry(at)?;
-        if self.unsettled || !self.invites.is_empty() {
+        // An invitation can come back with whoever made it.
+        if self.unsettled || !self.invites.is_empty() || !ledger.invites.is_empty() {
             return None;
         }
         let (mut members, mut devices) = (BTreeSet::new(), BTreeSet::new());
@@ -468,10 +476,13 @@ impl Resolver<'_> {
     fn ended(&self, device: &ReplicaId) -> Option<bool> {
         let about = self.ledger.devices.get(device)?;
         let members = self.memberships(Point::All, device);
-        let members = members.iter().filter_map(|(member, _)| self.ledger.members.get(member));
-        let ends = members.flat_map(|member| member.ends.iter()).chain(&about.ends);
-        let mut counting = ends.filter(|no| self.sees(Point::All, **no) && self.yes(**no)).peekable();
+        let ends = members.iter().flat_map(|(member, _)| {
+            let ends = self.ledger.members.get(member).map_or(&[][..], |about| &about.ends);
+            ends.iter().filter(|end| self.concerns(**end, member) == Tri::Yes).copied()
+        });
+        let all = ends.chain(about.ends.iter().copied());
+        let mut counting = all.filter(|no| self.sees(Point::All, *no) && self.yes(*no)).peekable();
         counting.peek()?;
-        Some(counting.all(|no| matches!(self.ledger.op(*no), Some((_, Op::Leave(_))))))
+        Some(counting.all(|no| matches!(self.ledger.op(no), Some((_, Op::Leave(_))))))
     }
 }

@@ -484,3 +484,104 @@ fn many_heads_are_merged_by_whoever_writes() {
     assert!(!waiting && ada.strategy.role() == Some(Role::Admin));
     let _: ReplicaId = ada.replica;
 }
+
+#[test]
+fn who_leaves_with_anothers_name_takes_nothing_from_it() {
+    let mut world = World::founded(&["ada", "ben"]);
+    world.act("c", "ada", &["add", "cay", "write"], &[]);
+    world.act("e", "ada", &["add", "eve", "relay"], &[]);
+    let claim = Card::new(&keys_of("eve"), Some(world.member("ada")));
+    world.say("gone", "eve", &["e"], vec![Op::AddDevice(claim), Op::Leave(Vec::new())]);
+    let state = world.all();
+    assert_eq!((role(&mut world, "ada"), role(&mut world, "cay")), (Some(Role::Admin), Some(Role::Write)));
+    assert_eq!(role(&mut world, "eve"), None);
+    let ada = world.device("ada");
+    assert!(!state.standing().has_loss(&ada));
+}
+
+#[test]
+fn a_card_that_is_shown_again_mutes_nobody() {
+    let mut world = World::founded(&["ada", "ben"]);
+    world.act("r", "ada", &["add", "rea", "relay"], &[]);
+    world.act("d", "ben", &["add-device", "ben.2"], &["g"]);
+    let first = Op::AddDevice(world.card("ben"));
+    let context = world.genesis.context().unwrap().id;
+    assert!(crate::op::Payload::decode(&context, &crate::op::Payload::encode(&[first])).is_err());
+    let further = Op::AddDevice(world.card("ben.2"));
+    world.say("again", "rea", &["r", "d"], vec![further]);
+    let (state, tablet) = (world.all(), world.device("ben.2"));
+    assert_eq!(state.view().role(&tablet), Some(Role::Admin));
+    assert_eq!(
+        state
+            .standing()
+            .cap(&tablet, &partita_core::LogId::default(), |id| world.closure(&[world.id("d")]).contains(id)),
+        None
+    );
+}
+
+#[test]
+fn a_refusal_takes_nothing_of_what_was_done_as_a_member_before() {
+    let mut world = World::founded(&["ada"]);
+    world.act("p", "ada", &["add", "pat", "admin"], &[]);
+    world.act("c", "pat", &["add", "cay", "write"], &["p"]);
+    world.act("l", "pat", &["leave"], &["c"]);
+    world.act("i", "ada", &["invite", "x", "write"], &["l"]);
+    world.act("j", "pat", &["accept", "x"], &["i"]);
+    world.act("n", "ada", &["decide", "x", "pat", "no"], &["j"]);
+    let (state, pat) = (world.all(), world.device("pat"));
+    assert_eq!((role(&mut world, "pat"), role(&mut world, "cay")), (None, Some(Role::Write)));
+    let log = state.ledger.get(&world.id("l")).unwrap().log;
+    assert!(state.standing().cap(&pat, &log, |_| false) >= Some(2), "what it did until it left");
+}
+
+#[test]
+fn leaving_again_and_again_costs_nothing() {
+    let mut world = World::founded(&["ada"]);
+    world.act("p", "ada", &["add", "pat", "write"], &[]);
+    let leaves = || (0..16).map(|_| Op::Leave(Vec::new())).collect::<Vec<Op>>();
+    for n in 0..6 {
+        world.say(&format!("a{n}"), "ada", &[], leaves());
+        world.say(&format!("l{n}"), "pat", &["p"], leaves());
+    }
+    assert_eq!(role(&mut world, "ada"), Some(Role::Admin));
+    assert_eq!(role(&mut world, "pat"), None);
+}
+
+#[test]
+fn an_inviter_who_was_removed_brings_no_link_back_with_it() {
+    let (mut ada, mut ben) = pair(Policy::default());
+    let link = invite(&mut ben, Terms::new(Role::Write));
+    settle(&mut [&mut ada, &mut ben]);
+    let (who, card) = (ben.member(), card_of(&ben));
+    ada.call(|group, turn| group.remove(turn, who)).unwrap();
+    ada.call(|group, turn| group.add(turn, &card, Role::Admin, History::All)).unwrap();
+    settle(&mut [&mut ada, &mut ben]);
+    assert!(ada.strategy.invitations().is_empty());
+    assert_eq!(ada.epoch(), ben.epoch());
+    let mut eve = Device::invited(&link, 66);
+    eve.pull(&ada);
+    assert!(!eve.holds(&ada.epoch()));
+}
+
+#[test]
+fn what_others_repeat_of_an_acceptance_says_nothing_about_whoever_accepts() {
+    let (mut ada, _) = pair(Policy::default());
+    let mut rea = Device::added_by(&mut ada, 5, Role::Read, History::All);
+    let invitation = invite(&mut ada, Terms::new(Role::Write).expires(1_000_050));
+    let mut cay = Device::invited(&invitation, 3);
+    cay.writing = false;
+    cay.pull(&ada);
+    cay.duties();
+    // Somebody says it again, late, and shares what it likes with a link of its own under cay's card.
+    rea.pull(&cay);
+    let accept = cay.entries.last().unwrap().payload.clone();
+    rea.now = super::net::at(90);
+    rea.append(accept);
+    let stray = crate::invite::Accept::sign(&rea.context, &invite_keys("y").signing, card_of(&cay));
+    rea.say(&[Op::Accept(Box::new(stray))]);
+    ada.pull(&rea);
+    ada.now = super::net::at(95);
+    settle(&mut [&mut ada, &mut cay]);
+    assert_eq!(ada.role_of(&cay), Some(Role::Write));
+    assert_eq!(ada.strategy.state.invitations_of(&cay.replica), [invitation.id()]);
+}
