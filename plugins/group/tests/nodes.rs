@@ -1,0 +1,124 @@
+//! In real nodes, with virtual time: what writers owe their readers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
+
+use std::{sync::Arc, time::Duration};
+
+use partita_core::{ContextId, DeviceKeys, EntryKind, EpochId, Keystore, PartitionStrategy, Turn};
+use partita_group::{Card, Group, GroupRelay, History, Policy, Role};
+use partita_protocol::NodeConfig;
+use partita_testing::{
+    MemoryKeystore,
+    fleet::{Fleet, Member},
+    samples,
+};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+
+struct Device {
+    keystore: Arc<dyn Keystore>,
+    card: Card,
+}
+
+fn device(seed: u64) -> Device {
+    let keystore: Arc<dyn Keystore> = Arc::new(MemoryKeystore::default());
+    let card = Group::card(&*keystore, &mut ChaCha20Rng::seed_from_u64(seed)).unwrap();
+    Device { keystore, card }
+}
+
+fn join(fleet: &mut Fleet, device: &Device, id: ContextId) -> Member {
+    let key = DeviceKeys::load(&*device.keystore).unwrap().signing;
+    let keystore = device.keystore.clone();
+    let make = move || Box::new(Group::open(keystore.clone(), &id).unwrap()) as Box<dyn PartitionStrategy>;
+    let member = fleet.add_with(NodeConfig::default(), key, Box::new(make));
+    fleet.run();
+    member
+}
+
+fn found(fleet: &mut Fleet, seed: u64, policy: Policy, others: &[&Device]) -> (Member, ContextId) {
+    let first = device(seed);
+    let cards: Vec<Card> = others.iter().map(|other| other.card.clone()).collect();
+    let mut rng = ChaCha20Rng::seed_from_u64(seed + 1);
+    let id = Group::found(first.keystore.clone(), &mut rng, "nodes", policy, &cards).unwrap().context();
+    for other in others {
+        Group::added(other.keystore.clone(), id, &other.card).unwrap();
+    }
+    (join(fleet, &first, id), id)
+}
+
+fn relay(fleet: &mut Fleet) -> Member {
+    let config = NodeConfig { accept_contexts: true, ..NodeConfig::default() };
+    fleet.add_with(config, samples::signing_key(9), Box::new(|| Box::new(GroupRelay::new())))
+}
+
+fn ask<R>(fleet: &mut Fleet, member: Member, call: impl FnOnce(&mut Group, &mut Turn<'_>) -> R) -> R {
+    let answer = fleet.with(member, |node, now| node.with_strategy::<Group, _>(now, call)).unwrap();
+    fleet.run();
+    answer
+}
+
+fn write(fleet: &mut Fleet, member: Member, id: ContextId) {
+    let change = EntryKind::Change(samples::document(1));
+    fleet.with(member, |node, now| node.append(now, id, change, b"hello")).unwrap();
+    fleet.run();
+}
+
+fn epoch(fleet: &mut Fleet, member: Member) -> Option<EpochId> {
+    ask(fleet, member, |group, _| group.status().epoch)
+}
+
+#[test]
+fn an_old_epoch_ends_while_a_device_goes_on_writing() {
+    let mut fleet = Fleet::new(1);
+    let day = Duration::from_secs(86_400);
+    let (ada, id) = found(&mut fleet, 1, Policy::default().rotate_after(day), &[]);
+    write(&mut fleet, ada, id);
+    let first = epoch(&mut fleet, ada).unwrap();
+    fleet.pass(day / 2);
+    write(&mut fleet, ada, id);
+    assert_eq!(epoch(&mut fleet, ada), Some(first));
+    fleet.pass(day);
+    write(&mut fleet, ada, id);
+    assert_ne!(epoch(&mut fleet, ada), Some(first));
+}
+
+#[test]
+fn whoever_writes_first_boxes_the_key_to_a_newcomer_whose_admin_and_rotator_are_away() {
+    let mut fleet = Fleet::new(2);
+    let (ben, cay, dan) = (device(20), device(30), device(40));
+    let (ada, id) = found(&mut fleet, 1, Policy::default(), &[&ben]);
+    let hub = relay(&mut fleet);
+    let ada_link = fleet.connect(ada, hub);
+    let ben = join(&mut fleet, &ben, id);
+    let ben_link = fleet.connect(ben, hub);
+    fleet.run();
+    write(&mut fleet, ada, id);
+    for newcomer in [&cay] {
+        let card = newcomer.card.clone();
+        ask(&mut fleet, ada, |group, turn| group.add(turn, &card, Role::Write, History::All)).unwrap();
+        Group::added(newcomer.keystore.clone(), id, &newcomer.card).unwrap();
+    }
+    let cay = join(&mut fleet, &cay, id);
+    fleet.connect(cay, hub);
+    fleet.run();
+    // Ada adds somebody while ben rotates, and then both are away for good.
+    fleet.cut(ada_link);
+    fleet.cut(ben_link);
+    fleet.run();
+    let card = dan.card.clone();
+    ask(&mut fleet, ada, |group, turn| group.add(turn, &card, Role::Write, History::All)).unwrap();
+    ask(&mut fleet, ben, |group, turn| group.rotate(turn)).unwrap();
+    for away in [ada, ben] {
+        let link = fleet.connect(away, cay);
+        fleet.run();
+        fleet.cut(link);
+        fleet.run();
+        fleet.crash(away);
+    }
+    Group::added(dan.keystore.clone(), id, &dan.card).unwrap();
+    let dan = join(&mut fleet, &dan, id);
+    fleet.connect(dan, hub);
+    fleet.run();
+    write(&mut fleet, cay, id);
+    let now = epoch(&mut fleet, cay).unwrap();
+    assert!(ask(&mut fleet, dan, move |group, _| group.holds(&now)), "cay wrote what dan cannot read");
+}
