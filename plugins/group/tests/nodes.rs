@@ -92,11 +92,9 @@ fn whoever_writes_first_boxes_the_key_to_a_newcomer_whose_admin_and_rotator_are_
     let ben_link = fleet.connect(ben, hub);
     fleet.run();
     write(&mut fleet, ada, id);
-    for newcomer in [&cay] {
-        let card = newcomer.card.clone();
-        ask(&mut fleet, ada, |group, turn| group.add(turn, &card, Role::Write, History::All)).unwrap();
-        Group::added(newcomer.keystore.clone(), id, &newcomer.card).unwrap();
-    }
+    let card = cay.card.clone();
+    ask(&mut fleet, ada, |group, turn| group.add(turn, &card, Role::Write, History::All)).unwrap();
+    Group::added(cay.keystore.clone(), id, &cay.card).unwrap();
     let cay = join(&mut fleet, &cay, id);
     fleet.connect(cay, hub);
     fleet.run();

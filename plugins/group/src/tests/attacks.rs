@@ -329,7 +329,7 @@ fn attack_07_what_an_honest_change_built_on_counts_by_a_vouch() {
     // In advance, by cay for itself, or by somebody without the right: nothing.
     cay.say(&[Op::Vouch(vec![nine.clone()])]);
     ada.pull(&cay);
-    let early = ada.strategy.vouch(&ada.context, &[nine.clone()]);
+    let early = ada.strategy.vouch(&ada.context, std::slice::from_ref(&nine));
     assert_eq!(early, None, "there is no loss to answer");
     ada.say(&[Op::Vouch(vec![nine.clone()])]);
     ada.pull(&ben);

