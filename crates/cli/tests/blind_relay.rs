@@ -8,10 +8,17 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
-use partita::{Engine, FileKeystore, SystemRandom, automerge::Automerge, single_owner::SingleOwner};
+use partita::{
+    Context, Engine, FileKeystore, SystemRandom,
+    automerge::Automerge,
+    core::Turn,
+    group::{Group, Policy, Role, Terms},
+    single_owner::SingleOwner,
+};
 
 /// Long, and made at run time: the test binary's own constants are not what is found.
 fn canary() -> String {
@@ -51,8 +58,58 @@ fn in_files(folder: &Path, needle: &[u8]) -> usize {
     found
 }
 
+/// Whose context it is, and whether its payloads are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Owner,
+    OwnerPlain,
+    Group,
+}
+
+/// Two devices that share a context through the relay at this address.
+async fn two(kind: Kind, folder: &Path, url: &str) -> (Vec<Engine>, Vec<Context>) {
+    if kind == Kind::Group {
+        return two_of_a_group(folder, url).await;
+    }
+    let plain = kind == Kind::OwnerPlain;
+    let first = FileKeystore::create(folder.join("a.key")).unwrap();
+    let (_, mnemonic) = SingleOwner::create(&first, &mut SystemRandom).unwrap();
+    let second = FileKeystore::create(folder.join("b.key")).unwrap();
+    let request = SingleOwner::request(&second, &mut SystemRandom).unwrap();
+    SingleOwner::accept(&second, &SingleOwner::certify(&mnemonic, &request)).unwrap();
+    let mut engines = Vec::new();
+    let mut contexts = Vec::new();
+    for (name, keystore) in [("a", &first), ("b", &second)] {
+        let owner = SingleOwner::open(keystore).unwrap();
+        let (owner, id) = match plain {
+            true => (owner.with_plain(), SingleOwner::open(keystore).unwrap().plain_context()),
+            false => (owner, SingleOwner::open(keystore).unwrap().context()),
+        };
+        let engine = Engine::builder(folder.join(name)).strategy(owner).connect(url).open().await.unwrap();
+        contexts.push(engine.context(id).await.unwrap());
+        engines.push(engine);
+    }
+    (engines, contexts)
+}
+
+/// A founder and somebody who joins by an invitation; the group's name is the canary, too.
+async fn two_of_a_group(folder: &Path, url: &str) -> (Vec<Engine>, Vec<Context>) {
+    let keystore = |name: &str| Arc::new(FileKeystore::create(folder.join(name)).unwrap());
+    let group = Group::create(keystore("a.key"), &mut SystemRandom, &canary(), Policy::default()).unwrap();
+    let id = group.context();
+    let ada = Engine::builder(folder.join("a")).strategy(group).connect(url).open().await.unwrap();
+    let first = ada.context(id).await.unwrap();
+    let invite = |group: &mut Group, turn: &mut Turn<'_>| group.invite(turn, Terms::new(Role::Write));
+    let invitation = ada.with_strategy::<Group, _>(invite).await.unwrap().unwrap();
+    first.acknowledged().await.unwrap();
+    let group = Group::join(keystore("b.key"), &mut SystemRandom, &invitation).unwrap();
+    let ben = Engine::builder(folder.join("b")).strategy(group).connect(url).open().await.unwrap();
+    let second = ben.context(id).await.unwrap();
+    (vec![ada, ben], vec![first, second])
+}
+
 /// Writes the canary on one device and reads it on another, through a relay process; how often its memory and files hold it.
-async fn search(plain: bool) -> (usize, usize) {
+async fn search(kind: Kind) -> (usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let relay_folder = folder.path().join("relay");
     std::fs::create_dir(&relay_folder).unwrap();
@@ -66,23 +123,7 @@ async fn search(plain: bool) -> (usize, usize) {
     BufReader::new(relay.stdout.take().unwrap()).read_line(&mut url).unwrap();
     let url = url.trim();
 
-    let first = FileKeystore::create(folder.path().join("a.key")).unwrap();
-    let (_, mnemonic) = SingleOwner::create(&first, &mut SystemRandom).unwrap();
-    let second = FileKeystore::create(folder.path().join("b.key")).unwrap();
-    let request = SingleOwner::request(&second, &mut SystemRandom).unwrap();
-    SingleOwner::accept(&second, &SingleOwner::certify(&mnemonic, &request)).unwrap();
-    let mut engines = Vec::new();
-    let mut contexts = Vec::new();
-    for (name, keystore) in [("a", &first), ("b", &second)] {
-        let owner = SingleOwner::open(keystore).unwrap();
-        let (owner, id) = match plain {
-            true => (owner.with_plain(), SingleOwner::open(keystore).unwrap().plain_context()),
-            false => (owner, SingleOwner::open(keystore).unwrap().context()),
-        };
-        let engine = Engine::builder(folder.path().join(name)).strategy(owner).connect(url).open().await.unwrap();
-        contexts.push(engine.context(id).await.unwrap());
-        engines.push(engine);
-    }
+    let (engines, contexts) = two(kind, folder.path(), url).await;
     let note = contexts[0].create::<Automerge>().await.unwrap();
     note.change(|tx| tx.put(ROOT, "secret", canary())).unwrap().durable().await.unwrap();
     contexts[0].acknowledged().await.unwrap();
@@ -114,11 +155,16 @@ async fn search(plain: bool) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sealed_payload_is_in_a_relay_processs_memory_or_files() {
-    assert_eq!(search(false).await, (0, 0));
+    assert_eq!(search(Kind::Owner).await, (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_search_finds_a_plain_payload() {
-    let (memory, files) = search(true).await;
+    let (memory, files) = search(Kind::OwnerPlain).await;
     assert!(memory > 0 && files > 0, "memory {memory}, files {files}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_group_is_in_a_relay_processs_memory_or_files() {
+    assert_eq!(search(Kind::Group).await, (0, 0));
 }

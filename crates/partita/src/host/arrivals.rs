@@ -126,9 +126,12 @@ impl EngineHost {
             let name = (id, *document);
             context.node.delete_record(Key::Snapshot(id, *document));
             let loaded = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()).map(Arc::clone);
-            if let Some(cell) = loaded {
-                self.start_reload(context, name, true);
-                cell.say_changed(true, true);
+            match loaded {
+                Some(cell) => {
+                    self.start_reload(context, name, true);
+                    cell.say_changed(true, true);
+                }
+                None => self.load_afresh(context, name),
             }
             self.say(EngineEvent::DocumentRebuilt { context: id, document: *document });
         }

@@ -168,6 +168,14 @@ impl EngineHost {
         self.start_loading(context, name);
     }
 
+    /// What is being loaded for the first time is read again: verdicts changed meanwhile.
+    pub(super) fn load_afresh(&mut self, context: &mut Context<'_>, name: Name) {
+        if let Some(loading) = self.slots.get_mut(&name).and_then(|slot| slot.loading.as_mut()) {
+            loading.afresh = true;
+            self.start_loading(context, name);
+        }
+    }
+
     fn start_loading(&mut self, context: &mut Context<'_>, name: Name) {
         let Some(loading) = self.slots.get_mut(&name).and_then(|slot| slot.loading.as_mut()) else { return };
         // What is not in the store yet is still in memory; what comes from here on is queued.
@@ -200,6 +208,8 @@ impl EngineHost {
                 return;
             }
         };
+        // What was queued and was cut off since does not count.
+        arrivals.retain(|at, queued| context.node.arrival(&name.0, *at, queued.entry.clone()).is_some());
         for (arrival, entry) in stored.entries {
             if let Some(found) = context.node.arrival(&name.0, arrival, entry) {
                 arrivals.insert(arrival, found);
