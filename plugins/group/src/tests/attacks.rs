@@ -53,9 +53,10 @@ fn counts(judge: &Device, said: &super::world::Said) -> bool {
 #[test]
 fn attack_01_a_box_said_again_by_another_opens_nowhere() {
     let (mut ada, mut ben, mut cay) = trio();
-    ada.epoch();
+    ada.call(|group, turn| group.rotate(turn)).unwrap();
     settle(&mut [&mut ada, &mut ben, &mut cay]);
     let (epoch, original) = last_epoch(&ada);
+    assert_eq!(epoch.count(), 3, "a box for each of the three");
     let said = cay.say(&[Op::Epoch(epoch)]);
     ben.pull(&cay);
     let held = ben.strategy.state.ledger.get(&said.id).unwrap();
@@ -147,7 +148,8 @@ fn attack_03_an_envelope_opens_in_its_own_place_alone() {
     }
 }
 
-/// Defence: `recipient` and `recipient_key` in `BoxBinding::info`, and the op without its boxes as associated data.
+/// Defence in depth, any of which is enough: a box opens with its recipient's key alone (RFC 9180), `recipient` and
+/// `recipient_key` in `BoxBinding::info`, the op without its boxes as associated data, and `secret.check` in `open_epoch`.
 #[test]
 fn attack_03_a_box_moved_to_another_recipient_or_epoch_opens_nothing() {
     let (mut ada, mut ben, mut cay) = trio();
@@ -445,7 +447,7 @@ fn attack_15_who_was_boxed_garbage_complains_and_another_boxes_again() {
     assert_eq!(ben.role_of(&ada), Some(Role::Admin));
 }
 
-/// Defence: `held` in `EpochFacts`: nobody writes under what it does not hold.
+/// Defence: `holds(id)` in `State::facts` (state.rs), twice: nobody writes under what it does not hold.
 #[test]
 fn attack_15_garbage_for_everyone_costs_an_epoch_and_nothing_else() {
     let (mut ada, mut ben, mut cay) = trio();

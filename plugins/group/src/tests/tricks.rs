@@ -168,8 +168,9 @@ fn what_a_demoted_admin_boxed_to_others_is_closed() {
     let mut eve = Device::invited(&link, 66);
     eve.pull(&ada);
     assert!(eve.holds(&before));
-    let who = ben.member();
-    ada.call(|group, turn| group.set_role(turn, who, Role::Write)).unwrap();
+    // Without an epoch of its own: the next writer begins one.
+    let set = crate::op::SetRole { member: ben.member(), role: Role::Write, caps: Vec::new() };
+    ada.say(&[Op::SetRole(set)]);
     let after = ada.epoch();
     eve.pull(&ada);
     assert!(after != before && !eve.holds(&after));
