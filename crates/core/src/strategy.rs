@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     Access, ContextId, ContextKind, EntryHeader, EntryId, HeaderPrefix, Incarnation, Now, Refusal, ReplicaId,
-    SessionId, Standing, Tip, Verdict, Witness,
+    SessionId, Standing, Tip, Verdict, Witness, codec::Writer,
 };
 
 /// A strategy's own error: what is wrong and what to do, for a person. Never a key, a secret or a payload.
@@ -60,6 +60,24 @@ pub struct Transcript {
     pub prover_dialled: bool,
     /// Whether the application dialled exactly this remote by its id.
     pub remote_pinned: bool,
+}
+
+impl Transcript {
+    /// The right that proofs are about: reading and offering entries.
+    const BOTH: u8 = 3;
+
+    /// What a proof of the right to this context signs, under its plugin's own purpose. The handshake's hash covers both
+    /// replicas; who dialled says which of them proves. So a proof is of no use to anybody else, in no other session, and not
+    /// to the remote that it was shown to.
+    pub fn message(&self, context: &ContextInfo) -> Bytes {
+        let mut out = Writer::with_capacity(128);
+        out.raw(&self.handshake);
+        out.u8(u8::from(self.prover_dialled));
+        out.raw(context.id.as_bytes());
+        out.bytes(context.kind.as_str().as_bytes());
+        out.u8(Self::BOTH);
+        out.finish()
+    }
 }
 
 /// How a remote brought a context that this node did not have: its `Open`, whose proof was granted or is about to be.

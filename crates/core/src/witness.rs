@@ -1,5 +1,7 @@
 //! A proof, to anybody, of who wrote which entry.
 
+use std::cmp::Reverse;
+
 use partita_crypto::{Signature, VerifyingKey};
 
 use crate::{
@@ -20,6 +22,9 @@ pub struct Witness {
 }
 
 impl Witness {
+    /// Fewer bytes than any encoded witness takes: counts beyond what is there are refused before anything is read.
+    const MIN_ENCODED: usize = 100;
+
     /// Of an entry whose signature was verified, and the start of its log. `None` when it carries no signature, or the log
     /// is another.
     pub fn of(entry: &Entry, start: &LogStart) -> Option<Self> {
@@ -73,6 +78,40 @@ impl Witness {
         EntryHeader::verify(&id, &key, &signature)
             .map_err(|_| DecodeError::Invalid("signature of a witnessed entry"))?;
         Ok(Self { header, id, author, nonce, signature })
+    }
+
+    /// Appends a list in canonical order: a count, then witnesses by rising tip.
+    pub fn encode_all(witnesses: &[Self], out: &mut Writer) {
+        out.varint(witnesses.len() as u64);
+        witnesses.iter().for_each(|witness| witness.encode(out));
+    }
+
+    /// Reads a list of at most `most` witnesses of entries of this context, and checks each.
+    ///
+    /// # Errors
+    /// When an entry is of another context, is shown twice or out of order, or a witness does not hold.
+    pub fn decode_all(input: &mut Reader<'_>, context: &ContextId, most: usize) -> Result<Vec<Self>, DecodeError> {
+        let count = input.count("the number of witnesses", most, Self::MIN_ENCODED)?;
+        let mut witnesses: Vec<Self> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let witness = Self::decode(input)?;
+            if witness.context() != *context {
+                return Err(DecodeError::Invalid("context of a witnessed entry"));
+            }
+            if witnesses.last().is_some_and(|last| last.tip() >= witness.tip()) {
+                return Err(DecodeError::NotCanonical);
+            }
+            witnesses.push(witness);
+        }
+        Ok(witnesses)
+    }
+
+    /// The furthest of each log, by rising log id: it says what the nearer ones say as well.
+    pub fn furthest(witnesses: &[Self]) -> Vec<Self> {
+        let mut witnesses = witnesses.to_vec();
+        witnesses.sort_unstable_by_key(|witness| (witness.tip().log, Reverse(witness.tip().seq)));
+        witnesses.dedup_by_key(|witness| witness.tip().log);
+        witnesses
     }
 }
 

@@ -255,8 +255,7 @@ impl Op {
             }
             Self::Vouch(witnesses) => {
                 out.u8(Self::VOUCH);
-                out.varint(witnesses.len() as u64);
-                witnesses.iter().for_each(|witness| witness.encode(out));
+                Witness::encode_all(witnesses, out);
             }
             Self::Name(name) => {
                 out.u8(Self::NAME);
@@ -352,7 +351,7 @@ impl Op {
                 Self::Decide(Decide { invite, device, admit })
             }
             Self::LEAVE => Self::Leave(decode_caps(&mut input)?),
-            Self::VOUCH => Self::Vouch(decode_witnesses(context, &mut input)?),
+            Self::VOUCH => Self::Vouch(Witness::decode_all(&mut input, context, MAX_WITNESSES)?),
             Self::NAME => {
                 let epoch = match input.u8()? {
                     0 => None,
@@ -475,22 +474,6 @@ fn decode_caps(input: &mut Reader<'_>) -> Result<Caps, DecodeError> {
         caps.push((device, Tip::decode_all(input, MAX_TIPS)?));
     }
     Ok(caps)
-}
-
-fn decode_witnesses(context: &ContextId, input: &mut Reader<'_>) -> Result<Vec<Witness>, DecodeError> {
-    let count = input.count("the number of witnesses", MAX_WITNESSES, 100)?;
-    let mut witnesses: Vec<Witness> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let witness = Witness::decode(input)?;
-        if witness.context() != *context {
-            return Err(DecodeError::Invalid("context of a witnessed entry"));
-        }
-        if witnesses.last().is_some_and(|last| last.tip() >= witness.tip()) {
-            return Err(DecodeError::NotCanonical);
-        }
-        witnesses.push(witness);
-    }
-    Ok(witnesses)
 }
 
 /// A key that must be one, as a person's or an invitation's name.

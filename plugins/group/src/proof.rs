@@ -16,8 +16,6 @@ use crate::{
 
 const DEVICE: &str = "partita 2026 v1 group proof";
 const INVITATION: &str = "partita 2026 v1 group invitation proof";
-/// The right that is proved: reading and offering entries.
-const BOTH: u8 = 3;
 const OF_DEVICE: u8 = 1;
 const OF_INVITATION: u8 = 2;
 
@@ -32,7 +30,7 @@ pub(crate) fn prove(keys: &DeviceKeys, genesis: &Genesis, transcript: &Transcrip
 
 /// A device's proof for a remote that knows the group.
 pub(crate) fn prove_briefly(keys: &DeviceKeys, transcript: &Transcript, context: &ContextInfo) -> Bytes {
-    let signature = keys.signing.sign(DEVICE, &message(transcript, context));
+    let signature = keys.signing.sign(DEVICE, &transcript.message(context));
     Bytes::copy_from_slice(signature.as_bytes())
 }
 
@@ -79,7 +77,7 @@ pub(crate) fn verify(
         _ => Ok(false),
     };
     let signed = |signature: [u8; 64]| {
-        remote.verify(DEVICE, &message(transcript, context), &Signature::from_bytes(signature)).is_ok()
+        remote.verify(DEVICE, &transcript.message(context), &Signature::from_bytes(signature)).is_ok()
     };
     if let Ok(signature) = <[u8; 64]>::try_from(proof) {
         return match (signed(signature), known?) {
@@ -115,21 +113,10 @@ pub(crate) fn verify(
     }
 }
 
-/// Who dialled is under the signature: a proof sent back to its maker does not hold.
-fn message(transcript: &Transcript, context: &ContextInfo) -> Bytes {
-    let mut out = Writer::with_capacity(128);
-    out.raw(&transcript.handshake);
-    out.u8(u8::from(transcript.prover_dialled));
-    out.raw(context.id.as_bytes());
-    out.bytes(context.kind.as_str().as_bytes());
-    out.u8(BOTH);
-    out.finish()
-}
-
 /// The device is under the signature too: whoever overhears the proof is another device.
 fn for_device(transcript: &Transcript, context: &ContextInfo, device: &ReplicaId) -> Bytes {
     let mut out = Writer::with_capacity(160);
-    out.raw(&message(transcript, context));
+    out.raw(&transcript.message(context));
     out.raw(device.as_bytes());
     out.finish()
 }

@@ -128,10 +128,7 @@ impl PartitionStrategy for Group {
 
     fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
         let may = *context == self.info.id && self.role().is_some_and(Role::writes) && self.state.knows_losses();
-        let mut witnesses = witnesses.to_vec();
-        // The furthest of each log says the nearer ones as well.
-        witnesses.sort_unstable_by_key(|witness| (witness.tip().log, std::cmp::Reverse(witness.tip().seq)));
-        witnesses.dedup_by_key(|witness| witness.tip().log);
+        let witnesses = Witness::furthest(witnesses);
         let worth_saying = may && !witnesses.is_empty() && witnesses.len() <= MAX_WITNESSES;
         worth_saying.then(|| Payload::encode(&[Op::Vouch(witnesses)]))
     }

@@ -14,8 +14,6 @@ use partita_crypto::{Secret, SigningKey, VerifyingKey};
 
 pub(crate) const PROOF: &str = "partita 2026 v1 multi-context shared write key proof";
 const VERSION: u8 = 1;
-/// The right that is proved: reading and offering entries.
-const BOTH: u8 = 3;
 
 /// The secret that everybody who may write for an owner has in the older scheme: 32 bytes, the seed of an Ed25519 key.
 ///
@@ -148,7 +146,7 @@ impl SharedKeys {
     /// A proof with the key for the owner of this context, if there is one here.
     pub(crate) fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Option<Bytes> {
         let (key, by) = self.held.values().find(|(_, by)| governs(&by.owner, context))?;
-        let signature = key.0.sign(PROOF, &message(transcript, context));
+        let signature = key.0.sign(PROOF, &transcript.message(context));
         let mut out = Writer::with_capacity(1 + SharedKeyCertificate::LEN + 64);
         out.u8(VERSION);
         by.encode(&mut out);
@@ -167,7 +165,7 @@ impl SharedKeys {
         input.end().ok()?;
         let holds = self.accepted.contains(&by.owner)
             && governs(&by.owner, context)
-            && by.key.verify(PROOF, &message(transcript, context), &signature).is_ok();
+            && by.key.verify(PROOF, &transcript.message(context), &signature).is_ok();
         holds.then_some(Grant { access: Access::Both })
     }
 }
@@ -175,16 +173,4 @@ impl SharedKeys {
 /// The context's id commits to its owner and its kind: nobody else's word counts for it.
 fn governs(owner: &VerifyingKey, context: &ContextInfo) -> bool {
     ContextId::derive(&context.kind, owner.as_bytes()) == context.id
-}
-
-/// The handshake's hash covers both replicas; who dialled says which of them proves. So a proof is of no use to anybody
-/// else, in no other session, and not to the remote that it was shown to.
-pub(crate) fn message(transcript: &Transcript, context: &ContextInfo) -> Bytes {
-    let mut out = Writer::with_capacity(128);
-    out.raw(&transcript.handshake);
-    out.u8(u8::from(transcript.prover_dialled));
-    out.raw(context.id.as_bytes());
-    out.bytes(context.kind.as_str().as_bytes());
-    out.u8(BOTH);
-    out.finish()
 }

@@ -104,8 +104,7 @@ impl Op {
             }
             Self::Vouch(witnesses) => {
                 out.u8(Self::VOUCH);
-                out.varint(witnesses.len() as u64);
-                witnesses.iter().for_each(|witness| witness.encode(out));
+                Witness::encode_all(witnesses, out);
             }
             Self::Unknown(bytes) => out.raw(bytes),
         }
@@ -124,7 +123,7 @@ impl Op {
                 sealed: input.array()?,
             }),
             Self::RETIRE => Self::Retire(Tip::decode_all(&mut input, MAX_TIPS)?),
-            Self::VOUCH => Self::Vouch(decode_witnesses(context, &mut input)?),
+            Self::VOUCH => Self::Vouch(Witness::decode_all(&mut input, context, MAX_WITNESSES)?),
             _ => return Ok(Self::Unknown(Bytes::copy_from_slice(bytes))),
         };
         input.end()?;
@@ -213,22 +212,6 @@ impl Payload {
         input.end()?;
         Ok(found)
     }
-}
-
-fn decode_witnesses(context: &ContextId, input: &mut Reader<'_>) -> Result<Vec<Witness>, DecodeError> {
-    let count = input.count("the number of witnesses", MAX_WITNESSES, 100)?;
-    let mut witnesses: Vec<Witness> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let witness = Witness::decode(input)?;
-        if witness.context() != *context {
-            return Err(DecodeError::Invalid("context of a witnessed entry"));
-        }
-        if witnesses.last().is_some_and(|last| last.tip() >= witness.tip()) {
-            return Err(DecodeError::NotCanonical);
-        }
-        witnesses.push(witness);
-    }
-    Ok(witnesses)
 }
 
 fn encode_devices<'a>(devices: impl Iterator<Item = &'a ReplicaId>, count: usize, out: &mut Writer) {

@@ -11,8 +11,6 @@ use partita_crypto::VerifyingKey;
 use crate::{certificate::Certificate, modes::Mode, state::ContextState};
 
 const PURPOSE: &str = "partita 2026 v1 single-owner proof";
-/// The right that is proved: reading and offering entries.
-const BOTH: u8 = 3;
 
 /// A proof for this transcript, context and kind.
 pub(crate) fn prove(
@@ -29,7 +27,7 @@ pub(crate) fn prove(
 
 /// The proof without the certificate.
 pub(crate) fn prove_briefly(keys: &DeviceKeys, transcript: &Transcript, context: &ContextInfo) -> Bytes {
-    let signature = keys.signing.sign(PURPOSE, &message(transcript, context));
+    let signature = keys.signing.sign(PURPOSE, &transcript.message(context));
     Bytes::copy_from_slice(signature.as_bytes())
 }
 
@@ -53,7 +51,7 @@ pub(crate) fn verify(
     // owner and the kind, so another owner's certificate is of none either.
     let holds = certificate.device_key() == remote
         && Mode::of(&context.id, &certificate.owner()) == Some(mode)
-        && remote.verify(PURPOSE, &message(transcript, context), &signature).is_ok();
+        && remote.verify(PURPOSE, &transcript.message(context), &signature).is_ok();
     if holds { Ok(Grant { access: Access::Both }) } else { Err(Refusal::BadProof) }
 }
 
@@ -69,19 +67,8 @@ fn verify_briefly(
     if !state.is_some_and(|state| state.is(context) && state.resolved().devices.contains_key(&device)) {
         return Err(Refusal::NeedControl);
     }
-    match remote.verify(PURPOSE, &message(transcript, context), signature) {
+    match remote.verify(PURPOSE, &transcript.message(context), signature) {
         Ok(()) => Ok(Grant { access: Access::Both }),
         Err(_) => Err(Refusal::BadProof),
     }
-}
-
-/// Who dialled is under the signature: a proof sent back to its maker does not hold.
-fn message(transcript: &Transcript, context: &ContextInfo) -> Bytes {
-    let mut out = Writer::with_capacity(128);
-    out.raw(&transcript.handshake);
-    out.u8(u8::from(transcript.prover_dialled));
-    out.raw(context.id.as_bytes());
-    out.bytes(context.kind.as_str().as_bytes());
-    out.u8(BOTH);
-    out.finish()
 }

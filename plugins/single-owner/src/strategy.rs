@@ -102,10 +102,7 @@ impl PartitionStrategy for SingleOwner {
         let me: ReplicaId = self.device();
         let own = self.own(context).filter(|own| own.state.resolved().is_current(&me))?;
         let losses = own.state.resolved().standing.losses.len();
-        let mut witnesses = witnesses.to_vec();
-        // The furthest of each log says the nearer ones as well.
-        witnesses.sort_unstable_by_key(|witness| (witness.tip().log, std::cmp::Reverse(witness.tip().seq)));
-        witnesses.dedup_by_key(|witness| witness.tip().log);
+        let witnesses = Witness::furthest(witnesses);
         let worth_saying = losses > 0 && !witnesses.is_empty() && witnesses.len() <= MAX_WITNESSES;
         worth_saying.then(|| Payload::encode(&[Op::Vouch(witnesses)]))
     }

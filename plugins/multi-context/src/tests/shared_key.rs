@@ -7,10 +7,7 @@ use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
 use super::{NOW, TRANSCRIPT, bring, key, kind, memory::Club, remote};
-use crate::{
-    MultiContext, SharedKeyCertificate, SharedKeyError, SharedWriteKey,
-    shared_key::{PROOF, message},
-};
+use crate::{MultiContext, SharedKeyCertificate, SharedKeyError, SharedWriteKey, shared_key::PROOF};
 
 const SECRET: [u8; 32] = [0xc3; 32];
 
@@ -69,7 +66,7 @@ fn the_key_of_one_owner_opens_nothing_of_another_however_well_the_proof_is_made(
     let (owner, other) = (owner(1), owner(2));
     let forge = |context| {
         let secret = SigningKey::from_seed(&Secret::from_bytes(SECRET));
-        let signature = secret.sign(PROOF, &message(&TRANSCRIPT, context));
+        let signature = secret.sign(PROOF, &TRANSCRIPT.message(context));
         [&[1], &certified(&owner).1.to_bytes()[..], signature.as_bytes()].concat()
     };
     let on = relay().accept_shared_key(owner.key).accept_shared_key(other.key);
