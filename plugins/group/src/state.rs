@@ -117,11 +117,9 @@ impl State {
             earlier.push(found.clone());
             return found;
         }
+        drop(earlier);
         let found = Arc::new(Resolved::new(&self.ledger, set.clone()));
-        if earlier.len() >= KEPT {
-            earlier.remove(0);
-        }
-        earlier.push(found.clone());
+        self.keep(found.clone());
         found
     }
 
@@ -132,6 +130,21 @@ impl State {
             earlier.remove(0);
         }
         earlier.push(before);
+    }
+
+    /// The membership entry at this place is the latest: what all amount to goes on from what it was, where that is possible.
+    fn go_on(&mut self, at: usize) {
+        let Some(mut before) = self.current.take() else {
+            return;
+        };
+        if let Some(resolution) = resolve_on(&self.ledger, &before.resolution, at) {
+            // The view goes on with the group; what rests on the earlier state asks for who may do what alone.
+            let view = Arc::get_mut(&mut before).and_then(|before| before.view.take());
+            let view = view.and_then(|view| view.with(&self.ledger, &resolution, at));
+            let view = view.map_or_else(OnceLock::new, OnceLock::from);
+            self.current = OnceLock::from(Arc::new(Resolved { resolution, view }));
+        }
+        self.keep(before);
     }
 
     fn read(&self, payload: &[u8]) -> Result<Arc<Payload>, partita_core::codec::DecodeError> {
@@ -161,27 +174,8 @@ impl State {
         let place = (entry.header.log, entry.header.seq);
         let at = self.ledger.insert(entry.id, entry.author, place, entry.header.time, parents, payload);
         self.standing = OnceLock::new();
-        let Some(held) = self.ledger.entry(at) else {
-            return Ok(None);
-        };
-        if held.number.is_some()
-            && let Some(before) = self.current.take()
-        {
-            if let Some(resolution) = resolve_on(&self.ledger, &before.resolution, at) {
-                // The view goes on with the group; what rests on the earlier state asks for who may do what alone.
-                let (before, view) = match Arc::try_unwrap(before) {
-                    Ok(Resolved { resolution, view }) => {
-                        (Arc::new(Resolved { resolution, view: OnceLock::new() }), view.into_inner())
-                    }
-                    Err(before) => (before, None),
-                };
-                let view = view.and_then(|view| view.with(&self.ledger, &resolution, at));
-                let view = view.map_or_else(OnceLock::new, OnceLock::from);
-                self.current = OnceLock::from(Arc::new(Resolved { resolution, view }));
-                self.keep(before);
-            } else {
-                self.keep(before);
-            }
+        if self.ledger.entry(at).is_some_and(|held| held.number.is_some()) {
+            self.go_on(at);
         }
         let Some(held) = self.ledger.entry(at) else {
             return Ok(None);
@@ -265,15 +259,9 @@ impl State {
 
     fn find_standing(&self) -> Standing {
         let view = self.view();
-        let losses = view.losses.iter().map(|(device, losses)| {
-            let losses = losses
-                .iter()
-                .map(|loss| partita_core::Loss { tips: loss.tips.clone(), lifted_by: loss.lifted_by.clone() });
-            (*device, losses.collect())
-        });
         let writes = |device: &&ReplicaId| view.role(device).is_some_and(Role::writes);
         let readmitted = view.losses.keys().filter(writes).copied().collect();
-        Standing { losses: losses.collect(), readmitted, vouches: self.vouches() }
+        Standing { losses: view.losses.clone(), readmitted, vouches: self.vouches() }
     }
 
     /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be removed. And
@@ -443,13 +431,13 @@ impl State {
     ) -> BTreeMap<ReplicaId, Vec<EpochId>> {
         let view = self.view();
         let mut lacking: BTreeMap<ReplicaId, Vec<EpochId>> = BTreeMap::new();
-        let devices = view.devices.iter().filter(|(device, (_, role))| role.reads() && *device != me);
-        let devices = devices.map(|(device, _)| device);
-        let invites = view.invites.iter().filter(|(_, invite)| view.is_boxed_to(invite)).map(|(id, _)| id);
-        let readers = devices.chain(invites).filter_map(|key| Some((*key, *self.ledger.keys.get(key)?)));
-        let readers: Vec<(ReplicaId, usize)> = readers.collect();
+        let devices = view.readers.iter().filter(|(device, _)| *device != me);
+        let devices = devices.map(|(device, reader)| (*device, reader.number));
+        let invites = view.invites.iter().filter(|(_, invite)| view.is_boxed_to(invite));
+        let invites = invites.filter_map(|(key, _)| Some((*key, *self.ledger.keys.get(key)?)));
+        let readers: Vec<(ReplicaId, usize)> = devices.chain(invites).collect();
         let all: Bits = readers.iter().map(|(_, number)| *number).collect();
-        let mut vouched = None;
+        let mut is_shared = self.shared_epochs();
         for (id, announced) in self.epochs.announced.iter().filter(|(id, _)| holds(id)) {
             let recipients = self.recipients(announced);
             let complained = self.epochs.complained(id);
@@ -459,9 +447,7 @@ impl State {
             if !may(announced) && !complained {
                 continue;
             }
-            let counts = self.is_rightful(announced)
-                || vouched.get_or_insert_with(|| self.under_vouches()).contains(&announced.entry);
-            if !counts {
+            if !is_shared(announced) {
                 continue;
             }
             for (device, number) in &readers {
@@ -478,13 +464,19 @@ impl State {
     /// The epochs whose secrets a new reader of all history is given, of those that are held: all that count, or may be
     /// vouched for.
     pub(crate) fn shareable(&self, holds: impl Fn(&EpochId) -> bool) -> Vec<EpochId> {
+        let mut is_shared = self.shared_epochs();
+        let held = self.epochs.announced.iter().filter(|(id, _)| holds(id));
+        held.filter(|(_, announced)| is_shared(announced)).map(|(id, _)| *id).collect()
+    }
+
+    /// Tells which epochs readers are given: those that count, and those that entries may be sealed under which were vouched
+    /// for.
+    fn shared_epochs(&self) -> impl FnMut(&Announced) -> bool {
         let mut vouched = None;
-        let mut counts = |announced: &Announced| {
+        move |announced| {
             self.is_rightful(announced)
                 || vouched.get_or_insert_with(|| self.under_vouches()).contains(&announced.entry)
-        };
-        let held = self.epochs.announced.iter().filter(|(id, _)| holds(id));
-        held.filter(|(_, announced)| counts(announced)).map(|(id, _)| *id).collect()
+        }
     }
 
     /// Who joined by an invitation and waits for a decision.

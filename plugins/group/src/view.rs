@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EntryId, ReplicaId, Tip};
+use partita_core::{EntryId, Loss, ReplicaId, Tip};
 use partita_crypto::BoxPublicKey;
 
 use crate::{
     bits::Bits,
     invite::{Invite, Uses},
-    ledger::{AboutMember, Admission, Ledger, OpNo, caps_of},
+    ledger::{Admission, Ledger, OpNo, caps_of},
     op::{Op, Scope},
     resolve::{Point, Resolution, Resolver, Tri},
     role::{History, MemberId, Role},
@@ -41,14 +41,6 @@ pub(crate) struct Member {
     pub(crate) devices: BTreeMap<ReplicaId, Option<Role>>,
 }
 
-/// A loss of the right to write, for one device.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct DataLoss {
-    pub(crate) tips: Vec<Tip>,
-    /// Logs that were begun in knowledge of one of these are not concerned.
-    pub(crate) lifted_by: Vec<EntryId>,
-}
-
 /// Everything that a resolution says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
@@ -58,7 +50,7 @@ pub(crate) struct View {
     /// Invitations that can be used.
     pub(crate) invites: BTreeMap<ReplicaId, Invite>,
     /// What each device lost of the right to write data.
-    pub(crate) losses: BTreeMap<ReplicaId, Vec<DataLoss>>,
+    pub(crate) losses: BTreeMap<ReplicaId, Vec<Loss>>,
     /// The membership entries that an epoch must know to be written under: every loss of reading, and every admission of
     /// somebody who may not read what was before.
     pub(crate) to_cover: Bits,
@@ -199,24 +191,21 @@ impl<'a> Resolver<'a> {
         open
     }
 
-    fn losses_of(&self, device: &ReplicaId) -> Vec<DataLoss> {
+    fn losses_of(&self, device: &ReplicaId) -> Vec<Loss> {
         let Some(about) = self.ledger.devices.get(device) else {
             return Vec::new();
         };
         let mut losses = Vec::new();
         let entry = |no: OpNo| self.ledger.op(no).map(|(held, _)| held.id);
-        let of: Vec<&AboutMember> = self
-            .memberships(Point::All, device)
-            .iter()
-            .filter_map(|(member, _)| self.ledger.members.get(member))
-            .collect();
+        let memberships = self.memberships(Point::All, device);
+        let of = || memberships.iter().filter_map(|(member, _)| self.ledger.members.get(member));
         // The ops that let the member write, and those that make the device the member's.
         let mut writes: Vec<OpNo> = Vec::new();
-        for member in &of {
+        for member in of() {
             writes.extend(member.admissions.iter().filter(|one| one.role.writes()).map(|one| one.op));
             writes.extend(member.roles.iter().filter(|(_, role)| role.writes()).map(|(no, _)| *no));
         }
-        let first = of.iter().flat_map(|member| &member.admissions).filter(|one| one.device == *device);
+        let first = of().flat_map(|member| &member.admissions).filter(|one| one.device == *device);
         let belongs: Vec<OpNo> = first.chain(about.admissions.iter().map(|(_, one)| one)).map(|one| one.op).collect();
         let counting = |grants: &[OpNo], after: Option<OpNo>| {
             let counts = grants.iter().filter(|no| self.sees(Point::All, **no) && self.yes(**no));
@@ -226,14 +215,9 @@ impl<'a> Resolver<'a> {
             entries.dedup();
             entries
         };
-        let demotions = of.iter().flat_map(|member| &member.roles).filter(|(_, role)| !role.writes());
+        let demotions = of().flat_map(|member| &member.roles).filter(|(_, role)| !role.writes());
         let demotions = demotions.map(|(no, _)| (*no, &writes));
-        let of_members = self.memberships(Point::All, device);
-        let ends = of_members.iter().flat_map(|(member, _)| {
-            let ends = self.ledger.members.get(member).map_or(&[][..], |about| &about.ends);
-            ends.iter().filter(|end| self.concerns(**end, member) == Tri::Yes).copied()
-        });
-        let ends = ends.map(|no| (no, &writes));
+        let ends = self.member_ends(&memberships).map(|no| (no, &writes));
         let own_ends = about.ends.iter().map(|no| (*no, &belongs));
         let all = demotions.chain(ends).chain(own_ends);
         for (no, grants) in all.filter(|(no, _)| self.sees(Point::All, *no) && self.yes(*no)) {
@@ -248,7 +232,7 @@ impl<'a> Resolver<'a> {
                     tips.sort_unstable();
                 }
                 // Whoever begins a log in knowledge of a right that was given anew is judged by that.
-                losses.push(DataLoss { tips, lifted_by: counting(grants, Some(no)) });
+                losses.push(Loss { tips, lifted_by: counting(grants, Some(no)) });
             }
         }
         // Whoever wrote by a right that turned out to be void has lost it from the beginning; logs that it began by one
@@ -262,7 +246,7 @@ impl<'a> Resolver<'a> {
         let all_belongs = all_first.chain(about.admissions.iter().map(|(_, one)| one)).map(|one| one.op);
         for grants in [all_writes.collect::<Vec<OpNo>>(), all_belongs.collect()] {
             if grants.iter().any(|no| self.sees(Point::All, *no) && !self.yes(*no)) {
-                losses.push(DataLoss { tips: Vec::new(), lifted_by: counting(&grants, None) });
+                losses.push(Loss { tips: Vec::new(), lifted_by: counting(&grants, None) });
             }
         }
         losses.sort_unstable();
@@ -472,14 +456,19 @@ impl View {
 }
 
 impl Resolver<'_> {
+    /// What ends the time of these members, whether or not it counts; who shows another's card ends nothing of that one's.
+    fn member_ends<'m>(&'m self, memberships: &'m [(MemberId, Tri)]) -> impl Iterator<Item = OpNo> + 'm {
+        memberships.iter().flat_map(|(member, _)| {
+            let ends = self.ledger.members.get(member).map_or(&[][..], |about| &about.ends);
+            ends.iter().filter(|end| self.concerns(**end, member) == Tri::Yes).copied()
+        })
+    }
+
     /// Whether something ended a device's time in the group, and then whether its member left by itself.
     fn ended(&self, device: &ReplicaId) -> Option<bool> {
         let about = self.ledger.devices.get(device)?;
-        let members = self.memberships(Point::All, device);
-        let ends = members.iter().flat_map(|(member, _)| {
-            let ends = self.ledger.members.get(member).map_or(&[][..], |about| &about.ends);
-            ends.iter().filter(|end| self.concerns(**end, member) == Tri::Yes).copied()
-        });
+        let memberships = self.memberships(Point::All, device);
+        let ends = self.member_ends(&memberships);
         let all = ends.chain(about.ends.iter().copied());
         let mut counting = all.filter(|no| self.sees(Point::All, *no) && self.yes(*no)).peekable();
         counting.peek()?;
