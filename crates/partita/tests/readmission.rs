@@ -59,12 +59,13 @@ impl Pair {
     /// Waits until the second device knows whether it may write.
     async fn knows(&self, lost: bool) {
         let (context, device) = (self.b.notes.id(), self.b.replica());
+        let mut events = self.b.engine.events();
         patiently("the second device's knowledge", async {
             let asked = || {
                 self.b.engine.with_strategy::<OpenStrategy, _>(move |open, _| open.standing(&context).has_lost(&device))
             };
             while asked().await.unwrap() != lost {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                let _ = events.recv().await;
             }
         })
         .await;
