@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
 };
 
 use partita_core::{
@@ -56,7 +56,7 @@ impl Builder {
             store: None,
             keystore: None,
             strategies: Vec::new(),
-            types: BTreeMap::new(),
+            types: shipped_types(),
             transports: Transports::default(),
             connect: Vec::new(),
             listen: Vec::new(),
@@ -65,10 +65,6 @@ impl Builder {
             limits: Limits::default(),
             observer: Arc::new(()),
         };
-        #[cfg(feature = "automerge")]
-        let builder = builder.crdt(partita_automerge::Automerge);
-        #[cfg(feature = "yrs")]
-        let builder = builder.crdt(partita_yrs::Yrs);
         #[cfg(feature = "websocket")]
         let builder = builder.transport(partita_websocket::WebSocket::default());
         builder
@@ -179,23 +175,16 @@ impl Builder {
         for url in &self.listen {
             listeners.push(self.transports.of(url)?.listen(url).await?);
         }
-        let (events, _) = broadcast::channel(EVENTS);
-        let late: Arc<Mutex<Option<DriverHandle<Command>>>> = Arc::default();
-        let to_driver = late.clone();
-        let wake: Arc<dyn Fn(Command) + Send + Sync> = Arc::new(move |command| {
-            let driver = to_driver.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            if let Some(driver) = driver {
-                let _ = driver.command(command);
-            }
-        });
+        let ways = Ways::new();
         let (jobs, receiver) = mpsc::channel();
-        worker::start(receiver, self.limits, wake.clone())?;
+        worker::start(receiver, self.limits, ways.wake.clone())?;
         let host = EngineHost::new(HostParts {
             types: self.types,
             keys: keys.clone(),
-            events: events.clone(),
+            events: ways.events.clone(),
             worker: jobs,
-            wake,
+            wake: ways.wake.clone(),
+            random: Box::new(SystemRandom),
         });
         let node = NodeParts {
             config: self.config,
@@ -205,10 +194,10 @@ impl Builder {
         };
         let parts = DriverParts { node, store: store.clone(), host, tap: None, observer: self.observer };
         let driver = Driver::start(parts)?;
-        *late.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(driver.clone());
+        ways.lead_to(&driver);
         let _ = driver.command(Command::Start(self.contexts));
 
-        let shared = Shared::new(driver, store, events, late, self.transports);
+        let shared = Shared::new(driver, store, ways, self.transports, Box::new(SystemRandom));
         for listener in listeners {
             shared.accept(listener);
         }
@@ -232,6 +221,44 @@ fn open_store(path: PathBuf, maker: Option<StoreMaker>, incarnation: Incarnation
         let _ = path;
         Err(OpenError::NoStore)
     }
+}
+
+/// The ways between an engine's parts, made before the driver that some of them lead to.
+pub(crate) struct Ways {
+    pub(crate) events: Events,
+    /// From documents and their worker to the driver.
+    pub(crate) wake: Arc<dyn Fn(Command) + Send + Sync>,
+    /// The driver that `wake` leads to, once there is one.
+    pub(crate) late: Arc<Mutex<Option<DriverHandle<Command>>>>,
+}
+
+impl Ways {
+    pub(crate) fn new() -> Self {
+        let late: Arc<Mutex<Option<DriverHandle<Command>>>> = Arc::default();
+        let to_driver = late.clone();
+        let wake = Arc::new(move |command| {
+            let driver = to_driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(driver) = driver {
+                let _ = driver.command(command);
+            }
+        });
+        Self { events: broadcast::channel(EVENTS).0, wake, late }
+    }
+
+    pub(crate) fn lead_to(&self, driver: &DriverHandle<Command>) {
+        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(driver.clone());
+    }
+}
+
+/// The CRDT types that this build has.
+pub(crate) fn shipped_types() -> BTreeMap<CrdtTypeId, Arc<dyn CrdtType>> {
+    let types: [Arc<dyn CrdtType>; _] = [
+        #[cfg(feature = "automerge")]
+        Arc::new(partita_automerge::Automerge),
+        #[cfg(feature = "yrs")]
+        Arc::new(partita_yrs::Yrs),
+    ];
+    types.into_iter().map(|crdt| (crdt.id(), crdt)).collect()
 }
 
 pub(crate) type Events = broadcast::Sender<EngineEvent>;

@@ -165,6 +165,12 @@ impl Cell {
         Some(Held { guard: Some(guard), cell: self })
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_loaded(&self) -> bool {
+        let guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.doc.is_some()
+    }
+
     /// Locks it whether it is loaded or not. For the worker.
     pub(crate) fn hold_any(&self) -> Held<'_> {
         Held { guard: Some(self.inner.lock().unwrap_or_else(PoisonError::into_inner)), cell: self }

@@ -10,8 +10,6 @@ use std::{
 use partita_core::{
     ActorSeed, ContextId, CopyError, DocumentId, DocumentType, Key, Limits, LogId, ReplicaId, Store, StoreError,
 };
-use partita_crypto::rand_core::Rng as _;
-use partita_sync::SystemRandom;
 
 use crate::{
     cell::Cell,
@@ -48,8 +46,7 @@ impl Context {
     /// When this replica may not write here. A history that the type's validator refuses becomes an empty document and
     /// a set-aside entry.
     pub async fn import<T: DocumentType>(&self, history: Vec<u8>) -> Result<Document<T>, DocumentError> {
-        let mut nonce = [0; 16];
-        SystemRandom.fill_bytes(&mut nonce);
+        let nonce = self.engine.shared.random_bytes();
         let create = |reply| Command::Create {
             context: self.id,
             crdt: Arc::new(T::default()),
@@ -80,9 +77,7 @@ impl Context {
         }
         // The copy's one author is a name that nobody has: that of its writer here comes from the id of the new document,
         // and that from the copy.
-        let (mut log, mut name) = ([0; 16], [0; 32]);
-        SystemRandom.fill_bytes(&mut log);
-        SystemRandom.fill_bytes(&mut name);
+        let (log, name) = (self.engine.shared.random_bytes(), self.engine.shared.random_bytes());
         let actor = ActorSeed::derive(&LogId::from_bytes(log), &DocumentId::from_bytes(name));
         let flatten = |view: &T::View<'_>| partita_core::flatten::<T>(view, actor, &Limits::default());
         let copied = catch_unwind(AssertUnwindSafe(|| document.try_read(flatten)));

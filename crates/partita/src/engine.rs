@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use partita_core::{ContextId, ContextInfo, Listener, Now, PartitionStrategy, ReplicaId, Store, Turn};
+use partita_core::{ContextId, ContextInfo, CryptoRng, Listener, Now, PartitionStrategy, ReplicaId, Store, Turn};
 use partita_protocol::Node;
 use partita_sync::{ConnectionEvent, DriverHandle, Transports, accept_connections};
 use tokio::{
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    builder::{Builder, Events},
+    builder::{Builder, Events, Ways},
     connections::Links,
     context::Context,
     error::EngineError,
@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     addresses: Mutex<Vec<String>>,
     /// The way from documents to the driver: taken away at the close, so that the driver's thread can end.
     late: Arc<Mutex<Option<DriverHandle<Command>>>>,
+    random: Mutex<Box<dyn CryptoRng + Send>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -51,19 +52,26 @@ impl Shared {
     pub(crate) fn new(
         driver: DriverHandle<Command>,
         store: Arc<dyn Store>,
-        events: Events,
-        late: Arc<Mutex<Option<DriverHandle<Command>>>>,
+        ways: Ways,
         transports: Transports,
+        random: Box<dyn CryptoRng + Send>,
     ) -> Arc<Self> {
         Arc::new(Self {
             driver,
             store: Arc::new(Mutex::new(Some(store))),
-            events,
+            events: ways.events,
             links: Links::new(transports),
             listeners: Mutex::default(),
             addresses: Mutex::default(),
-            late,
+            late: ways.late,
+            random: Mutex::new(random),
         })
+    }
+
+    pub(crate) fn random_bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        lock(&self.random).fill_bytes(&mut bytes);
+        bytes
     }
 
     pub(crate) fn reporter(&self) -> impl Fn(ConnectionEvent) + Send + Sync + 'static {

@@ -136,6 +136,8 @@ mod events;
 mod host;
 mod jobs;
 mod sync;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod worker;
 
 pub use builder::Builder;

@@ -90,7 +90,7 @@ pub(crate) fn start(
     limits: Limits,
     driver: Arc<dyn Fn(Command) + Send + Sync>,
 ) -> Result<(), StoreError> {
-    let worker = Worker { limits, driver };
+    let worker = Worker::new(limits, driver);
     thread::Builder::new()
         .name("partita-documents".into())
         .spawn(move || worker.run(&receiver))
@@ -98,12 +98,16 @@ pub(crate) fn start(
         .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))
 }
 
-struct Worker {
+pub(crate) struct Worker {
     limits: Limits,
     driver: Arc<dyn Fn(Command) + Send + Sync>,
 }
 
 impl Worker {
+    pub(crate) fn new(limits: Limits, driver: Arc<dyn Fn(Command) + Send + Sync>) -> Self {
+        Self { limits, driver }
+    }
+
     fn run(&self, receiver: &mpsc::Receiver<Job>) {
         let mut jobs = Jobs::default();
         loop {
@@ -120,7 +124,7 @@ impl Worker {
         }
     }
 
-    fn perform(&self, job: Job) {
+    pub(crate) fn perform(&self, job: Job) {
         match job {
             Job::Load { cell, snapshot, items } => self.load(&cell, snapshot, &items),
             Job::Apply { cell, items } => self.apply(&cell, &items),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use partita_core::{Observation, Observer, ReplicaId, SessionId, Store, StoreError};
+use partita_core::{Now, Observation, Observer, ReplicaId, SessionId, Store, StoreError};
 use partita_protocol::{CloseReason, Effect, Event, Node, NodeParts, Notice, RemoteSession};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -53,6 +53,9 @@ pub struct DriverParts<H: Host> {
     pub observer: Arc<dyn Observer>,
 }
 
+/// What tells the time: the machine's clocks, or a simulator's.
+pub(crate) type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
+
 /// See [`DriverParts::tap`].
 pub type FrameTap = Arc<dyn Fn(&Tapped<'_>) + Send + Sync>;
 
@@ -73,7 +76,10 @@ pub struct Driver<H: Host> {
     host: H,
     inbox: Inbox<Input<H::Command>>,
     store: Sender<Work<H::Command>>,
-    store_thread: thread::JoinHandle<()>,
+    /// None where somebody else performs the store's work.
+    store_thread: Option<thread::JoinHandle<()>>,
+    pub(crate) clock: Clock,
+    ticked: Duration,
     ends: Ends,
     tap: Option<FrameTap>,
     observer: Arc<dyn Observer>,
@@ -89,61 +95,113 @@ impl<H: Host> Driver<H> {
     /// When the system gives no threads.
     pub fn start(parts: DriverParts<H>) -> Result<DriverHandle<H::Command>, StoreError> {
         let (sender, inbox) = queue();
-        let observer = parts.observer;
-        let (store, store_thread) = store_thread::start(parts.store, sender.clone(), observer.clone())?;
-        let identity = parts.node.identity.clone();
-        let node = Node::new(now(), parts.node);
-        let driver = Self {
-            node,
-            host: parts.host,
-            inbox,
-            store,
-            store_thread,
-            ends: Ends::default(),
-            tap: parts.tap,
-            observer: observer.clone(),
-            sampler: Sampler::default(),
-            jobs: Vec::new(),
-        };
+        let (store, store_thread) = store_thread::start(parts.store.clone(), sender.clone(), parts.observer.clone())?;
+        let (mut driver, handle) = Self::new(parts, (sender, inbox), store, Arc::new(now));
+        driver.store_thread = Some(store_thread);
         thread::Builder::new()
             .name("partita-node".into())
             .spawn(move || driver.run())
             .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
-        Ok(DriverHandle { sender, identity, observer })
+        Ok(handle)
+    }
+
+    /// A driver that has to be told when to work.
+    pub(crate) fn new(
+        parts: DriverParts<H>,
+        (sender, inbox): (Sender<Input<H::Command>>, Inbox<Input<H::Command>>),
+        store: Sender<Work<H::Command>>,
+        clock: Clock,
+    ) -> (Self, DriverHandle<H::Command>) {
+        let DriverParts { node, store: _, host, tap, observer } = parts;
+        let identity = node.identity.clone();
+        let time = clock();
+        let driver = Self {
+            node: Node::new(time, node),
+            host,
+            inbox,
+            store,
+            store_thread: None,
+            clock,
+            ticked: time.monotonic,
+            ends: Ends::default(),
+            tap,
+            observer: observer.clone(),
+            sampler: Sampler::default(),
+            jobs: Vec::new(),
+        };
+        (driver, DriverHandle { sender, identity, observer })
     }
 
     fn run(mut self) {
-        let mut ticked = now().monotonic;
         loop {
-            let due = self.node.tick_due();
-            let wait = due.map_or(TICK, |due| due.saturating_sub(now().monotonic).min(TICK));
+            let wait = self.node.tick_due().map_or(TICK, |due| due.saturating_sub(self.now().monotonic).min(TICK));
             let first = match self.inbox.recv_timeout(wait) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return self.finish(None),
             };
-            let more: Vec<_> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(ROUND).collect();
-            let mut stop = None;
-            for input in first.into_iter().chain(more) {
-                // What came with the stop still counts: it may be the end of the commit that the stop waits for.
-                match input {
-                    Input::Stop(done) => stop = Some(done),
-                    input => self.take(input),
-                }
+            if let Some(done) = self.turn(first) {
+                return self.finish(Some(done));
             }
-            if stop.is_some() {
-                return self.finish(stop);
-            }
-            let time = now();
-            if time.monotonic.saturating_sub(ticked) >= TICK {
-                ticked = time.monotonic;
-                self.node.handle(time, Event::Tick);
-                self.sample();
-            } else if due.is_some_and(|due| due <= time.monotonic) {
-                self.node.handle(time, Event::Tick);
-            }
-            self.round();
         }
+    }
+
+    fn now(&self) -> Now {
+        (self.clock)()
+    }
+
+    /// Takes what happened, lets time pass, and performs what comes of it. Answers who asked for the end, if somebody did.
+    pub(crate) fn turn(&mut self, first: Option<Input<H::Command>>) -> Option<oneshot::Sender<()>> {
+        let more: Vec<_> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(ROUND).collect();
+        let mut stop = None;
+        for input in first.into_iter().chain(more) {
+            // What came with the stop still counts: it may be the end of the commit that the stop waits for.
+            match input {
+                Input::Stop(done) => stop = Some(done),
+                input => self.take(input),
+            }
+        }
+        if stop.is_some() {
+            return stop;
+        }
+        let time = self.now();
+        if time.monotonic.saturating_sub(self.ticked) >= TICK {
+            self.ticked = time.monotonic;
+            self.node.handle(time, Event::Tick);
+            self.sample();
+        } else if self.node.tick_due().is_some_and(|due| due <= time.monotonic) {
+            self.node.handle(time, Event::Tick);
+        }
+        self.round();
+        None
+    }
+
+    /// When this driver has something to do though nothing happens.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn due(&self) -> Duration {
+        let tick = self.ticked.saturating_add(TICK);
+        self.node.tick_due().map_or(tick, |due| due.min(tick))
+    }
+
+    /// Whether something has happened that was not taken yet.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn has_input(&self) -> bool {
+        self.inbox.waiting() > 0
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.ends.waiting().0
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn next_input(&self) -> Option<Input<H::Command>> {
+        self.inbox.try_recv().ok()
     }
 
     fn take(&mut self, input: Input<H::Command>) {
@@ -154,23 +212,23 @@ impl<H: Host> Driver<H> {
                     Event::Sent(session, bytes) => self.ends.sent(session, *bytes),
                     _ => {}
                 }
-                self.node.handle(now(), event);
+                self.node.handle(self.now(), event);
             }
             Input::Connected(remote, end) => {
                 let (session, replica) = (remote.session, remote.peer().replica);
                 self.observer.observe(&Observation::SessionBegan { session, remote: replica });
                 self.ends.insert(session, end);
-                self.node.handle(now(), Event::Connected(remote));
+                self.node.handle(self.now(), Event::Connected(remote));
             }
             Input::Frame(session, frame, permit) => {
                 self.tap(&session, &frame, false);
-                self.node.handle(now(), Event::Received(session, frame));
+                self.node.handle(self.now(), Event::Received(session, frame));
                 drop(permit);
             }
             Input::Command(command) => self.with_host(|host, context| host.command(context, command)),
             Input::HangUp(session) => {
                 self.ends.close(&session, CloseReason::Closing);
-                self.node.handle(now(), Event::Disconnected(session));
+                self.node.handle(self.now(), Event::Disconnected(session));
             }
             Input::Probe(Probing { node, store }) => {
                 let _ = node.send(());
@@ -184,7 +242,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn with_host(&mut self, call: impl FnOnce(&mut H, &mut HostContext<'_, H::Command>)) {
-        let mut context = HostContext { node: &mut self.node, now: now(), jobs: Vec::new(), observer: &*self.observer };
+        let mut context = HostContext { node: &mut self.node, now: (self.clock)(), jobs: Vec::new(), observer: &*self.observer };
         call(&mut self.host, &mut context);
         self.jobs.append(&mut context.jobs);
     }
@@ -260,25 +318,40 @@ impl<H: Host> Driver<H> {
 
     /// Stores what waits, says goodbye, and closes the store.
     fn finish(mut self, done: Option<oneshot::Sender<()>>) {
-        self.with_host(|host, context| host.closing(context));
-        self.perform();
+        self.begin_end();
         while !self.node.is_settled() {
             match self.inbox.recv() {
-                Ok(input @ (Input::Event(_) | Input::Command(_))) => {
-                    self.take(input);
-                    self.perform();
-                }
-                Ok(_) => {}
+                Ok(input) => self.take_last(input),
                 Err(_) => break,
             }
         }
-        self.node.close(now());
-        self.perform();
+        self.say_goodbye();
         drop(self.store);
-        let _ = self.store_thread.join();
+        if let Some(thread) = self.store_thread {
+            let _ = thread.join();
+        }
         drop(self.host);
         if let Some(done) = done {
             let _ = done.send(());
         }
+    }
+
+    /// From here on only what is under way matters.
+    pub(crate) fn begin_end(&mut self) {
+        self.with_host(|host, context| host.closing(context));
+        self.perform();
+    }
+
+    /// What happens before everything is stored.
+    pub(crate) fn take_last(&mut self, input: Input<H::Command>) {
+        if matches!(input, Input::Event(_) | Input::Command(_)) {
+            self.take(input);
+            self.perform();
+        }
+    }
+
+    pub(crate) fn say_goodbye(&mut self) {
+        self.node.close(self.now());
+        self.perform();
     }
 }

@@ -19,6 +19,8 @@ mod notices;
 mod random;
 mod sampler;
 mod state;
+#[cfg(feature = "simulation")]
+mod stepped;
 mod store_thread;
 
 pub use accept::accept_connections;
@@ -31,4 +33,6 @@ pub use handle::{DriverHandle, Leg, Probe, ProbeError, Stopped};
 pub use host::{Host, HostContext, StoreJob};
 pub use keystore::FileKeystore;
 pub use random::SystemRandom;
+#[cfg(feature = "simulation")]
+pub use stepped::{Said, Stepped, SteppedEnd, StoreWork};
 pub use state::{ConnectionEvent, ConnectionHandle, ConnectionState, Retry};

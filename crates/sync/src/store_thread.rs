@@ -31,18 +31,7 @@ pub(crate) fn start<C: Send + 'static>(
     let (sender, inbox) = queue();
     let run = move || {
         while let Ok(work) = inbox.recv() {
-            let input = match work {
-                Work::Commit(id, batch) => Input::Event(Event::Committed(id, commit(&*store, &batch, &*observer))),
-                Work::Read(id, request) => {
-                    let result = store.read().and_then(|view| answer(&*view, &request));
-                    Input::Event(Event::Read(id, result))
-                }
-                Work::Job(job) => Input::Command(job(&*store)),
-                Work::Probe(StoreProbing { store: answer, back }) => {
-                    let _ = answer.send(store.read().map(drop));
-                    Input::ProbeBack(back)
-                }
-            };
+            let input = perform(work, &*store, &*observer);
             if driver.send(input).is_err() {
                 return; // the driver is gone, and nobody waits for an answer
             }
@@ -53,6 +42,22 @@ pub(crate) fn start<C: Send + 'static>(
         .spawn(run)
         .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
     Ok((sender, thread))
+}
+
+/// Does a piece of work, and says what the driver is to be told of it.
+pub(crate) fn perform<C>(work: Work<C>, store: &dyn Store, observer: &dyn Observer) -> Input<C> {
+    match work {
+        Work::Commit(id, batch) => Input::Event(Event::Committed(id, commit(store, &batch, observer))),
+        Work::Read(id, request) => {
+            let result = store.read().and_then(|view| answer(&*view, &request));
+            Input::Event(Event::Read(id, result))
+        }
+        Work::Job(job) => Input::Command(job(store)),
+        Work::Probe(StoreProbing { store: answer, back }) => {
+            let _ = answer.send(store.read().map(drop));
+            Input::ProbeBack(back)
+        }
+    }
 }
 
 fn commit(store: &dyn Store, batch: &Batch, observer: &dyn Observer) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use partita_core::{ContextId, CrdtType, CrdtTypeId, DeviceKeys, DocumentId, Incarnation, PeerInfo};
+use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Incarnation, PeerInfo};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
@@ -75,6 +75,7 @@ pub(crate) struct EngineHost {
     events: broadcast::Sender<EngineEvent>,
     wake: Arc<dyn Fn(Command) + Send + Sync>,
     rounds: u64,
+    random: Box<dyn CryptoRng + Send>,
 }
 
 type PeerKey = (partita_core::ReplicaId, Incarnation);
@@ -89,6 +90,7 @@ pub(crate) struct HostParts {
     pub(crate) events: broadcast::Sender<EngineEvent>,
     pub(crate) worker: mpsc::Sender<Job>,
     pub(crate) wake: Arc<dyn Fn(Command) + Send + Sync>,
+    pub(crate) random: Box<dyn CryptoRng + Send>,
 }
 
 impl EngineHost {
@@ -108,6 +110,7 @@ impl EngineHost {
             events: parts.events,
             wake: parts.wake,
             rounds: 0,
+            random: parts.random,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use partita_core::{Bytes, Key};
-use partita_sync::SystemRandom;
 use tokio::sync::oneshot;
 
 use super::{Context, EngineHost, Name, records::Snapshot};
@@ -40,7 +39,7 @@ impl EngineHost {
             return; // what it was made from may count no more
         }
         let snapshot = Snapshot { crdt: cell.crdt.id(), through, bytes: value.to_vec() };
-        if let Some(sealed) = snapshot.seal(&name.0, &name.1, &self.at_rest, &mut SystemRandom) {
+        if let Some(sealed) = snapshot.seal(&name.0, &name.1, &self.at_rest, &mut *self.random) {
             context.node.put_record(Key::Snapshot(name.0, name.1), sealed);
         }
     }

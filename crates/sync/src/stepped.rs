@@ -1,0 +1,181 @@
+//! A driver without threads: whoever holds it says when it works, when its store works, and what time it is.
+//!
+//! It is the driver, the node, the host and the store's work that run on threads otherwise, so what a simulator finds here
+//! holds there. What is left out is the threads, and the tasks that move frames.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use partita_core::{Now, Observer, Store};
+use partita_protocol::{CloseReason, Event, Node, RemoteSession};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    driver::{Driver, DriverParts, Input},
+    ends::{End, Outgoing},
+    handle::DriverHandle,
+    host::Host,
+    inbox::{Inbox, Sender, queue},
+    store_thread::{self, Work},
+};
+
+/// What the store is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreWork {
+    /// A durable commit.
+    Commit,
+    /// A read, or a question of the host.
+    Read,
+}
+
+/// What a driver says on a connection.
+#[derive(Debug)]
+pub enum Said {
+    /// A plain frame: it is to be sealed by the channel.
+    Frame(Bytes),
+    /// The connection is to be closed behind what was said before.
+    Close(CloseReason),
+}
+
+/// The connection's side of a session.
+#[derive(Debug)]
+pub struct SteppedEnd {
+    said: mpsc::UnboundedReceiver<Outgoing>,
+    closing: oneshot::Receiver<CloseReason>,
+}
+
+impl SteppedEnd {
+    /// What the driver said next, if anything.
+    pub fn next(&mut self) -> Option<Said> {
+        Some(match self.said.try_recv().ok()? {
+            Outgoing::Frame(frame) => Said::Frame(frame),
+            Outgoing::Close(reason) => Said::Close(reason),
+        })
+    }
+
+    /// Why the driver wants the connection closed, also when a transport that takes nothing holds up what was said before.
+    pub fn closed(&mut self) -> Option<CloseReason> {
+        self.closing.try_recv().ok()
+    }
+}
+
+/// See the [module](self).
+pub struct Stepped<H: Host> {
+    driver: Driver<H>,
+    sender: Sender<Input<H::Command>>,
+    work: Inbox<Work<H::Command>>,
+    /// The first piece of work, taken out to be looked at.
+    next: Option<Work<H::Command>>,
+    store: Arc<dyn Store>,
+    observer: Arc<dyn Observer>,
+    /// Who waits for the end.
+    ending: Option<oneshot::Sender<()>>,
+    ended: bool,
+}
+
+impl<H: Host> std::fmt::Debug for Stepped<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stepped").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl<H: Host> Stepped<H> {
+    /// A driver at rest, with the clock that it goes by.
+    pub fn new(
+        parts: DriverParts<H>,
+        clock: impl Fn() -> Now + Send + Sync + 'static,
+    ) -> (Self, DriverHandle<H::Command>) {
+        let (sender, inbox) = queue();
+        let (worker, work) = queue();
+        let (store, observer) = (parts.store.clone(), parts.observer.clone());
+        let (driver, handle) = Driver::new(parts, (sender.clone(), inbox), worker, Arc::new(clock));
+        let stepped = Self { driver, sender, work, next: None, store, observer, ending: None, ended: false };
+        (stepped, handle)
+    }
+
+    /// Tells the driver what happened; it is taken at the next turn.
+    pub fn event(&self, event: Event) {
+        let _ = self.sender.send(Input::Event(event));
+    }
+
+    /// Tells the driver of a connection whose remote proved who it is.
+    pub fn connected(&self, remote: RemoteSession) -> SteppedEnd {
+        let (writer, said) = mpsc::unbounded_channel();
+        let (closing, closed) = oneshot::channel();
+        let end = End::new(remote.peer().replica, writer, closing);
+        let _ = self.sender.send(Input::Connected(remote, end));
+        SteppedEnd { said, closing: closed }
+    }
+
+    /// Whether something happened that no turn has taken yet.
+    pub fn has_input(&self) -> bool {
+        self.driver.has_input()
+    }
+
+    /// When a turn is due though nothing happens, on the monotonic clock.
+    pub fn due(&self) -> Duration {
+        self.driver.due()
+    }
+
+    /// One turn: takes what happened, lets time pass, performs what comes of it.
+    pub fn turn(&mut self) {
+        if self.ended {
+            return;
+        }
+        if self.ending.is_none() {
+            self.ending = self.driver.turn(None);
+            if self.ending.is_some() {
+                self.driver.begin_end();
+            }
+        } else if let Some(input) = self.driver.next_input() {
+            self.driver.take_last(input);
+        }
+        if self.ending.is_some() && self.driver.node().is_settled() {
+            self.driver.say_goodbye();
+            self.ended = true;
+            if let Some(done) = self.ending.take() {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Whether it was stopped, and everything is stored.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What the store has to do next.
+    pub fn store_work(&mut self) -> Option<StoreWork> {
+        if self.next.is_none() {
+            self.next = self.work.try_recv().ok();
+        }
+        Some(match self.next.as_ref()? {
+            Work::Commit(..) => StoreWork::Commit,
+            _ => StoreWork::Read,
+        })
+    }
+
+    /// Lets the store do it. The driver hears of it at its next turn.
+    pub fn serve_store(&mut self) {
+        if self.store_work().is_some()
+            && let Some(work) = self.next.take()
+        {
+            let _ = self.sender.send(store_thread::perform(work, &*self.store, &*self.observer));
+        }
+    }
+
+    /// The node, to look at.
+    pub fn node(&self) -> &Node {
+        self.driver.node()
+    }
+
+    /// The store, to look at.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// How many bytes wait for the transports of all sessions.
+    pub fn waiting_bytes(&self) -> usize {
+        self.driver.waiting_bytes()
+    }
+}
