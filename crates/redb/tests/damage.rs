@@ -5,20 +5,23 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Disk, append, entries, verified};
+use common::{append, entries, verified};
 use partita_core::{Entry, Store, StoreError};
 use partita_redb::{RedbOptions, RedbStore};
-use partita_testing::samples::{incarnation, noise};
+use partita_testing::{
+    FaultyDisk,
+    samples::{incarnation, noise},
+};
 
 /// A closed store of 400 entries, as bytes.
 fn written(entries: &[Arc<Entry>]) -> Vec<u8> {
-    let disk = Disk::default();
+    let disk = FaultyDisk::new();
     let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
     for first in (1..401).step_by(40) {
         append(&store, first..first + 40, entries).unwrap();
     }
     drop(store);
-    disk.content().bytes.clone()
+    disk.image().to_vec()
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +34,7 @@ struct Outcomes {
 
 /// Opens and reads, with and without a check, and goes on writing. `verified` panics at wrong data.
 fn examine(bytes: Vec<u8>, entries: &[Arc<Entry>], outcomes: &mut Outcomes) {
-    let checked = RedbOptions::new().check_on_open(true).open_backend(Disk::of(bytes.clone()), incarnation(2));
+    let checked = RedbOptions::new().check_on_open(true).open_backend(FaultyDisk::of(bytes.clone()), incarnation(2));
     if let Ok(store) = checked {
         assert_eq!(
             verified(&store, entries).unwrap(),
@@ -39,7 +42,7 @@ fn examine(bytes: Vec<u8>, entries: &[Arc<Entry>], outcomes: &mut Outcomes) {
             "the check found nothing, and yet something is missing"
         );
     }
-    let store = match RedbStore::with_backend(Disk::of(bytes), incarnation(2)) {
+    let store = match RedbStore::with_backend(FaultyDisk::of(bytes), incarnation(2)) {
         Ok(store) => store,
         Err(_) => return outcomes.refused_to_open += 1,
     };
@@ -108,7 +111,7 @@ fn garbage_behind_the_magic_number_is_refused() {
         for length in [400usize, 10_000, 1_100_000] {
             let mut bytes = b"redb\x1A\x0A\xA9\x0D\x0A".to_vec();
             bytes.extend_from_slice(&noise(round, length));
-            assert!(RedbStore::with_backend(Disk::of(bytes), incarnation(1)).is_err());
+            assert!(RedbStore::with_backend(FaultyDisk::of(bytes), incarnation(1)).is_err());
         }
     }
 }

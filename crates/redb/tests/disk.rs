@@ -1,20 +1,26 @@
-//! A disk that fills up or loses power costs nothing that was durable.
+//! A disk that fills up, fails or loses power costs nothing that was durable.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use common::{Disk, append, entries, verified};
-use partita_core::{Batch, Durability, Key, Op, Store, StoreError};
+use std::sync::Arc;
+
+use common::{append, entries, rng, verified};
+use partita_core::{Batch, Durability, Entry, Key, Op, Store, StoreError};
 use partita_redb::RedbStore;
-use partita_testing::samples::{incarnation, noise};
+use partita_testing::{
+    FaultyDisk,
+    disk::{Crash, Fault},
+    samples::incarnation,
+};
 
 /// Failure mode 34: an error of the disk is an error of the commit.
 #[test]
 fn a_full_disk_is_called_by_its_name_and_what_was_durable_is_there() {
-    let disk = Disk::default();
+    let disk = FaultyDisk::new();
     let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
     let entries = entries(5000);
-    disk.content().room = Some(3 << 20);
+    disk.room(Some(3 << 20));
     let mut durable = 0;
     let error = loop {
         match append(&store, durable + 1..durable + 51, &entries) {
@@ -36,54 +42,160 @@ fn a_full_disk_is_called_by_its_name_and_what_was_durable_is_there() {
     let store = RedbStore::with_backend(disk.clone(), incarnation(2)).unwrap();
     assert_eq!(verified(&store, &entries).unwrap(), [durable as usize; 3]);
     drop(store);
-    disk.content().room = None;
+    disk.mend();
     let store = RedbStore::with_backend(disk, incarnation(3)).unwrap();
     append(&store, durable + 1..durable + 51, &entries).unwrap();
     assert_eq!(verified(&store, &entries).unwrap(), [durable as usize + 50; 3]);
 }
 
-/// Power cuts after every commit and in the middle of them, with what was not synced lost, kept, or kept in part.
+/// Commits five entries at a time until one fails or all sixty are there; how many are durable.
+fn fill(store: &RedbStore, entries: &[Arc<Entry>]) -> u64 {
+    let mut durable = 0;
+    while durable < 60 && append(store, durable + 1..durable + 6, entries).is_ok() {
+        durable += 5;
+    }
+    durable
+}
+
+/// Whether a store on this disk opens, passes its own check and has every durable batch whole.
 ///
 /// Failure mode 37: entries and positions are in one file and one transaction: a batch is there as a whole or not at all.
+fn holds(disk: &FaultyDisk, entries: &[Arc<Entry>], durable: u64) -> Result<(), String> {
+    let text = |error: StoreError| error.to_string();
+    let store = RedbStore::with_backend(disk.clone(), incarnation(2)).map_err(text)?;
+    let [log, arrivals, document] = verified(&store, entries).map_err(text)?;
+    // The batch that failed may have arrived as a whole.
+    let expected = [durable as usize, durable as usize + 5];
+    match log == arrivals && log == document && expected.contains(&log) && store.check().map_err(text)? {
+        true => Ok(()),
+        false => Err(format!("{log}, {arrivals}, {document} entries of {durable}")),
+    }
+}
+
+/// How many writes, syncs and changes of length it takes to create a store, and to fill it.
+fn operations(entries: &[Arc<Entry>]) -> (u64, u64) {
+    let disk = FaultyDisk::new();
+    let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+    let created = disk.counts().operations();
+    assert_eq!(fill(&store, entries), 60);
+    (created, disk.counts().operations())
+}
+
 #[test]
-fn a_power_cut_keeps_every_durable_commit() {
+fn whatever_operation_a_crash_comes_after_every_durable_commit_is_there() {
     let entries = entries(60);
-    for syncs in 0..24 {
-        let disk = Disk::default();
-        let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
-        disk.content().syncs = Some(syncs);
-        let mut durable = 0;
-        while durable < 60 && append(&store, durable + 1..durable + 6, &entries).is_ok() {
-            durable += 5;
-        }
-        for pattern in 0..6u64 {
-            let cut = disk.after_power_cut(|number| match pattern {
-                0 => false,
-                1 => true,
-                _ => noise(pattern * 1000 + number as u64, 1)[0] & 1 == 0,
-            });
-            let store = RedbStore::with_backend(cut, incarnation(2)).unwrap();
-            let [log, arrivals, document] = verified(&store, &entries).unwrap();
-            assert!(log == arrivals && log == document, "a part of a batch");
-            // The batch that failed may have arrived as a whole.
-            assert!([durable as usize, durable as usize + 5].contains(&log), "{log} of {durable}, {syncs} syncs");
-            assert!(store.check().unwrap());
+    let (created, all) = operations(&entries);
+    assert!(all - created > 100, "{created} of {all}");
+    let mut images = 0;
+    for step in 0..all {
+        let disk = FaultyDisk::new();
+        let store = if step < created {
+            disk.fail_after(step, Fault::Io);
+            assert!(RedbStore::with_backend(disk.clone(), incarnation(1)).is_err());
+            None
+        } else {
+            let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+            disk.fail_after(step - created, Fault::Io);
+            Some(store)
+        };
+        let durable = store.as_ref().map_or(0, |store| fill(store, &entries));
+        assert!(durable < 60);
+        for kind in Crash::ALL {
+            for seed in 0..if kind == Crash::PowerStrict { 1 } else { 4 } {
+                let found = holds(&disk.crash(kind, &mut rng(step * 10 + seed)), &entries, durable);
+                assert_eq!(found, Ok(()), "{kind:?} after operation {step} of {all}, seed {seed}");
+                images += 1;
+            }
         }
         // The disk comes back: closing must not spoil what is there either.
-        disk.content().syncs = None;
+        disk.mend();
         drop(store);
-        let store = RedbStore::with_backend(disk, incarnation(3)).unwrap();
-        assert!(verified(&store, &entries).unwrap()[0] >= durable as usize);
+        assert_eq!(holds(&disk, &entries, durable), Ok(()), "closed after operation {step}");
+    }
+    println!("{images} crash images of {all} operations, {created} of them to create the store");
+}
+
+/// The negative control: with a sync that does nothing, the same check must find losses.
+#[test]
+fn a_disk_that_lies_about_its_syncs_is_found_out() {
+    let entries = entries(60);
+    for kind in [Crash::PowerStrict, Crash::PowerTorn] {
+        let found = (0..20).filter(|seed| {
+            let disk = FaultyDisk::new();
+            let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+            disk.lie(true);
+            let durable = fill(&store, &entries);
+            holds(&disk.crash(kind, &mut rng(*seed)), &entries, durable).is_err()
+        });
+        let found = found.count();
+        assert!(found >= if kind == Crash::PowerStrict { 20 } else { 15 }, "{kind:?}: {found} of 20");
+    }
+}
+
+/// The store cannot know what arrived: only a new incarnation, which reads it, can go on.
+#[test]
+fn a_fault_that_passes_ends_the_incarnation_all_the_same() {
+    let entries = entries(60);
+    let (created, all) = operations(&entries);
+    for (step, fault) in (created..all - 1).flat_map(|step| [(step, Fault::Io), (step, Fault::NoSpace)]) {
+        let disk = FaultyDisk::new();
+        let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+        disk.fail_times_after(step - created, fault, 1);
+        let durable = fill(&store, &entries);
+        if durable == 60 {
+            assert_eq!(fault, Fault::NoSpace, "only a sync needs no space");
+            continue;
+        }
+        assert!(append(&store, durable + 1..durable + 6, &entries).is_err(), "{fault:?} at {step}");
+        drop(store);
+        assert_eq!(holds(&disk, &entries, durable), Ok(()), "{fault:?} at {step}");
+    }
+}
+
+/// After a sync that failed, Linux shows what it may never write. A store that is opened upon it must not take that for
+/// durable: what it has when it is open, it has after a power cut.
+#[test]
+fn what_a_store_has_after_a_failed_sync_survives_the_next_power_cut() {
+    let entries = entries(70);
+    let syncs = {
+        let disk = FaultyDisk::new();
+        let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+        let before = disk.counts().syncs;
+        fill(&store, &entries);
+        disk.counts().syncs - before
+    };
+    for sync in 0..syncs {
+        let disk = FaultyDisk::new();
+        disk.forget_on_failed_sync(true);
+        let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+        disk.fail_syncs_after(sync, Some(1));
+        let durable = fill(&store, &entries);
+        assert!(durable < 60);
+        drop(store);
+
+        let store = RedbStore::with_backend(disk.clone(), incarnation(2)).unwrap();
+        let [shown, ..] = verified(&store, &entries).unwrap();
+        let shown = shown as u64;
+        assert!([durable, durable + 5].contains(&shown));
+        for kind in [Crash::PowerStrict, Crash::PowerTorn] {
+            let found = holds(&disk.crash(kind, &mut rng(sync)), &entries, shown);
+            assert_eq!(found, Ok(()), "{kind:?} when opened after sync {sync} failed, {durable} durable");
+        }
+        append(&store, shown + 1..shown + 6, &entries).unwrap();
+        for kind in [Crash::PowerStrict, Crash::PowerTorn] {
+            let found = holds(&disk.crash(kind, &mut rng(sync)), &entries, shown + 5);
+            assert_eq!(found, Ok(()), "{kind:?} after the next commit, sync {sync} failed");
+        }
     }
 }
 
 #[test]
 fn what_is_eventual_survives_with_the_next_durable_commit() {
-    let disk = Disk::default();
+    let disk = FaultyDisk::new();
     let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
     let put = |value: &'static str| Batch { ops: vec![Op::Put(Key::Meta("x"), value.into())] };
     let after_cut = || {
-        let store = RedbStore::with_backend(disk.after_power_cut(|_| false), incarnation(2)).unwrap();
+        let store = RedbStore::with_backend(disk.crash(Crash::PowerStrict, &mut rng(0)), incarnation(2)).unwrap();
         store.read().unwrap().get(&Key::Meta("x")).unwrap()
     };
     store.commit(&put("durable"), Durability::Durable).unwrap();

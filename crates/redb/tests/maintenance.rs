@@ -6,7 +6,10 @@ mod common;
 use common::{append, entries, verified};
 use partita_core::{Batch, Durability, Key, Op, Store};
 use partita_redb::{RedbOptions, RedbStore};
-use partita_testing::samples::{SampleLog, context, incarnation, noise};
+use partita_testing::{
+    FaultyDisk,
+    samples::{SampleLog, context, incarnation, noise},
+};
 use tempfile::TempDir;
 
 #[test]
@@ -59,7 +62,7 @@ fn maintenance_gives_up_while_a_view_is_open_and_blocks_nobody_meanwhile() {
 /// redb alone would take 128 KiB for 65.
 #[test]
 fn values_of_any_size_waste_little() {
-    let store = RedbStore::with_backend(common::Disk::default(), incarnation(1)).unwrap();
+    let store = RedbStore::with_backend(FaultyDisk::new(), incarnation(1)).unwrap();
     let used = || store.read().unwrap().used_bytes().unwrap();
     for size in [5_000usize, 8_200, 16_400, 33_000, 65_536, 66_560, 131_073, 1_000_000] {
         let before = used();

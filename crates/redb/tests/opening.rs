@@ -5,10 +5,10 @@ mod common;
 
 use std::{fs, path::Path, process::Command};
 
-use common::{append, entries, verified};
+use common::{append, entries, rng, verified};
 use partita_core::StoreError;
-use partita_redb::RedbStore;
-use partita_testing::samples::incarnation;
+use partita_redb::{RedbStore, StorageBackend as _};
+use partita_testing::{FaultyDisk, disk::Crash, samples::incarnation};
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
@@ -119,12 +119,12 @@ fn an_empty_file_becomes_a_store() {
 
 #[test]
 fn a_creation_that_was_cut_short_is_begun_again() {
-    let disk = common::Disk::default();
+    let disk = FaultyDisk::new();
     // The first sync stores the header without the magic number; the second one fails.
-    disk.content().syncs = Some(1);
+    disk.fail_syncs_after(1, None);
     assert!(matches!(RedbStore::with_backend(disk.clone(), incarnation(1)), Err(StoreError::Io(_))));
-    let disk = disk.after_power_cut(|_| false);
-    assert!(disk.content().bytes.len() > 1_000_000);
+    let disk = disk.crash(Crash::PowerStrict, &mut rng(0));
+    assert!(disk.len().unwrap() > 1_000_000);
     let entries = entries(20);
     append(&RedbStore::with_backend(disk.clone(), incarnation(2)).unwrap(), 1..21, &entries).unwrap();
     let store = RedbStore::with_backend(disk, incarnation(3)).unwrap();

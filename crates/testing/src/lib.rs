@@ -1,8 +1,9 @@
-//! What Partita's tests share: in-memory store and transport, conformance suites.
+//! What Partita's tests share: in-memory store, transport and disk, conformance suites.
 
 // Tests may unwrap: a failure there is a finding.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod disk;
 pub mod fleet;
 mod memory_keystore;
 pub mod memory_store;
@@ -12,6 +13,7 @@ pub mod store_conformance;
 pub mod strategy;
 pub mod strategy_conformance;
 
+pub use disk::FaultyDisk;
 pub use memory_keystore::MemoryKeystore;
 pub use memory_store::MemoryStore;
 
