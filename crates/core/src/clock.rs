@@ -17,9 +17,13 @@ pub struct Now {
     pub wall: Duration,
 }
 
-/// The timestamp of a wall-clock time.
+/// The last second that a timestamp can hold, in February 2106, but one: what is left counts on from there.
+const LAST_SECOND: Duration = Duration::from_secs(u32::MAX as u64 - 1);
+
+/// The timestamp of a wall-clock time. A clock that is wrong by so much that no timestamp can hold it counts as standing
+/// at the last one that can.
 pub fn timestamp_at(wall: Duration) -> Timestamp {
-    NTP64::from(wall)
+    NTP64::from(wall.min(LAST_SECOND))
 }
 
 /// A remote's timestamp lies further ahead than the drift limit: it was not followed.
@@ -86,6 +90,17 @@ mod tests {
         let mut clock = HybridClock::new(NTP64(0), Duration::from_secs(60));
         let before = clock.tick(at(1_000_000));
         assert!(clock.tick(at(10)) > before);
+    }
+
+    #[test]
+    fn a_clock_after_the_end_of_timestamps_stops_nobody() {
+        for wall in [LAST_SECOND, LAST_SECOND + Duration::from_secs(2), Duration::MAX] {
+            let now = Now { monotonic: Duration::ZERO, wall };
+            let mut clock = HybridClock::new(NTP64(0), Duration::from_secs(60));
+            let first = clock.tick(now);
+            assert!(clock.observe(now, first).is_ok());
+            assert!(clock.tick(now) > first);
+        }
     }
 
     #[test]

@@ -166,9 +166,9 @@ impl Cell {
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn is_loaded(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.doc.is_some()
+        guard.doc.is_some() || guard.broken.is_some()
     }
 
     /// Locks it whether it is loaded or not. For the worker.

@@ -26,6 +26,11 @@ impl Jobs {
         }
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Job> {
         self.0.pop_front()
     }

@@ -10,7 +10,8 @@ use std::{
 };
 
 use partita_core::{
-    ContextInfo, CryptoRng, DeviceKeys, DocumentType, Incarnation, Limits, Now, PartitionStrategy, Store,
+    ContextId, ContextInfo, CryptoRng, DeviceKeys, DocumentId, DocumentType, EntryKind, Incarnation, Limits, Now,
+    PartitionStrategy, Store,
 };
 use partita_protocol::{Event, Node, NodeConfig, NodeParts, RemoteSession, channel::LocalIdentity};
 use partita_sync::{DriverParts, Stepped, SteppedEnd, StoreWork, Transports};
@@ -99,6 +100,13 @@ impl SimulatedEngine {
         &self.engine
     }
 
+    /// Appends bytes to a document as they are, as a broken or hostile program of a member could.
+    pub fn write_raw(&self, context: ContextId, document: DocumentId, bytes: Vec<u8>) {
+        let _ = self.engine.shared.driver.command(Command::Node(Box::new(move |node, now| {
+            let _ = node.append(now, context, EntryKind::Change(document), &bytes);
+        })));
+    }
+
     /// Tells the driver what happened.
     pub fn event(&self, event: Event) {
         self.driver.event(event);
@@ -139,17 +147,20 @@ impl SimulatedEngine {
         self.driver.serve_store();
     }
 
-    /// Lets the worker do what waits first; false when nothing does.
-    pub fn serve_worker(&mut self) -> bool {
+    /// Whether something waits for the worker.
+    pub fn worker_waits(&mut self) -> bool {
         while let Ok(job) = self.receiver.try_recv() {
             self.jobs.push(job);
         }
-        match self.jobs.pop() {
-            Some(job) => {
-                self.worker.perform(job);
-                true
-            }
-            None => false,
+        !self.jobs.is_empty()
+    }
+
+    /// Lets the worker do what waits first.
+    pub fn serve_worker(&mut self) {
+        if self.worker_waits()
+            && let Some(job) = self.jobs.pop()
+        {
+            self.worker.perform(job);
         }
     }
 
@@ -170,8 +181,9 @@ impl SimulatedEngine {
 }
 
 impl<T: DocumentType> Document<T> {
-    /// Whether it is loaded, so that reading and changing it do not wait: with one thread they would wait for ever.
-    pub fn is_loaded(&self) -> bool {
-        self.cell.is_loaded()
+    /// Whether it is loaded, or never will be, so that reading and changing it do not wait: with one thread they would wait
+    /// for ever.
+    pub fn is_settled(&self) -> bool {
+        self.cell.is_settled()
     }
 }

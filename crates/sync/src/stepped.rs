@@ -109,12 +109,12 @@ impl<H: Host> Stepped<H> {
 
     /// Whether something happened that no turn has taken yet.
     pub fn has_input(&self) -> bool {
-        self.driver.has_input()
+        !self.ended && self.driver.has_input()
     }
 
-    /// When a turn is due though nothing happens, on the monotonic clock.
+    /// When a turn is due though nothing happens, on the monotonic clock: never, once it waits for the last commit.
     pub fn due(&self) -> Duration {
-        self.driver.due()
+        if self.ended || self.ending.is_some() { Duration::MAX } else { self.driver.due() }
     }
 
     /// One turn: takes what happened, lets time pass, performs what comes of it.

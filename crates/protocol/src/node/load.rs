@@ -53,6 +53,9 @@ impl Node {
         }
         self.replay_control(info.id, state.control);
         self.effects.push(Effect::Notice(Notice::ContextReady(info.clone())));
+        for id in self.sessions.ids() {
+            self.await_right(id, info.id);
+        }
         self.control_changed.insert(info.id);
         self.settle_control();
         for id in self.sessions.ids() {

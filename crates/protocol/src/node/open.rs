@@ -157,15 +157,26 @@ impl Node {
 
     /// Control entries may come that allow it: then the remote need not ask again.
     pub(super) fn remember_refused(&mut self, id: SessionId, mut open: Open) {
-        let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&open.context)) else {
+        let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        if session.refused.len() < MOST_REFUSED || session.refused.contains_key(&open.context) {
+        let context = open.context;
+        if session.refused.len() < MOST_REFUSED || session.refused.contains_key(&context) {
             // A proof shares the memory of the frame that it came in.
             open.proof = Bytes::copy_from_slice(&open.proof);
-            session.links.entry(open.context).or_default();
+            session.refused.insert(context, open);
+            self.await_right(id, context);
+        }
+    }
+
+    /// Has what was refused to a session looked at when the context's control entries change, if the context is here.
+    pub(super) fn await_right(&mut self, id: SessionId, context: ContextId) {
+        let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
+            return;
+        };
+        if session.refused.contains_key(&context) {
+            session.links.entry(context).or_default();
             local.sessions.insert(id);
-            session.refused.insert(open.context, open);
         }
     }
 
@@ -194,7 +205,11 @@ impl Node {
             Ok(_) => {
                 self.load(info, [(id, open)].into());
             }
-            Err(why) => self.refuse_open(id, open.context, open.number, why),
+            Err(why) => {
+                // Somebody else may bring the context, and with it what shows the right.
+                self.refuse_open(id, open.context, open.number, why);
+                self.remember_refused(id, open);
+            }
         }
     }
 

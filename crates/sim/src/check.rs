@@ -1,0 +1,269 @@
+//! The end: everything is well again, nobody edits any more, and everybody who may must come to the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use partita_core::{ContextId, Digest, DocumentId};
+use partita_group::Group;
+use partita_multi_context::MultiContext;
+
+use crate::{
+    machine::{Answer, MachineId, Told},
+    truth::Kind,
+    world::World,
+};
+
+/// How long it may take, after the last trouble, until everybody has the same. The longest pause between two dials is
+/// half a minute, and an end that is gone is noticed after three quarters of a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often it is looked in between.
+const LOOK: Duration = Duration::from_secs(6);
+
+impl World {
+    /// Lets the busy time pass, then waits until everybody has the same.
+    pub(crate) fn live(&mut self) {
+        let end = self.now + self.mix.busy;
+        self.run_until(end);
+        if self.violation.is_some() {
+            return;
+        }
+        self.people.stop();
+        self.heal();
+        let latest = self.now + PATIENCE;
+        loop {
+            let next = self.now + LOOK;
+            self.run_until(next);
+            if self.violation.is_some() {
+                return;
+            }
+            match self.disagreement() {
+                None => break,
+                Some(why) if self.now >= latest => {
+                    return self.violate(format!("{PATIENCE:?} after the last trouble: {why}"));
+                }
+                Some(_) => {}
+            }
+            if self.violation.is_some() {
+                return;
+            }
+        }
+        self.note("everybody has the same");
+    }
+
+    /// Asks every device the same and waits a little for the answers.
+    fn ask(
+        &mut self,
+        who: &[MachineId],
+        mut question: impl FnMut(&mut Self, MachineId, u64) -> Option<crate::machine::Task>,
+    ) -> BTreeMap<MachineId, Result<Told, String>> {
+        let mut numbers = BTreeMap::new();
+        for machine in who {
+            let number = self.new_number();
+            if let Some(task) = question(self, *machine, number) {
+                self.machines[*machine].tasks.push(task);
+                numbers.insert(*machine, number);
+                self.settle(*machine);
+            }
+        }
+        let end = self.now + Duration::from_secs(1);
+        self.run_until(end);
+        numbers.into_iter().filter_map(|(at, number)| Some((at, self.told.remove(&number)?))).collect()
+    }
+
+    /// What is not the same everywhere, if anything.
+    fn disagreement(&mut self) -> Option<String> {
+        let contexts: Vec<_> = self.truth.contexts.keys().copied().collect();
+        for context in contexts {
+            if let Some(why) = self.disagreement_in(context) {
+                return Some(why);
+            }
+            if self.violation.is_some() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn disagreement_in(&mut self, context: ContextId) -> Option<String> {
+        let must = self.truth.must_be_in(&context);
+        let (kind, candidates) = {
+            let known = &self.truth.contexts[&context];
+            // Who was shut out, or let in by somebody who was, is not told what became of it.
+            let here = known.allowed.difference(&known.gone).copied().filter(|at| !self.machines[*at].retired);
+            (known.kind, here.filter(|at| must.contains(at) || self.is_live(*at, context)).collect::<Vec<_>>())
+        };
+        for machine in &candidates {
+            if !self.machines[*machine].is_up() {
+                return Some(format!("{} does not run", self.machines[*machine].name));
+            }
+        }
+        let inside = match kind {
+            Kind::Group => self.insiders(context, &candidates)?,
+            Kind::Owner(_) | Kind::Plain(_) => Ok(candidates.clone()),
+        };
+        let inside: Vec<MachineId> = match inside {
+            Ok(inside) => inside,
+            Err(why) => return Some(why),
+        };
+        let missing = must.iter().find(|at| candidates.contains(at) && !inside.contains(at));
+        if let Some(missing) = missing {
+            return Some(format!("{} was let in to {context:?}, and is not in", self.machines[*missing].name));
+        }
+        if let Some(why) = self.different_logs(context, &inside) {
+            return Some(why);
+        }
+        self.different_documents(context, &inside)
+    }
+
+    /// Whether a machine and the relay have a context open with each other.
+    fn is_live(&self, machine: MachineId, context: ContextId) -> bool {
+        let Some(running) = &self.machines[machine].running else { return false };
+        running.node().session_status().iter().any(|session| session.context == context && session.live)
+    }
+
+    /// Who is in a group, if all who believe that they are agree. The outer `None`: there is nobody to compare.
+    fn insiders(&mut self, context: ContextId, candidates: &[MachineId]) -> Option<Result<Vec<MachineId>, String>> {
+        let answers = self.ask(candidates, |world, machine, number| {
+            let engine = world.machines[machine].running.as_ref()?.engine()?.clone();
+            Some(Box::pin(async move {
+                let asked = engine.with_strategy::<MultiContext, _>(move |all, turn| {
+                    all.with_strategy_of::<Group, _>(&context, turn, |group, _| {
+                        let members: Vec<_> = group.members().iter().map(|member| format!("{member:?}")).collect();
+                        Told::Members(group.role().is_some_and(|role| role.reads()), members.join("\n"))
+                    })
+                });
+                Answer::Told(number, match asked.await {
+                    Ok(Ok(told)) => Ok(told),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                })
+            }))
+        });
+        let mut inside = Vec::new();
+        let mut view: Option<(MachineId, String)> = None;
+        for machine in candidates {
+            let name = self.machines[*machine].name.clone();
+            match answers.get(machine) {
+                Some(Ok(Told::Members(is_in, members))) => {
+                    if !is_in {
+                        continue;
+                    }
+                    inside.push(*machine);
+                    match &view {
+                        None => view = Some((*machine, members.clone())),
+                        Some((other, known)) if known != members => {
+                            let other = self.machines[*other].name.clone();
+                            return Some(Err(format!(
+                                "{name} and {other} do not agree who is in {context:?}:\n{members}\n---\n{known}"
+                            )));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                other => return Some(Err(format!("{name} does not say who is in {context:?}: {other:?}"))),
+            }
+        }
+        Some(Ok(inside))
+    }
+
+    /// Everybody holds every log equally far.
+    fn different_logs(&mut self, context: ContextId, inside: &[MachineId]) -> Option<String> {
+        let authors: Vec<_> = self.machines.iter().map(|machine| machine.replica).collect::<BTreeSet<_>>().into_iter().collect();
+        let relays = self.machines.iter().enumerate().filter(|(_, machine)| machine.is_relay && !machine.retired);
+        let relays: Vec<_> = relays.map(|(at, _)| at).collect();
+        let mut first: Option<(MachineId, Vec<_>)> = None;
+        let everybody: Vec<_> = if inside.is_empty() { Vec::new() } else { inside.iter().chain(&relays).copied().collect() };
+        for machine in everybody {
+            let here = &self.machines[machine];
+            let Some(running) = &here.running else { return Some(format!("{} does not run", here.name)) };
+            let mut held: Vec<_> =
+                authors.iter().flat_map(|author| running.node().logs_of(&context, author)).collect();
+            held.sort_unstable();
+            match &first {
+                None => first = Some((machine, held)),
+                Some((other, known)) if *known != held => {
+                    let other = &self.machines[*other].name;
+                    let only: Vec<_> = held.iter().filter(|tip| !known.contains(tip)).collect();
+                    let missing: Vec<_> = known.iter().filter(|tip| !held.contains(tip)).collect();
+                    return Some(format!(
+                        "{} and {other} do not hold the same of {context:?}: only the first {only:?}, only the second {missing:?}",
+                        here.name
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Everybody shows the same, and all that must be there.
+    fn different_documents(&mut self, context: ContextId, inside: &[MachineId]) -> Option<String> {
+        let documents = self.truth.contexts[&context].documents.clone();
+        for machine in inside {
+            for (document, crdt) in &documents {
+                self.machines[*machine].ask_document(context, *document, *crdt);
+            }
+            self.settle(*machine);
+        }
+        let end = self.now + Duration::from_secs(1);
+        self.run_until(end);
+        let mut shown: BTreeMap<DocumentId, (MachineId, Option<Digest>)> = BTreeMap::new();
+        for machine in inside {
+            let name = self.machines[*machine].name.clone();
+            for (document, _) in &documents {
+                let text = self.machines[*machine].documents.get(document);
+                let digest = match text {
+                    Some(text) if text.is_settled() => text.digest().ok(),
+                    Some(_) => return Some(format!("{name} does not come to an end loading {document:?}")),
+                    None => None,
+                };
+                if digest.is_none() {
+                    // What created it may have been cut off, and may count again: the next look asks anew.
+                    self.machines[*machine].documents.remove(document);
+                }
+                match shown.get(document) {
+                    None => {
+                        shown.insert(*document, (*machine, digest));
+                    }
+                    Some((other, known)) if *known != digest => {
+                        let other = &self.machines[*other].name;
+                        return Some(format!(
+                            "{name} and {other} do not show the same of {document:?}: {digest:?} and {known:?}"
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        self.missing_edits(context, inside)
+    }
+
+    /// What was reported durable, by somebody who is still in, is there.
+    fn missing_edits(&mut self, context: ContextId, inside: &[MachineId]) -> Option<String> {
+        let known = &self.truth.contexts[&context];
+        for machine in inside {
+            let mut marks: BTreeMap<DocumentId, BTreeSet<u64>> = BTreeMap::new();
+            for (number, edit) in self.truth.edits.iter().enumerate() {
+                let author = self.machines[edit.machine].copy_of.unwrap_or(edit.machine);
+                if !edit.must || edit.context != context || known.gone.contains(&author) || !inside.contains(&author) {
+                    continue;
+                }
+                let name = &self.machines[*machine].name;
+                let Some(text) = self.machines[*machine].documents.get(&edit.document) else {
+                    return Some(format!("{name} does not have {:?}, with edit {number} in it", edit.document));
+                };
+                let found = marks.entry(edit.document).or_insert_with(|| text.marks().unwrap_or_default());
+                if !found.contains(&(number as u64)) {
+                    let author = &self.machines[edit.machine].name;
+                    return Some(format!(
+                        "{name} does not show edit {number} of {author} in {:?}, which was durable at {:?}",
+                        edit.document, edit.place
+                    ));
+                }
+            }
+        }
+        None
+    }
+}

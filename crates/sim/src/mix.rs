@@ -1,0 +1,151 @@
+//! What a seed's world is like: swarm testing, so that some worlds have much of one thing and none of another.
+//!
+//! After Groce, Zhang, Eide, Chen, Regehr, "Swarm Testing" (2012): leaving features out finds what having all hides.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+
+/// How large and how hostile worlds are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// A few devices, a minute or two of trouble.
+    Small,
+    /// Many devices in many contexts at one relay, and little trouble: how cost grows.
+    Fleet,
+    /// Small, with a relay or members that lie.
+    Hostile,
+}
+
+/// What can go wrong, as a person would say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// A connection breaks; each end notices at its own time, or one of them not at all.
+    Cut,
+    /// Some machines cannot reach the others for a while.
+    Partition,
+    /// One direction of a connection stands still for a while.
+    OneWay,
+    /// One direction of a connection becomes slow.
+    Slow,
+    /// Frames are lost, doubled, swapped or changed on the way.
+    BadWire,
+    /// A process ends; what it wrote is there.
+    Crash,
+    /// The power goes; what was not synced is gone.
+    PowerCut,
+    /// The power goes; of what was not synced, some is there.
+    TornPowerCut,
+    /// The power goes in the middle of a commit.
+    CutInCommit,
+    /// A write or a sync fails.
+    DiskError,
+    /// The disk is full for a while.
+    DiskFull,
+    /// A disk takes seconds for a commit.
+    SlowDisk,
+    /// A clock jumps, by seconds or by years.
+    Clock,
+    /// An application is closed and opened again.
+    Restart,
+    /// A device is away for long.
+    Away,
+    /// An old backup replaces a device's store.
+    Backup,
+    /// A copy of a device's store and keys runs beside it.
+    Copy,
+    /// The relay's process is killed, or loses power.
+    RelayCrash,
+    /// The relay comes back with an empty store.
+    RelayWiped,
+    /// Another relay takes its place.
+    RelayReplaced,
+    /// The relay lies: it changes, repeats, forgets and invents.
+    RelayLies,
+    /// A member writes what is no payload.
+    Garbage,
+}
+
+const TROUBLES: &[Trouble] = &[
+    Trouble::Cut,
+    Trouble::Partition,
+    Trouble::OneWay,
+    Trouble::Slow,
+    Trouble::BadWire,
+    Trouble::Crash,
+    Trouble::PowerCut,
+    Trouble::TornPowerCut,
+    Trouble::CutInCommit,
+    Trouble::DiskError,
+    Trouble::DiskFull,
+    Trouble::SlowDisk,
+    Trouble::Clock,
+    Trouble::Restart,
+    Trouble::Away,
+    Trouble::Backup,
+    Trouble::Copy,
+    Trouble::RelayCrash,
+    Trouble::RelayWiped,
+    Trouble::RelayReplaced,
+];
+
+/// A world's shape.
+#[derive(Debug, Clone)]
+pub(crate) struct Mix {
+    /// Owners, each with so many devices at the beginning.
+    pub(crate) owners: Vec<usize>,
+    /// Groups, each with so many members at the beginning.
+    pub(crate) groups: Vec<usize>,
+    /// Whether owners have a plain context too.
+    pub(crate) plain: bool,
+    /// Whether devices of one owner or group may also connect to each other.
+    pub(crate) direct: bool,
+    /// How long people are busy and things go wrong.
+    pub(crate) busy: Duration,
+    /// From one thing that somebody does to the next.
+    pub(crate) think: Duration,
+    /// From one trouble to the next.
+    pub(crate) trouble_every: Duration,
+    /// What can go wrong.
+    pub(crate) troubles: Vec<Trouble>,
+    /// How long frames travel.
+    pub(crate) latency: Duration,
+    /// How long a commit takes.
+    pub(crate) commit: Duration,
+    /// How many in a thousand things that people do change who is in.
+    pub(crate) membership: usize,
+    /// How many people write text of some length, in a thousand edits.
+    pub(crate) long_edits: usize,
+}
+
+impl Mix {
+    pub(crate) fn draw(profile: Profile, dice: &mut Dice, replicas: Option<usize>) -> Self {
+        let most = replicas.unwrap_or(5).max(1);
+        let owners = dice.below(3);
+        let groups = if owners == 0 { dice.range(1, 2) } else { dice.below(3) };
+        let busy = Duration::from_secs(dice.range(20, 90) as u64);
+        let actions = dice.range(10, 60) as u32;
+        let share = dice.range(100, 600);
+        let mut troubles: Vec<Trouble> = TROUBLES.iter().copied().filter(|_| dice.chance(share)).collect();
+        if profile == Profile::Hostile {
+            troubles.extend([Trouble::RelayLies, Trouble::Garbage].into_iter().filter(|_| dice.chance(700)));
+        } else if dice.chance(100) {
+            troubles.push(Trouble::Garbage);
+        }
+        let strikes = dice.range(0, 15) as u32;
+        Self {
+            owners: (0..owners).map(|_| dice.range(1, most.min(3))).collect(),
+            groups: (0..groups).map(|_| dice.range(1, most.min(4))).collect(),
+            plain: dice.chance(300),
+            direct: dice.chance(250),
+            busy,
+            think: busy / actions,
+            trouble_every: busy / strikes.max(1),
+            troubles: if strikes == 0 { Vec::new() } else { troubles },
+            latency: Duration::from_millis(dice.range(1, 120) as u64),
+            commit: Duration::from_micros(dice.range(100, 30_000) as u64),
+            membership: if dice.chance(600) { dice.range(20, 200) } else { 0 },
+            long_edits: if dice.chance(200) { 100 } else { 0 },
+        }
+    }
+}

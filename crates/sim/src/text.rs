@@ -1,0 +1,100 @@
+//! What people write: documents of both CRDT types, each edit with a mark that can be found again.
+
+use std::collections::BTreeSet;
+
+use automerge::{ObjType, ROOT, ReadDoc as _, transaction::Transactable as _};
+use partita::{ChangeError, Commit, Document, automerge::Automerge, yrs::Yrs};
+use partita_core::Digest;
+use yrs::{Map as _, ReadTxn as _, Text as _, WriteTxn as _};
+
+use crate::dice::Dice;
+
+/// What every mark begins with. No sealed byte may show it to a relay.
+pub(crate) const NEEDLE: &str = "oPeN-sEcReT-";
+
+/// A document's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crdt {
+    Automerge,
+    Yrs,
+}
+
+/// An open document of either type.
+#[derive(Debug, Clone)]
+pub(crate) enum Text {
+    Automerge(Document<Automerge>),
+    Yrs(Document<Yrs>),
+}
+
+fn mark(edit: u64) -> String {
+    format!("{NEEDLE}{edit}")
+}
+
+fn edit_of(key: &str) -> Option<u64> {
+    key.strip_prefix(NEEDLE)?.parse().ok()
+}
+
+impl Text {
+    pub(crate) fn is_settled(&self) -> bool {
+        match self {
+            Self::Automerge(document) => document.is_settled(),
+            Self::Yrs(document) => document.is_settled(),
+        }
+    }
+
+    /// Writes an edit's mark, and perhaps more.
+    pub(crate) fn edit(&self, edit: u64, dice: &mut Dice, long: bool) -> Result<Commit<()>, String> {
+        let words = if long { "many words ".repeat(dice.range(20, 2000)) } else { "word ".repeat(dice.range(0, 4)) };
+        let (place, erase) = (dice.below(1 << 20), dice.chance(200));
+        match self {
+            Self::Automerge(document) => document
+                .change(|tx| {
+                    tx.put(ROOT, mark(edit), edit)?;
+                    let text = match tx.get(ROOT, "text")? {
+                        Some((_, text)) => text,
+                        None => tx.put_object(ROOT, "text", ObjType::Text)?,
+                    };
+                    let len = tx.length(&text);
+                    let place = place % (len + 1);
+                    let erase = isize::from(erase && place < len);
+                    tx.splice_text(&text, place, erase, &words)
+                })
+                .map_err(|error: ChangeError<_>| error.to_string()),
+            Self::Yrs(document) => document
+                .change(|tx| {
+                    let map = tx.get_or_insert_map("marks");
+                    map.insert(tx, mark(edit), edit as i64);
+                    let text = tx.get_or_insert_text("text");
+                    let len = text.len(tx);
+                    let place = place as u32 % (len + 1);
+                    if erase && place < len {
+                        text.remove_range(tx, place, 1);
+                    }
+                    text.insert(tx, place, &words);
+                    Ok(())
+                })
+                .map_err(|error: ChangeError<_>| error.to_string()),
+        }
+    }
+
+    /// The edits that show.
+    pub(crate) fn marks(&self) -> Result<BTreeSet<u64>, String> {
+        match self {
+            Self::Automerge(document) => document
+                .try_read(|doc| doc.keys(ROOT).filter_map(|key| edit_of(&key)).collect())
+                .map_err(|error| error.to_string()),
+            Self::Yrs(document) => document
+                .try_read(|tx| {
+                    tx.get_map("marks").map_or_else(BTreeSet::new, |map| map.keys(tx).filter_map(edit_of).collect())
+                })
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) fn digest(&self) -> Result<Digest, String> {
+        match self {
+            Self::Automerge(document) => document.digest().map_err(|error| error.to_string()),
+            Self::Yrs(document) => document.digest().map_err(|error| error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is so, whatever machines believe: who may have what, what was written, what must never be lost.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use partita_core::{ContextId, DocumentId, EntryId, Key, LogId, Store};
+use partita_crypto::Mnemonic;
+use partita_protocol::LogRecord;
+
+use crate::{
+    machine::{Machine, MachineId},
+    text::Crdt,
+};
+
+/// What a context is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An owner's, sealed.
+    Owner(usize),
+    /// An owner's, which anybody on the way can read.
+    Plain(usize),
+    Group,
+}
+
+#[derive(Debug)]
+pub(crate) struct ContextTruth {
+    pub(crate) kind: Kind,
+    /// Whoever was ever named by its strategy: no byte of it reaches anybody else.
+    pub(crate) allowed: BTreeSet<MachineId>,
+    /// Who was let in, by whom, when: it counts once it is safe on the disk of the one who did it.
+    pub(crate) admitted: Vec<(MachineId, MachineId, Duration)>,
+    /// Who was shut out, or went.
+    pub(crate) gone: BTreeSet<MachineId>,
+    pub(crate) documents: Vec<(DocumentId, Crdt)>,
+    /// Whether a member wrote what is no payload.
+    pub(crate) garbage: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) words: Mnemonic,
+    pub(crate) context: ContextId,
+    pub(crate) plain: Option<ContextId>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Edit {
+    pub(crate) context: ContextId,
+    pub(crate) document: DocumentId,
+    pub(crate) machine: MachineId,
+    /// Where it is, once it is durable.
+    pub(crate) place: Option<(LogId, u64)>,
+    /// Whether its author's own disk has it for sure.
+    pub(crate) kept: bool,
+    /// Whether it must be found in the end.
+    pub(crate) must: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    pub(crate) contexts: BTreeMap<ContextId, ContextTruth>,
+    pub(crate) owners: Vec<Owner>,
+    pub(crate) edits: Vec<Edit>,
+    /// The first entry that was seen at each place.
+    entries: BTreeMap<(ContextId, LogId, u64), EntryId>,
+}
+
+/// How far a store holds a log, durably.
+pub(crate) fn held(store: &Arc<dyn Store>, context: &ContextId, log: &LogId) -> Option<u64> {
+    let view = store.read().ok()?;
+    let record = view.get(&Key::Log(*context, *log)).ok()??;
+    Some(LogRecord::decode(&record).ok()?.seq)
+}
+
+impl Truth {
+    pub(crate) fn add_context(&mut self, id: ContextId, kind: Kind) {
+        self.contexts.entry(id).or_insert_with(|| ContextTruth {
+            kind,
+            allowed: BTreeSet::new(),
+            admitted: Vec::new(),
+            gone: BTreeSet::new(),
+            documents: Vec::new(),
+            garbage: false,
+        });
+    }
+
+    pub(crate) fn allow(&mut self, id: &ContextId, machine: MachineId) {
+        if let Some(context) = self.contexts.get_mut(id) {
+            context.allowed.insert(machine);
+        }
+    }
+
+    pub(crate) fn admit(&mut self, id: &ContextId, newcomer: MachineId, by: MachineId, now: Duration) {
+        if let Some(context) = self.contexts.get_mut(id) {
+            context.admitted.push((newcomer, by, now));
+        }
+    }
+
+    /// Who must be in: let in from the beginning, or by somebody who must be, and neither shut out nor gone.
+    pub(crate) fn must_be_in(&self, id: &ContextId) -> BTreeSet<MachineId> {
+        let Some(context) = self.contexts.get(id) else { return BTreeSet::new() };
+        let mut found = BTreeSet::new();
+        loop {
+            let before = found.len();
+            for (newcomer, by, at) in &context.admitted {
+                if !context.gone.contains(newcomer) && (at.is_zero() || found.contains(by)) {
+                    found.insert(*newcomer);
+                }
+            }
+            if found.len() == before {
+                return found;
+            }
+        }
+    }
+
+    /// Somebody is shut out, or goes: what becomes of its edits depends on who knew what.
+    pub(crate) fn gone(&mut self, id: &ContextId, machine: MachineId) {
+        let owner = self.owners.iter().find(|owner| owner.context == *id);
+        // Whom an owner shuts out is shut out of both contexts.
+        let both = [Some(*id), owner.and_then(|owner| owner.plain)];
+        for id in both.into_iter().flatten() {
+            if let Some(context) = self.contexts.get_mut(&id) {
+                context.gone.insert(machine);
+            }
+        }
+    }
+
+    pub(crate) fn add_document(&mut self, context: ContextId, id: DocumentId, crdt: Crdt) -> usize {
+        let Some(context) = self.contexts.get_mut(&context) else { return 0 };
+        context.documents.push((id, crdt));
+        context.documents.len()
+    }
+
+    pub(crate) fn begin_edit(&mut self, context: ContextId, document: DocumentId, machine: MachineId) -> u64 {
+        self.edits.push(Edit { context, document, machine, place: None, kept: false, must: false });
+        self.edits.len() as u64 - 1
+    }
+
+    /// An entry was seen at this place; an error when it is not the one that was seen there before.
+    pub(crate) fn see_entry(&mut self, place: (ContextId, LogId, u64), id: EntryId) -> Result<(), EntryId> {
+        let known = *self.entries.entry(place).or_insert(id);
+        if known == id { Ok(()) } else { Err(known) }
+    }
+
+    /// A process ended: what it decided since then may not have been durable.
+    pub(crate) fn forget_decisions(&mut self, machine: MachineId, since: Duration) {
+        for context in self.contexts.values_mut() {
+            context.admitted.retain(|(_, by, at)| *by != machine || *at < since || at.is_zero());
+        }
+    }
+
+    /// A machine's disk is another now, or it will never come back: what must be found is what others hold durably, or what
+    /// it holds still.
+    pub(crate) fn lost_disk(&mut self, machine: MachineId, machines: &[Machine]) -> usize {
+        let mut given_up = 0;
+        self.forget_decisions(machine, Duration::ZERO);
+        for edit in &mut self.edits {
+            let Some((log, seq)) = edit.place else { continue };
+            if edit.machine == machine {
+                edit.kept = false;
+            }
+            if !edit.must || edit.kept {
+                continue;
+            }
+            let holds = |machine: &Machine| {
+                let store = machine.running.as_ref().map(|running| running.store());
+                !machine.lies
+                    && store.and_then(|store| held(store, &edit.context, &log)).is_some_and(|held| held >= seq)
+            };
+            edit.must = machines.iter().enumerate().any(|(at, other)| at != machine && holds(other));
+            given_up += usize::from(!edit.must);
+        }
+        given_up
+    }
+}
