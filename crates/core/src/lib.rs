@@ -29,6 +29,7 @@ mod frontier;
 mod ids;
 mod keystore;
 mod observe;
+pub mod planted;
 mod standing;
 mod store;
 mod strategy;

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{EntryId, LogId, ReplicaId, Signature, Tip};
+use crate::{
+    EntryId, LogId, ReplicaId, Signature, Tip,
+    planted::{Bug, planted},
+};
 
 /// One loss of the right to write.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -83,6 +86,9 @@ impl Standing {
     /// The last number of this log that counts; `None` when all of it does. `knew` says whether the log was begun in
     /// knowledge of a control entry: whether that is among the heads that its first entry names, or their ancestors.
     pub fn cap(&self, replica: &ReplicaId, log: &LogId, knew: impl Fn(&EntryId) -> bool) -> Option<u64> {
+        if planted(Bug::CapsIgnored) {
+            return None;
+        }
         let concerned = self.losses_of(replica).iter().filter(|loss| !loss.lifted_by.iter().any(&knew));
         let counted =
             |loss: &Loss| loss.tips.iter().filter(|tip| tip.log == *log).map(|tip| tip.seq).max().unwrap_or(0);

@@ -9,6 +9,7 @@ use std::{
 use partita_core::{
     ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, HeaderPrefix, Limits, LogId, Opened, PayloadOpener,
     StoreError, document_id,
+    planted::{Bug, planted},
 };
 use partita_protocol::Arrival;
 use tokio::sync::oneshot;
@@ -187,7 +188,12 @@ impl Worker {
             match self.payload(cell, item) {
                 Ok(payload) if !payload.is_empty() => good.push((item, payload)),
                 Ok(_) => {}
-                Err((reason, detail)) => self.set_aside(cell, item, reason, detail),
+                Err((reason, detail)) => {
+                    self.set_aside(cell, item, reason, detail);
+                    if planted(Bug::SetAsideBlocks) {
+                        break;
+                    }
+                }
             }
         }
         let payloads: Vec<&[u8]> = good.iter().map(|(_, payload)| &payload[..]).collect();

@@ -1,7 +1,10 @@
 //! Batches become rows.
 
 use bytes::Bytes;
-use partita_core::{Batch, ContextId, Durability, Entry, Key, LogId, Op, StoredEntry};
+use partita_core::{
+    Batch, ContextId, Durability, Entry, Key, LogId, Op, StoredEntry,
+    planted::{Bug, planted},
+};
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use crate::{
@@ -49,6 +52,7 @@ pub(crate) fn apply(
 ) -> Result<(), Fault> {
     let mut transaction = database.begin_write()?;
     match durability {
+        Durability::Durable if planted(Bug::SyncSkipped) => transaction.set_durability(redb::Durability::None)?,
         Durability::Durable => transaction.set_quick_repair(true),
         Durability::Eventual => transaction.set_durability(redb::Durability::None)?,
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use partita_core::{ContextId, DocumentId, EntryKind, Key};
+use partita_core::{
+    ContextId, DocumentId, EntryKind, Key,
+    planted::{Bug, planted},
+};
 use partita_protocol::Arrival;
 
 use super::{
@@ -75,7 +78,7 @@ impl EngineHost {
         let waiting: Vec<_> = self
             .slots
             .iter_mut()
-            .filter(|((context, _), slot)| *context == id && !slot.waiting.is_empty())
+            .filter(|((context, _), slot)| *context == id && !slot.waiting.is_empty() && !planted(Bug::KeysNotRetried))
             .map(|(name, slot)| (*name, std::mem::take(&mut slot.waiting)))
             .collect();
         let mut openers = Openers::default();
@@ -124,11 +127,13 @@ impl EngineHost {
     pub(super) fn on_rebuild(&mut self, context: &mut Context<'_>, id: ContextId, documents: &[DocumentId]) {
         for document in documents {
             let name = (id, *document);
-            context.node.delete_record(Key::Snapshot(id, *document));
+            if !planted(Bug::StaleSnapshot) {
+                context.node.delete_record(Key::Snapshot(id, *document));
+            }
             let loaded = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()).map(Arc::clone);
             match loaded {
                 Some(cell) => {
-                    self.start_reload(context, name, true);
+                    self.start_reload(context, name, !planted(Bug::StaleSnapshot));
                     cell.say_changed(true, true);
                 }
                 None => self.load_afresh(context, name),

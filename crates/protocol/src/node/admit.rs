@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use partita_core::{
     Bytes, ContextId, ControlEntry, Entry, EntryId, EntryKind, Key, LogId, Op, Refusal, StoredEntry, StrategyEffect,
+    planted::{Bug, planted},
 };
 
 use super::{Node, link::Halt, verdict::Ground};
@@ -35,6 +36,11 @@ impl Node {
             let ahead_seconds = i64::try_from(drift.ahead.as_secs()).unwrap_or(i64::MAX);
             self.effects.push(Effect::Notice(Notice::ClockDrift { author: ground.author, ahead_seconds }));
         }
+        let foreign = ground.author != self.replica;
+        if planted(Bug::FutureRefused) && foreign && self.clock.observe(self.now, entry.header.time).is_err() {
+            return Err(Halt::at(seq, Refusal::Invalid));
+        }
+        let past = planted(Bug::PastSkipped) && entry.header.time < self.clock.last();
         let is_control = entry.header.kind.is_control();
         if is_control && !self.give_control(context, &entry, &ground) {
             return Err(Halt::at(seq, Refusal::Invalid));
@@ -44,7 +50,7 @@ impl Node {
         };
         if self.is_being_written(&context, &entry.header.log) {
             self.commits.local(context, arrival);
-        } else if !is_control {
+        } else if !is_control && !past {
             let Ground { author, epoch, .. } = ground;
             self.arrived.entry(context).or_default().push(Arrival { arrival, entry, author, epoch });
         }

@@ -2,9 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{Batch, Bytes, ContextId, EntryId, Key, LogId, Op, SessionId, StoreError};
+use partita_core::{
+    Batch, Bytes, ContextId, EntryId, Key, LogId, Op, SessionId, StoreError,
+    planted::{Bug, planted},
+};
 
-use super::{Node, context::Context};
+use super::{
+    Node,
+    context::{Context, Log},
+};
 use crate::{
     effect::{Effect, Notice},
     message::{MAX_PART, Message},
@@ -62,6 +68,16 @@ impl Commits {
         }
     }
 
+    /// What [`Bug::HeadsApart`] leaves for the next batch.
+    fn heads_apart(&mut self) -> Batch {
+        let mut later = Batch::default();
+        if self.pending.ops.iter().any(|op| matches!(op, Op::Append(_))) {
+            let heads = self.pending.ops.extract_if(.., |op| matches!(op, Op::Put(Key::Log(..), _)));
+            later.ops = heads.collect();
+        }
+        later
+    }
+
     fn is_empty(&self) -> bool {
         self.pending.ops.is_empty() && self.dirty.is_empty() && self.then.credit.is_empty() && self.then.acks.is_empty()
     }
@@ -104,10 +120,15 @@ impl Node {
             return;
         }
         commits.put_logs(contexts);
+        let later = if planted(Bug::HeadsApart) { commits.heads_apart() } else { Batch::default() };
         let id = commits.next;
         commits.next += 1;
+        if planted(Bug::DurableTooEarly) {
+            let early = std::mem::take(&mut commits.then.local).into_iter();
+            self.effects.extend(early.map(|(context, arrival)| Effect::Notice(Notice::Durable { context, arrival })));
+        }
         commits.in_flight = Some((id, std::mem::take(&mut commits.then)));
-        self.effects.push(Effect::Commit(id, std::mem::take(&mut commits.pending)));
+        self.effects.push(Effect::Commit(id, std::mem::replace(&mut commits.pending, later)));
         let reads = std::mem::take(&mut self.reads_after_commit);
         self.effects.extend(reads.into_iter().map(|(id, request)| Effect::Read(id, request)));
     }
@@ -151,6 +172,9 @@ impl Node {
 
     /// Tells a session how far a log is durable here, once everything that was taken so far is.
     pub(super) fn acknowledge_later(&mut self, session: SessionId, context: ContextId, log: LogId) {
+        if planted(Bug::AckBeforeDurable) {
+            return self.acknowledge(session, [(context, log)].into());
+        }
         let acks = self.commits.then.acks.entry(session).or_default();
         acks.insert((context, log));
     }
@@ -162,8 +186,9 @@ impl Node {
         };
         let mut held: BTreeMap<ContextId, Vec<(LogId, u64)>> = BTreeMap::new();
         for (context, log) in logs {
-            let seq =
-                self.contexts.get(&context).and_then(|context| context.logs.get(&log)).map_or(0, |log| log.durable);
+            let log_here = self.contexts.get(&context).and_then(|context| context.logs.get(&log));
+            let durable = |log: &Log| if planted(Bug::AckBeforeDurable) { log.record.seq } else { log.durable };
+            let seq = log_here.map_or(0, durable);
             held.entry(context).or_default().push((log, seq));
         }
         for (context, held) in held {

@@ -51,6 +51,14 @@ pub(super) struct OwnLog {
 }
 
 impl OwnLog {
+    /// What [`Bug::SeqReused`] has instead: the same at every open.
+    ///
+    /// [`Bug::SeqReused`]: partita_core::planted::Bug::SeqReused
+    pub(super) fn derived(info: &ContextInfo, replica: &ReplicaId, control: bool) -> Self {
+        let nonce = [u8::from(control); 16];
+        Self { id: LogId::derive(&info.id, replica, &nonce), nonce }
+    }
+
     pub(super) fn mint(info: &ContextInfo, replica: &ReplicaId, rng: &mut dyn partita_core::CryptoRng) -> Self {
         let mut nonce = [0; 16];
         rng.fill_bytes(&mut nonce);
@@ -151,6 +159,16 @@ impl Context {
         if seq > log.durable {
             log.durable = seq;
             log.durable_head = head;
+            self.frontier = None;
+        }
+    }
+
+    /// Counts a log as durable up to an entry that is not here: for [`Bug::WatermarkOverGap`] alone.
+    ///
+    /// [`Bug::WatermarkOverGap`]: partita_core::planted::Bug::WatermarkOverGap
+    pub(super) fn claim(&mut self, log: &LogId, seq: u64, head: EntryId) {
+        if let Some(log) = self.logs.get_mut(log) {
+            (log.durable, log.durable_head) = (seq.max(log.durable), head);
             self.frontier = None;
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use partita_core::{ContextId, Entry, EntryKind, Key, LogId, Op, Refusal, Witness};
+use partita_core::{
+    ContextId, Entry, EntryKind, Key, LogId, Op, Refusal, Witness,
+    planted::{Bug, planted},
+};
 
 use super::{
     Node, Purpose,
@@ -35,7 +38,7 @@ impl Node {
             effects.push(Effect::Notice(Notice::NewLog(context)));
         }
         // Who lost its own right, and who cannot vouch, does not look for what it built on; nobody vouches for itself.
-        let vouches = !local.standing.has_lost(replica);
+        let vouches = !local.standing.has_lost(replica) && !planted(Bug::VouchForgotten);
         let mut cut = Vec::new();
         for (log, state) in &local.logs {
             if state.record.seq > state.cap && !local.excluding.contains(log) {
@@ -148,7 +151,7 @@ impl Node {
             let key = Key::Quarantine(context, log, entry.header.seq);
             self.commits.put(key, pack(entry));
         }
-        for document in &documents {
+        for document in documents.iter().filter(|_| !planted(Bug::StaleSnapshot)) {
             self.commits.delete(Key::Snapshot(context, *document));
         }
         self.commits.pending.ops.push(Op::Truncate { context, log, from: keep.saturating_add(1) });

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use partita_core::{Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, Refusal, SessionId};
+use partita_core::{
+    Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, Refusal, SessionId,
+    planted::{Bug, planted},
+};
 
 use super::{
     Node, Purpose,
@@ -139,7 +142,8 @@ impl Node {
         let Some(payload) = &incoming.payload else {
             return;
         };
-        let (from, offset) = (incoming.from, payload.len() as u64);
+        let from = incoming.from;
+        let offset = if planted(Bug::FragmentsMixed) { 0 } else { payload.len() as u64 };
         let seq = incoming.entry.header.seq;
         if let Some(session) = self.sessions.get_mut(&from) {
             session.out.push(Message::Want(Piece { context, log, seq, offset }));
@@ -161,13 +165,18 @@ impl Node {
             return; // it was completed or cut off while this was on its way
         };
         let (len, of) = (incoming.len(), incoming.entry.id);
-        let Some(payload) = incoming.payload.as_mut().filter(|payload| payload.len() as u64 == offset) else {
+        let Some(payload) =
+            incoming.payload.as_mut().filter(|payload| planted(Bug::FragmentsMixed) || payload.len() as u64 == offset)
+        else {
             return;
         };
         if bytes.is_empty() || offset.saturating_add(cost) > len {
             return self.violation_text(id, "a fragment outside its payload".into());
         }
         payload.extend_from_slice(bytes);
+        if planted(Bug::FragmentsMixed) {
+            payload.truncate(len as usize);
+        }
         incoming.offsets.push(offset);
         if incoming.source != Some(id) {
             incoming.source = None;
@@ -188,7 +197,7 @@ impl Node {
             return true;
         };
         let payload = Bytes::from(incoming.payload.take().unwrap_or_default());
-        if EntryHeader::hash_payload(&payload) != incoming.entry.header.payload_hash {
+        if EntryHeader::hash_payload(&payload) != incoming.entry.header.payload_hash && !planted(Bug::FragmentsMixed) {
             self.begin_again(context, log, incoming);
             return true;
         }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use partita_core::{ContextId, SessionId};
+use partita_core::{
+    Access, ContextId, SessionId,
+    planted::{Bug, planted},
+};
 
 use super::Node;
 
@@ -32,7 +35,10 @@ impl Node {
         let Some((grant, before)) = granted else {
             return self.review_refusal(id, context);
         };
-        let access = self.access(session, local, grant);
+        let mut access = self.access(session, local, grant);
+        if planted(Bug::GrantUnchecked) || planted(Bug::GrantOfAnotherContext) && session.links.len() > 1 {
+            access = Ok(Access::Both);
+        }
         if access == Ok(before) {
             return;
         }
@@ -91,7 +97,8 @@ impl Node {
         targets.sort_unstable();
         let mut changed = Vec::new();
         for id in &local.sessions {
-            let is_target = targets.binary_search(id).is_ok();
+            let anybody = planted(Bug::GrantUnchecked) || planted(Bug::GrantOfAnotherContext);
+            let is_target = targets.binary_search(id).is_ok() || anybody;
             let link = self.sessions.link(id, &context);
             if link.is_some_and(|link| link.target != is_target) {
                 changed.push((*id, is_target));

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use partita_core::{Bytes, ContextId, ContextInfo, Entry, EntryId, Key, LogId, Refusal, SessionId, StoreError};
+use partita_core::{
+    Bytes, ContextId, ContextInfo, Entry, EntryId, Key, LogId, Refusal, SessionId, StoreError,
+    planted::{Bug, planted},
+};
 
 use super::{
     Node, Purpose,
@@ -32,7 +35,10 @@ impl Node {
             return;
         };
         let mut mint = || OwnLog::mint(&info, &self.replica, &mut *self.rng);
-        let own = [mint(), mint()];
+        let mut own = [mint(), mint()];
+        if planted(Bug::SeqReused) {
+            own = [false, true].map(|control| OwnLog::derived(&info, &self.replica, control));
+        }
         let mut context = Context::new(info.clone(), strategy, &state, own);
         for (log, record) in state.logs {
             // Later than every stamp in the store, as far as the clock follows anybody.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use partita_core::{ContextId, Entry, EntryHeader, EntryId, LogId, LogStart, Refusal, SessionId, Tip};
+use partita_core::{
+    ContextId, Entry, EntryHeader, EntryId, LogId, LogStart, Refusal, SessionId, Tip,
+    planted::{Bug, planted},
+};
 use partita_crypto::VerifyingKey;
 
 use super::{
@@ -17,7 +20,11 @@ impl Node {
         if !self.take_into_memory(id, cost) {
             return;
         }
+        let taken = self.taken;
         self.take_run(id, run);
+        if planted(Bug::CreditLost) && self.taken == taken {
+            return;
+        }
         // Either it was dropped, or it is in the pending batch: the credit goes back with that batch's commit.
         *self.commits.then.credit.entry(id).or_default() += cost;
     }
@@ -65,7 +72,10 @@ impl Node {
             self.took(id, context, log, last);
             return;
         }
-        if first > held + 1 {
+        if first > held + 1 && planted(Bug::WatermarkOverGap) {
+            return self.watermark(id, context, &run);
+        }
+        if first > held + 1 && !(planted(Bug::GapAccepted) && held > 0) {
             // What was in flight when the log was refused, or when the first gap was told, needs no other answer.
             if !self.is_halted(id, &context, &log) {
                 self.refuse(id, context, log, Halt::at(held + 1, Refusal::Gap));
@@ -76,12 +86,12 @@ impl Node {
             let halt = Halt::until(held + 1, Refusal::NeedControl, Until::Cut);
             return self.refuse(id, context, log, halt);
         }
-        let skip = usize::try_from(held + 1 - first).unwrap_or(usize::MAX);
+        let skip = usize::try_from((held + 1).saturating_sub(first)).unwrap_or(usize::MAX);
         let mut entries: Vec<Arc<Entry>> = run.entries.into_iter().skip(skip).collect();
         let (Some(next), Some(end)) = (entries.first(), entries.last()) else {
             return;
         };
-        if next.header.backlink != head {
+        if next.header.backlink != head && !(planted(Bug::GapAccepted) && first > held + 1) {
             return self.refuse(id, context, log, Halt::at(held + 1, Refusal::Fork));
         }
         let author = match self.author(&context, &log, next) {
@@ -117,6 +127,14 @@ impl Node {
             return self.on_withheld(id, context, entries.swap_remove(0));
         }
         self.admit_all(id, context, log, entries);
+    }
+
+    /// What [`Bug::WatermarkOverGap`] does with a run behind a gap.
+    fn watermark(&mut self, id: SessionId, context: ContextId, run: &Run) {
+        if let (Some(local), Some(end)) = (self.contexts.get_mut(&context), run.entries.last()) {
+            local.claim(&run.log, end.header.seq, end.id);
+            self.took(id, context, run.log, end.header.seq);
+        }
     }
 
     /// Admits entries that are verified and follow what is held; stops at the first that cannot be taken.

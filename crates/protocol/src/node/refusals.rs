@@ -1,6 +1,9 @@
 //! What this node refuses, and asks for again when the cause has gone.
 
-use partita_core::{ContextId, LogId, Refusal, SessionId};
+use partita_core::{
+    ContextId, LogId, Refusal, SessionId,
+    planted::{Bug, planted},
+};
 
 use super::{Node, link::Halt};
 use crate::{
@@ -45,7 +48,8 @@ impl Node {
             let Some(link) = sessions.link(id, &context) else {
                 continue;
             };
-            let halted = link.halted.iter();
+            let lost = |halt: &Halt| planted(Bug::RetryLost) && halt.why == Refusal::NeedControl;
+            let halted = link.halted.iter().filter(|(_, halt)| !lost(halt));
             let over: Vec<LogId> =
                 halted.filter(|(log, halt)| halt.is_over(log, local, config)).map(|(log, _)| *log).collect();
             if over.is_empty() {

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use partita_core::{Bytes, ContextId, Entry, LogId, Refusal, SessionId, Signature, Tip};
+use partita_core::{
+    Bytes, ContextId, Entry, LogId, PeerInfo, Refusal, SessionId, Signature, Tip,
+    planted::{Bug, planted},
+};
 
 use super::{
     Node, Purpose,
-    context::Context,
+    context::{Context, Log},
     gather::{Gathered, fragment_bytes, gather},
     link::{LargeOut, Link},
 };
@@ -38,6 +41,9 @@ impl Node {
         let Some(local) = contexts.get(&context) else {
             return;
         };
+        if planted(Bug::WakeLost) && local.last_arrival % 5 == 4 {
+            return;
+        }
         let end = local.logs.get(&log).map_or(0, |log| log.record.seq);
         for id in &local.sessions {
             let waits = |link: &Link| link.may_send() && link.sent(&log) < end;
@@ -45,6 +51,7 @@ impl Node {
                 continue;
             }
             if let Some(session) = sessions.get_mut(id)
+                && !is_echo_by_author(&session.peer, local, &log)
                 && let Some(link) = session.links.get_mut(&context)
                 && link.make_ready(local, &log)
             {
@@ -65,6 +72,9 @@ impl Node {
         };
         let mut ask = Vec::new();
         for (log, state) in &local.logs {
+            if is_echo_by_author(&session.peer, local, log) {
+                continue;
+            }
             let is_own = *log == local.own_data.id || *log == local.own_control.id;
             let unsure = link.unknown_tips && link.held(log) == 0 && link.sent(log) == 0;
             if unsure && !is_own && state.durable > 0 && !link.asked.contains(log) {
@@ -275,6 +285,12 @@ impl Node {
             }
         }
     }
+}
+
+/// What [`Bug::EchoByAuthor`] takes for an echo.
+fn is_echo_by_author(peer: &PeerInfo, local: &Context, log: &LogId) -> bool {
+    let by = |log: &Log| log.record.replica() == peer.replica;
+    planted(Bug::EchoByAuthor) && local.logs.get(log).is_some_and(by)
 }
 
 /// The run of a large entry: its header alone.

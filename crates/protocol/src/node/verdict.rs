@@ -1,6 +1,9 @@
 //! One entry, one verdict. Nothing here changes anything.
 
-use partita_core::{Claim, ContextId, Entry, EntryId, EpochId, Refusal, ReplicaId, Tip, Verdict};
+use partita_core::{
+    Claim, ContextId, Entry, EntryId, EpochId, Refusal, ReplicaId, Tip, Verdict,
+    planted::{Bug, planted},
+};
 
 use super::{
     Node,
@@ -79,7 +82,7 @@ impl Node {
             let mut tips = start.tips.clone();
             let of = Successor { author, control, knew: knew.to_vec() };
             tips.retain(|tip| !local.holds_or_cut(tip, &of));
-            if !tips.is_empty() {
+            if !tips.is_empty() && !planted(Bug::PredecessorUnchecked) {
                 let until = Until::Held { of, tips };
                 return Err(Halt::until(seq, Refusal::NeedPredecessor, until));
             }
@@ -104,6 +107,7 @@ impl Node {
             control: control.then_some(&entry.payload[..]),
         };
         match self.strategies[local.strategy].authorize(&claim) {
+            _ if planted(Bug::JudgeSaysYes) => Ok(ground),
             Verdict::Accept => Ok(ground),
             Verdict::Undecided(heads) => Err(need_control(heads)),
             Verdict::Excluded(_) => Err(Halt::at(seq, Refusal::Excluded)),
