@@ -173,11 +173,19 @@ impl World {
         let authors: Vec<_> = self.machines.iter().map(|machine| machine.replica).collect::<BTreeSet<_>>().into_iter().collect();
         let relays = self.machines.iter().enumerate().filter(|(_, machine)| machine.is_relay && !machine.retired);
         let relays: Vec<_> = relays.map(|(at, _)| at).collect();
+        let allowed = &self.truth.contexts[&context].allowed;
+        let members: BTreeSet<_> = allowed.iter().map(|at| self.machines[*at].replica).collect();
+        let strangers: Vec<_> = authors.iter().filter(|author| !members.contains(*author)).copied().collect();
         let mut first: Option<(MachineId, Vec<_>)> = None;
         let everybody: Vec<_> = if inside.is_empty() { Vec::new() } else { inside.iter().chain(&relays).copied().collect() };
         for machine in everybody {
             let here = &self.machines[machine];
             let Some(running) = &here.running else { return Some(format!("{} does not run", here.name)) };
+            for stranger in &strangers {
+                if !running.node().logs_of(&context, stranger).is_empty() {
+                    return Some(format!("{} holds entries of {stranger:?}, who never was in {context:?}", here.name));
+                }
+            }
             let mut held: Vec<_> =
                 authors.iter().flat_map(|author| running.node().logs_of(&context, author)).collect();
             held.sort_unstable();
@@ -242,12 +250,21 @@ impl World {
 
     /// What was reported durable, by somebody who is still in, is there.
     fn missing_edits(&mut self, context: ContextId, inside: &[MachineId]) -> Option<String> {
-        let known = &self.truth.contexts[&context];
         for machine in inside {
             let mut marks: BTreeMap<DocumentId, BTreeSet<u64>> = BTreeMap::new();
             for (number, edit) in self.truth.edits.iter().enumerate() {
                 let author = self.machines[edit.machine].copy_of.unwrap_or(edit.machine);
-                if !edit.must || edit.context != context || known.gone.contains(&author) || !inside.contains(&author) {
+                if edit.context != context {
+                    continue;
+                }
+                if edit.late {
+                    let text = self.machines[*machine].documents.get(&edit.document);
+                    if text.is_some_and(|text| text.marks().unwrap_or_default().contains(&(number as u64))) {
+                        let (name, author) = (&self.machines[*machine].name, &self.machines[edit.machine].name);
+                        return Some(format!("{name} shows edit {number} of {author}, who had been shut out"));
+                    }
+                }
+                if !edit.must || !inside.contains(&author) {
                     continue;
                 }
                 let name = &self.machines[*machine].name;
@@ -255,6 +272,13 @@ impl World {
                     return Some(format!("{name} does not have {:?}, with edit {number} in it", edit.document));
                 };
                 let found = marks.entry(edit.document).or_insert_with(|| text.marks().unwrap_or_default());
+                if let Some(missing) = edit.seen.iter().find(|seen| !found.contains(seen)) {
+                    let author = &self.machines[edit.machine].name;
+                    return Some(format!(
+                        "{name} does not show edit {missing}, which {author} had seen in {:?} when it made edit {number}",
+                        edit.document
+                    ));
+                }
                 if !found.contains(&(number as u64)) {
                     let author = &self.machines[edit.machine].name;
                     return Some(format!(

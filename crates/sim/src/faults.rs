@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
+use partita_core::ContextId;
 use partita_testing::disk::{Crash, Fault, FaultyDisk};
 
 use crate::{
@@ -24,6 +25,15 @@ enum Lasting {
     BadWire,
     Copy(MachineId),
     Liar(MachineId),
+}
+
+/// See [`Trouble::Feud`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Feud {
+    judge: MachineId,
+    culprit: MachineId,
+    witness: Option<MachineId>,
+    context: ContextId,
 }
 
 #[derive(Debug)]
@@ -235,12 +245,88 @@ impl World {
                 self.machines[relay].lies = true;
                 self.last(Lasting::Liar(relay), short * 4);
             }
+            Trouble::Thief => {
+                let machine = self.some_device()?;
+                let foreign = self.truth.contexts.iter().filter(|(_, known)| !known.allowed.contains(&machine));
+                let foreign: Vec<_> = foreign.map(|(id, _)| *id).collect();
+                let wanted = self.faults.dice.pick(&foreign)?;
+                let name = self.name(machine);
+                self.note(format!("{name} asks for {wanted:?}, which is none of its business"));
+                self.machines[machine].steals = Some(wanted);
+            }
+            Trouble::Smuggler => {
+                let (machine, context) = self.some_insider()?;
+                let gone: Vec<_> = self.truth.contexts[&context].gone.iter().copied().collect();
+                let gone: Vec<_> = gone.into_iter().filter(|at| self.machines[*at].is_up()).collect();
+                let whose = if self.faults.dice.chance(500) { machine } else { self.faults.dice.pick(&gone)? };
+                let (name, other) = (self.name(machine), self.name(whose));
+                self.note(format!("{name} offers out of turn what {other} writes in {context:?}"));
+                self.machines[machine].smuggles = Some((whose, context));
+            }
+            Trouble::Forger => {
+                let (machine, context) = self.some_insider()?;
+                let allowed = &self.truth.contexts[&context].allowed;
+                let strangers: Vec<_> = (1..self.machines.len())
+                    .filter(|at| !self.machines[*at].is_relay && self.machines[*at].copy_of.is_none() && !allowed.contains(at))
+                    .collect();
+                let stranger = self.faults.dice.pick(&strangers)?;
+                let (name, other) = (self.name(machine), self.name(stranger));
+                self.note(format!("{name} offers in {context:?} what {other} wrote, who never was in it"));
+                self.machines[machine].forges = Some((stranger, context));
+            }
+            Trouble::Feud => self.feud()?,
             Trouble::Garbage => {
                 let machine = self.some_device()?;
                 self.write_garbage(machine)?;
             }
         }
         Some(())
+    }
+
+    fn some_insider(&mut self) -> Option<(MachineId, ContextId)> {
+        let machine = self.some_device()?;
+        let inside = self.truth.contexts.iter().filter(|(_, known)| {
+            known.allowed.contains(&machine) && !known.gone.contains(&machine)
+        });
+        let inside: Vec<_> = inside.map(|(id, _)| *id).collect();
+        Some((machine, self.faults.dice.pick(&inside)?))
+    }
+
+    /// A device goes away; another one works, and others see it; the first shuts the second out without having seen that,
+    /// and comes back.
+    fn feud(&mut self) -> Option<()> {
+        let (judge, context) = self.some_insider()?;
+        let known = &self.truth.contexts[&context];
+        let others: Vec<_> = known.allowed.difference(&known.gone).copied().filter(|at| *at != judge).collect();
+        let others: Vec<_> = others.into_iter().filter(|at| self.machines[*at].is_up()).collect();
+        let culprit = self.faults.dice.pick(&others)?;
+        let witness = self.faults.dice.pick(&others).filter(|at| *at != culprit);
+        let (name, other) = (self.name(judge), self.name(culprit));
+        self.note(format!("{name} goes away and will shut out {other}"));
+        self.machines[judge].online = false;
+        self.cut_off(judge);
+        let feud = Feud { judge, culprit, witness, context };
+        for step in 0..8 {
+            let after = Duration::from_millis(1500 * step + self.faults.dice.below(800) as u64);
+            self.plan(after, Happening::Feud(feud, step));
+        }
+        self.last(Lasting::Away(judge), Duration::from_secs(30));
+        Some(())
+    }
+
+    pub(crate) fn feud_step(&mut self, feud: Feud, step: u64) {
+        let Feud { judge, culprit, witness, context } = feud;
+        if self.faults.over {
+            return;
+        }
+        match (step, witness) {
+            (0..=2, _) => self.people_edit(culprit, context),
+            (3 | 4, Some(witness)) => self.people_read(witness, context),
+            (5, Some(witness)) if self.faults.dice.chance(500) => self.close(witness),
+            (5, Some(witness)) => self.people_edit(witness, context),
+            (6, _) => self.shut_out(judge, culprit, context),
+            _ => {}
+        }
     }
 
     fn hold(&mut self, link: LinkId, end: usize, mean: Duration) {
@@ -292,7 +378,7 @@ impl World {
         let number = self.machines.len() as u64;
         let dice = Dice::of(u64::from_le_bytes(self.faults.dice.bytes()), "copy", number);
         let here = &self.machines[original];
-        let mut machine = Machine::new(name, false, here.keystore.clone(), dice, here.commit_time);
+        let mut machine = Machine::new(name, false, here.keystore.clone(), dice, &self.mix);
         machine.owner_plain = here.owner_plain;
         machine.copy_of = Some(original);
         machine.disk = FaultyDisk::of(image);
@@ -318,13 +404,12 @@ impl World {
     pub(crate) fn replace_relay(&mut self, relay: MachineId) {
         let number = self.machines.len() as u64;
         let dice = Dice::of(u64::from_le_bytes(self.faults.dice.bytes()), "relay", number);
-        let commit = self.machines[relay].commit_time;
         let name = format!("relay {number}");
         self.crash(relay, Crash::Process);
         self.machines[relay].retired = true;
         let given_up = self.truth.lost_disk(relay, &self.machines);
         self.note(format!("{name} takes the relay's place; {given_up} edits were nowhere else"));
-        let machine = Machine::new(name, true, partita_testing::MemoryKeystore::default(), dice, commit);
+        let machine = Machine::new(name, true, partita_testing::MemoryKeystore::default(), dice, &self.mix);
         let new = self.add_machine(machine);
         for at in 0..self.machines.len() {
             if self.machines[at].lines.remove(&relay).is_some() {
@@ -386,7 +471,7 @@ impl World {
         }
         for link in self.links.values_mut() {
             for wire in &mut link.wires {
-                wire.bytes_per_second = 4 << 20;
+                wire.bytes_per_second = wire.bytes_per_second.max(self.mix.bytes_per_second);
             }
         }
         for machine in 0..self.machines.len() {

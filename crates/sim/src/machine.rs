@@ -31,6 +31,7 @@ use partita_testing::{
 
 use crate::{
     dice::Dice,
+    mix::Mix,
     network::LinkId,
     running::{Quiet, Running},
     text::{Crdt, Text},
@@ -110,6 +111,7 @@ pub(crate) struct Machine {
     pub(crate) worker_planned: bool,
     pub(crate) turn_planned: Option<Duration>,
     pub(crate) commit_time: Duration,
+    pub(crate) limits: NodeConfig,
     /// At the next commit, the power goes after so many operations.
     pub(crate) cut_in_commit: Option<u64>,
     pub(crate) backup: Option<Image>,
@@ -117,6 +119,12 @@ pub(crate) struct Machine {
     pub(crate) reopen: bool,
     /// It says what is not so.
     pub(crate) lies: bool,
+    /// A context that is not its own and that it asks for.
+    pub(crate) steals: Option<ContextId>,
+    /// Whose late entries of a context it offers.
+    pub(crate) smuggles: Option<(MachineId, ContextId)>,
+    /// Somebody else in whose name it offers an entry, made with that one's own key.
+    pub(crate) forges: Option<(MachineId, ContextId)>,
     /// It no longer takes part: sold, or copied for a while.
     pub(crate) retired: bool,
     /// Whose copy it is.
@@ -137,7 +145,7 @@ pub(crate) fn clock(time: &Arc<AtomicU64>, skew: &Arc<AtomicI64>) -> impl Fn() -
 }
 
 impl Machine {
-    pub(crate) fn new(name: String, is_relay: bool, keystore: MemoryKeystore, mut dice: Dice, commit: Duration) -> Self {
+    pub(crate) fn new(name: String, is_relay: bool, keystore: MemoryKeystore, mut dice: Dice, mix: &Mix) -> Self {
         let keys = DeviceKeys::load(&keystore).or_else(|_| DeviceKeys::create(&keystore, dice.rng()));
         let replica = keys.map(|keys| keys.replica()).unwrap_or_default();
         Self {
@@ -161,11 +169,15 @@ impl Machine {
             store_planned: false,
             worker_planned: false,
             turn_planned: None,
-            commit_time: commit,
+            commit_time: mix.commit,
+            limits: mix.limits.clone(),
             cut_in_commit: None,
             backup: None,
             reopen: false,
             lies: false,
+            steals: None,
+            smuggles: None,
+            forges: None,
             retired: false,
             copy_of: None,
         }
@@ -196,7 +208,7 @@ impl Machine {
         let identity = LocalIdentity { key: Arc::new(keys.signing.clone()), incarnation };
         let clock = clock(time, &self.skew);
         self.running = Some(if self.is_relay {
-            let config = NodeConfig { accept_contexts: true, ..NodeConfig::default() };
+            let config = NodeConfig { accept_contexts: true, ..self.limits.clone() };
             let (strategies, rng) = (self.strategies(), self.dice.split());
             let node = NodeParts { config, identity: identity.clone(), strategies, rng };
             let parts = DriverParts { node, store, host: Quiet, tap: None, observer: Arc::new(()) };
@@ -209,7 +221,7 @@ impl Machine {
                 keys: Arc::new(keys),
                 strategies: self.strategies(),
                 contexts: Vec::new(),
-                config: NodeConfig::default(),
+                config: self.limits.clone(),
                 random: Box::new(move || dice.split()),
                 clock: Box::new(clock),
             };

@@ -47,6 +47,10 @@ struct Run {
     /// Print a line of JSON at the end; it comes anyway, this leaves the rest out.
     #[arg(long)]
     json: bool,
+    /// A law to break, by its name, to see whether it is noticed.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_parser = bug)]
+    planted: Option<partita_core::planted::Bug>,
     /// How many seeds run at once: one for each processor, if nothing is said.
     #[arg(long)]
     threads: Option<usize>,
@@ -65,6 +69,17 @@ struct Replay {
     /// As it was run.
     #[arg(long, value_enum, default_value_t = Profile::Small)]
     profile: Profile,
+    /// As it was run.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_parser = bug)]
+    planted: Option<partita_core::planted::Bug>,
+}
+
+#[cfg(feature = "planted")]
+fn bug(name: &str) -> Result<partita_core::planted::Bug, String> {
+    use partita_core::planted::Bug;
+    let names = || Bug::ALL.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ");
+    Bug::from_name(name).ok_or_else(|| format!("there is no such bug; there are {}", names()))
 }
 
 /// The last line.
@@ -99,6 +114,8 @@ fn run_many(arguments: &Run) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                #[cfg(feature = "planted")]
+                partita_core::planted::plant(arguments.planted);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
@@ -146,6 +163,8 @@ fn run_many(arguments: &Run) -> ExitCode {
 }
 
 fn replay(arguments: &Replay) -> ExitCode {
+    #[cfg(feature = "planted")]
+    partita_core::planted::plant(arguments.planted);
     let options = Options { profile: arguments.profile, replicas: arguments.replicas, trace: arguments.trace };
     let outcome = run(arguments.seed, &options);
     let digest = blake3::Hash::from_bytes(outcome.digest).to_hex().to_string();

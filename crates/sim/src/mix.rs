@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use partita_protocol::{NodeConfig, message::RunLimits};
+
 use crate::dice::Dice;
 
 /// How large and how hostile worlds are.
@@ -64,6 +66,14 @@ pub(crate) enum Trouble {
     RelayLies,
     /// A member writes what is no payload.
     Garbage,
+    /// A device asks a relay for a context that it is not in.
+    Thief,
+    /// Somebody who is in offers what somebody wrote who was shut out, or a new log before the one that it rests on.
+    Smuggler,
+    /// Somebody who is in offers an entry of somebody who never was.
+    Forger,
+    /// Somebody is shut out by a device that is away and has not seen its latest work, which others have.
+    Feud,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -87,6 +97,10 @@ const TROUBLES: &[Trouble] = &[
     Trouble::RelayCrash,
     Trouble::RelayWiped,
     Trouble::RelayReplaced,
+    Trouble::Thief,
+    Trouble::Smuggler,
+    Trouble::Forger,
+    Trouble::Feud,
 ];
 
 /// A world's shape.
@@ -110,12 +124,45 @@ pub(crate) struct Mix {
     pub(crate) troubles: Vec<Trouble>,
     /// How long frames travel.
     pub(crate) latency: Duration,
+    /// How fast frames go.
+    pub(crate) bytes_per_second: u64,
     /// How long a commit takes.
     pub(crate) commit: Duration,
     /// How many in a thousand things that people do change who is in.
     pub(crate) membership: usize,
     /// How many people write text of some length, in a thousand edits.
     pub(crate) long_edits: usize,
+    /// How often somebody only opens a document, in a thousand things that people do.
+    pub(crate) readers: usize,
+    /// The nodes' limits: small ones bring what otherwise takes megabytes.
+    pub(crate) limits: NodeConfig,
+}
+
+fn draw_limits(dice: &mut Dice) -> NodeConfig {
+    let mut limits = NodeConfig::default();
+    let small = |dice: &mut Dice| dice.chance(350);
+    if small(dice) {
+        limits.credit = dice.range(2_000, 40_000) as u64;
+    }
+    if small(dice) {
+        limits.run = RunLimits { entries: dice.range(1, 8), bytes: dice.range(200, 4_000) };
+    }
+    if small(dice) {
+        limits.fragment_bytes = dice.range(50, 2_000);
+    }
+    if small(dice) {
+        limits.send_buffer = dice.range(500, 20_000);
+    }
+    if small(dice) {
+        limits.tail_bytes = dice.range(0, 5_000);
+    }
+    if small(dice) {
+        limits.heartbeat = Duration::from_secs(dice.range(2, 10) as u64);
+    }
+    if small(dice) {
+        limits.max_quarantine = dice.range(1, 20) as u64;
+    }
+    limits
 }
 
 impl Mix {
@@ -144,8 +191,11 @@ impl Mix {
             troubles: if strikes == 0 { Vec::new() } else { troubles },
             latency: Duration::from_millis(dice.range(1, 120) as u64),
             commit: Duration::from_micros(dice.range(100, 30_000) as u64),
-            membership: if dice.chance(600) { dice.range(20, 200) } else { 0 },
-            long_edits: if dice.chance(200) { 100 } else { 0 },
+            membership: if dice.chance(700) { dice.range(20, 300) } else { 0 },
+            bytes_per_second: dice.pick(&[3_000, 30_000, 300_000, 4 << 20]).unwrap_or(4 << 20),
+            long_edits: if dice.chance(400) { dice.range(50, 300) } else { 0 },
+            readers: dice.range(0, 300),
+            limits: draw_limits(dice),
         }
     }
 }

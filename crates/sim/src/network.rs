@@ -57,8 +57,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    fn new() -> Self {
-        let bytes_per_second = 4 << 20;
+    fn new(bytes_per_second: u64) -> Self {
         Self { queue: VecDeque::new(), last: Duration::ZERO, held: false, dead: false, bytes_per_second }
     }
 }
@@ -76,8 +75,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(dialer: End, acceptor: End, latency: Duration, bad: usize) -> Self {
-        Self { ends: [dialer, acceptor], wires: [Wire::new(), Wire::new()], since: None, bad, latency }
+    pub(crate) fn new(dialer: End, acceptor: End, latency: Duration, speed: u64, bad: usize) -> Self {
+        Self { ends: [dialer, acceptor], wires: [Wire::new(speed), Wire::new(speed)], since: None, bad, latency }
     }
 
     pub(crate) fn is_over(&self) -> bool {

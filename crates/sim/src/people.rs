@@ -6,14 +6,14 @@ use partita_core::ContextId;
 use partita_group::{Group, History, Invitation, Policy, Role, Terms};
 use partita_multi_context::MultiContext;
 use partita_protocol::Backoff;
-use partita_single_owner::{OwnerError, SingleOwner};
+use partita_single_owner::SingleOwner;
 use partita_testing::MemoryKeystore;
 
 use crate::{
     dice::Dice,
     machine::{Answer, Change, Line, Machine, MachineId},
     text::Crdt,
-    truth::{Kind, Owner},
+    truth::{Kind, Owner, held},
     world::{Happening, World},
 };
 
@@ -80,7 +80,7 @@ impl World {
         let number = self.machines.len();
         let dice = Dice::of(seed, "machine", number as u64);
         let name = format!("{name}.{number}");
-        let machine = Machine::new(name, is_relay, MemoryKeystore::default(), dice, self.mix.commit);
+        let machine = Machine::new(name, is_relay, MemoryKeystore::default(), dice, &self.mix);
         let machine = self.add_machine(machine);
         if !is_relay {
             let relays = self.machines.iter().enumerate().filter(|(_, relay)| relay.is_relay && !relay.retired);
@@ -187,6 +187,8 @@ impl World {
         let Some(context) = self.people.dice.pick(&contexts) else { return };
         if self.machines[machine].copy_of.is_none() && self.people.dice.chance(self.mix.membership) {
             self.decide(machine, context);
+        } else if self.people.dice.chance(self.mix.readers) {
+            self.read(machine, context);
         } else if self.people.dice.chance(120) {
             self.create(machine, context);
         } else {
@@ -198,9 +200,52 @@ impl World {
         self.settle(machine);
     }
 
+    pub(crate) fn people_edit(&mut self, machine: MachineId, context: ContextId) {
+        if self.machines[machine].contexts.contains_key(&context) {
+            self.edit(machine, context);
+            self.settle(machine);
+        }
+    }
+
+    pub(crate) fn people_read(&mut self, machine: MachineId, context: ContextId) {
+        self.read(machine, context);
+        self.settle(machine);
+    }
+
+    /// Somebody shuts somebody else out, with whatever right it has.
+    pub(crate) fn shut_out(&mut self, machine: MachineId, other: MachineId, context: ContextId) {
+        let (lost, name) = (self.machines[other].replica, self.name(other));
+        match self.truth.contexts.get(&context).map(|known| known.kind) {
+            Some(Kind::Owner(owner) | Kind::Plain(owner)) => {
+                let (words, context) = (self.truth.owners[owner].words.clone(), self.truth.owners[owner].context);
+                let what = format!("revokes {name}");
+                self.with::<SingleOwner, _, _>(machine, context, what, Change::Out(other), move |device, turn| {
+                    device.revoke(turn, &words, lost)
+                });
+            }
+            Some(Kind::Group) => {
+                let member = partita_group::MemberId(lost);
+                let what = format!("removes {name}");
+                self.with::<Group, _, _>(machine, context, what, Change::Out(other), move |group, turn| {
+                    group.remove(turn, member)
+                });
+            }
+            None => {}
+        }
+        self.settle(machine);
+    }
+
     fn create(&mut self, machine: MachineId, context: ContextId) {
         let crdt = if self.people.dice.chance(500) { Crdt::Automerge } else { Crdt::Yrs };
         self.machines[machine].create_document(context, crdt);
+    }
+
+    /// Somebody opens everything there is, and leaves it open.
+    fn read(&mut self, machine: MachineId, context: ContextId) {
+        let documents = self.truth.contexts.get(&context).map(|known| known.documents.clone()).unwrap_or_default();
+        for (document, crdt) in documents {
+            self.machines[machine].ask_document(context, document, crdt);
+        }
     }
 
     fn edit(&mut self, machine: MachineId, context: ContextId) {
@@ -215,7 +260,9 @@ impl World {
         if !text.is_settled() {
             return;
         }
-        let edit = self.truth.begin_edit(context, document, machine);
+        let seen = text.marks().unwrap_or_default();
+        let late = self.all_know_of(context, machine);
+        let edit = self.truth.begin_edit(context, document, machine, seen, late);
         let long = self.people.dice.chance(self.mix.long_edits);
         match text.edit(edit, &mut self.people.dice, long) {
             Ok(commit) => {
@@ -229,6 +276,32 @@ impl World {
                 self.note(format!("{name} cannot edit {document:?}: {error}"));
                 self.machines[machine].documents.remove(&document);
             }
+        }
+    }
+
+    /// Whether a machine was shut out of a context, and everybody knows but, perhaps, itself.
+    fn all_know_of(&self, context: ContextId, gone: MachineId) -> bool {
+        let Some(known) = self.truth.contexts.get(&context) else { return false };
+        let Some((_, places)) = known.shut_out.iter().find(|(machine, _)| *machine == gone) else { return false };
+        let everybody = self.machines.iter().enumerate().filter(|(at, machine)| {
+            let concerned = machine.is_relay || known.allowed.contains(at) && !known.gone.contains(at);
+            concerned && !machine.retired
+        });
+        let mut others = everybody.map(|(_, machine)| machine);
+        others.all(|machine| {
+            let Some(running) = &machine.running else { return false };
+            places.iter().all(|tip| held(running.store(), &context, &tip.log).is_some_and(|held| held >= tip.seq))
+        })
+    }
+
+    /// Where a removal is written: in what the one who did it has written by now.
+    pub(crate) fn note_removal(&mut self, machine: MachineId, context: ContextId, gone: MachineId) {
+        let Some(running) = &self.machines[machine].running else { return };
+        let tips = running.node().logs_of(&context, &running.node().replica());
+        if let Some(known) = self.truth.contexts.get_mut(&context)
+            && machine != gone
+        {
+            known.shut_out.push((gone, tips));
         }
     }
 
@@ -277,16 +350,13 @@ impl World {
             return;
         }
         let Some(other) = self.people.dice.pick(&others) else { return };
-        let words = self.truth.owners[owner].words.clone();
-        let (lost, name) = (self.machines[other].replica, self.name(other));
-        let retires = self.people.dice.chance(300);
-        let who = if retires { other } else { machine };
-        let call = move |device: &mut SingleOwner, turn: &mut partita_core::Turn<'_>| -> Result<(), OwnerError> {
-            if retires { device.retire(turn) } else { device.revoke(turn, &words, lost) }
-        };
-        let what = if retires { format!("{name} retires") } else { format!("revokes {name}") };
-        self.with::<SingleOwner, _, _>(who, context, what, Change::Out(other), call);
-        self.settle(who);
+        if !self.people.dice.chance(300) {
+            return self.shut_out(machine, other, context);
+        }
+        let name = self.name(other);
+        let call = |device: &mut SingleOwner, turn: &mut partita_core::Turn<'_>| device.retire(turn);
+        self.with::<SingleOwner, _, _>(other, context, format!("{name} retires"), Change::Out(other), call);
+        self.settle(other);
     }
 
     fn decide_in_group(&mut self, machine: MachineId, context: ContextId) {
@@ -333,10 +403,7 @@ impl World {
             }
             4 => {
                 let Some(other) = self.people.dice.pick(&members) else { return };
-                let (member, name) = (partita_group::MemberId(self.machines[other].replica), self.name(other));
-                self.with::<Group, _, _>(machine, context, format!("removes {name}"), Change::Out(other), move |group, turn| {
-                    group.remove(turn, member)
-                });
+                self.shut_out(machine, other, context);
             }
             5 => {
                 self.with::<Group, _, _>(machine, context, "leaves".into(), Change::Out(machine), |group, turn| group.leave(turn));
@@ -366,10 +433,16 @@ impl World {
     }
 
     pub(crate) fn invitation_made(&mut self, machine: MachineId, context: ContextId, invitation: Invitation) {
-        let Some(newcomer) = self.newcomer(context) else { return };
+        let gone = &self.truth.contexts[&context].gone;
+        let gone: Vec<_> = gone.iter().copied().filter(|at| *at != machine).collect();
+        let again = if self.people.dice.chance(300) { self.people.dice.pick(&gone) } else { None };
+        let Some(newcomer) = again.or_else(|| self.newcomer(context)) else { return };
         let (host, name) = (self.name(machine), self.name(newcomer));
         self.note(format!("{host} invites {name}"));
         self.truth.allow(&context, newcomer);
+        if again.is_some() {
+            self.truth.back_again(&context, newcomer);
+        }
         let here = &mut self.machines[newcomer];
         let keystore = Arc::new(here.keystore.clone());
         if let Err(error) = Group::join(keystore, here.dice.rng(), &invitation) {

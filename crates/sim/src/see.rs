@@ -1,8 +1,15 @@
 //! Every frame passes here before it is sealed: what must never be said is looked for, and who lies is helped to.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
-use partita_core::{ContextId, LogId};
-use partita_protocol::message::Message;
+use partita_core::{
+    ContextId, DeviceKeys, Entry, EntryHeader, EntryId, EntryKind, Hash, LogId, LogStart, timestamp_at,
+};
+use partita_protocol::{
+    message::{Message, Open, Run},
+    reads::{self, ReadRequest, ReadResult},
+};
 
 use crate::{
     machine::MachineId,
@@ -37,7 +44,68 @@ impl World {
         for message in &messages {
             self.see_message(machine, other, message);
         }
-        Some(plain)
+        Some(self.add_crime(machine, other, messages).unwrap_or(plain))
+    }
+
+    /// What a thief or a smuggler says besides.
+    fn add_crime(&mut self, machine: MachineId, relay: MachineId, mut messages: Vec<Message>) -> Option<Bytes> {
+        if !self.machines[relay].is_relay {
+            return None;
+        }
+        if let Some(context) = self.machines[machine].steals.take() {
+            let kind = self.truth.contexts.get(&context)?.kind.context_kind()?;
+            // Its own proof of another right is the best that it has.
+            let own = messages.iter().find_map(|message| match message {
+                Message::Open(open) => Some(open.proof.clone()),
+                _ => None,
+            });
+            let proof = own.unwrap_or_else(|| Bytes::copy_from_slice(&self.faults.dice.bytes::<96>()));
+            messages.push(Message::Open(Open { context, number: 1 << 40, kind, frontier: Hash::ZERO, proof }));
+            messages.push(Message::Frontier { context, tips: Vec::new(), more: false });
+            return Some(Message::encode_frame(&messages));
+        }
+        if let Some((stranger, context)) = self.machines[machine].forges.take() {
+            messages.push(Message::Entries(self.forge(stranger, context)?));
+            return Some(Message::encode_frame(&messages));
+        }
+        let (whose, context) = self.machines[machine].smuggles?;
+        let (from, to) = (self.machines[whose].running.as_ref()?, self.machines[relay].running.as_ref()?);
+        let log = from.node().own_log(&context)?;
+        let begin = held(to.store(), &context, &log).unwrap_or(0) + 1;
+        let view = from.store().read().ok()?;
+        let request = ReadRequest::Entries { context, log, from: begin, bytes: 10_000 };
+        let Ok(ReadResult::Entries(mut entries)) = reads::answer(&*view, &request) else { return None };
+        while entries.last().is_some_and(|last| last.signature.is_none()) {
+            entries.pop();
+        }
+        let signature = entries.last()?.signature;
+        messages.push(Message::Entries(Run { context, log, entries, signature, withheld: false }));
+        Some(Message::encode_frame(&messages))
+    }
+
+    /// A whole log of somebody who never was in a context, well-formed and signed.
+    fn forge(&mut self, stranger: MachineId, context: ContextId) -> Option<Run> {
+        let key = DeviceKeys::load(&self.machines[stranger].keystore).ok()?.signing;
+        let stamp = self.truth.stamps.get(&context)?.clone();
+        let (document, _) = *self.truth.contexts.get(&context)?.documents.first()?;
+        let (replica, nonce) = (self.machines[stranger].replica, self.faults.dice.bytes());
+        let payload = Bytes::copy_from_slice(&self.faults.dice.bytes::<90>());
+        let log = LogId::derive(&context, &replica, &nonce);
+        let header = EntryHeader {
+            context,
+            log,
+            seq: 1,
+            backlink: EntryId::NONE,
+            time: timestamp_at(Duration::from_secs(1_800_000_000)),
+            kind: EntryKind::Change(document),
+            start: Some(LogStart { replica, nonce, tips: Vec::new() }),
+            stamp: Some(stamp),
+            payload_len: payload.len() as u64,
+            payload_hash: EntryHeader::hash_payload(&payload),
+        };
+        let entry = Entry::new(header, payload);
+        let signature = Some(EntryHeader::sign(&entry.id, &key));
+        Some(Run { context, log, entries: vec![Arc::new(entry)], signature, withheld: false })
     }
 
     fn see_message(&mut self, machine: MachineId, other: MachineId, message: &Message) {
@@ -46,6 +114,9 @@ impl World {
                 self.see_content(machine, other, &run.context);
                 let sealed = self.truth.contexts.get(&run.context).is_none_or(|known| !matches!(known.kind, Kind::Plain(_)));
                 for entry in &run.entries {
+                    if let Some(stamp) = entry.header.stamp.as_ref().filter(|_| !entry.header.kind.is_control()) {
+                        self.truth.stamps.insert(run.context, stamp.clone());
+                    }
                     let place = (run.context, run.log, entry.header.seq);
                     if let Err(known) = self.truth.see_entry(place, entry.id) {
                         let name = self.name(machine);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use partita_core::{ContextId, DocumentId, EntryId, Key, LogId, Store};
+use partita_core::{ContextId, ContextKind, DocumentId, EntryId, Key, LogId, Stamp, Store, Tip};
 use partita_crypto::Mnemonic;
 use partita_protocol::LogRecord;
 
@@ -25,6 +25,18 @@ pub(crate) enum Kind {
     Group,
 }
 
+impl Kind {
+    /// The kind by its name.
+    pub(crate) fn context_kind(self) -> Option<ContextKind> {
+        let name = match self {
+            Self::Owner(_) => partita_single_owner::SEALED_KIND,
+            Self::Plain(_) => partita_single_owner::PLAIN_KIND,
+            Self::Group => partita_group::GROUP_KIND,
+        };
+        ContextKind::new(name).ok()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct ContextTruth {
     pub(crate) kind: Kind,
@@ -34,6 +46,8 @@ pub(crate) struct ContextTruth {
     pub(crate) admitted: Vec<(MachineId, MachineId, Duration)>,
     /// Who was shut out, or went.
     pub(crate) gone: BTreeSet<MachineId>,
+    /// Who was shut out by others, and where that is written.
+    pub(crate) shut_out: Vec<(MachineId, Vec<Tip>)>,
     pub(crate) documents: Vec<(DocumentId, Crdt)>,
     /// Whether a member wrote what is no payload.
     pub(crate) garbage: bool,
@@ -57,6 +71,10 @@ pub(crate) struct Edit {
     pub(crate) kept: bool,
     /// Whether it must be found in the end.
     pub(crate) must: bool,
+    /// What its author saw in the document: honest work does not vanish under those who built on it.
+    pub(crate) seen: BTreeSet<u64>,
+    /// Its author had been shut out, and everybody knew: it counts nowhere.
+    pub(crate) late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +82,8 @@ pub(crate) struct Truth {
     pub(crate) contexts: BTreeMap<ContextId, ContextTruth>,
     pub(crate) owners: Vec<Owner>,
     pub(crate) edits: Vec<Edit>,
+    /// What an entry of each context said last of control and keys, as far as it was seen.
+    pub(crate) stamps: BTreeMap<ContextId, Stamp>,
     /// The first entry that was seen at each place.
     entries: BTreeMap<(ContextId, LogId, u64), EntryId>,
 }
@@ -82,6 +102,7 @@ impl Truth {
             allowed: BTreeSet::new(),
             admitted: Vec::new(),
             gone: BTreeSet::new(),
+            shut_out: Vec::new(),
             documents: Vec::new(),
             garbage: false,
         });
@@ -128,14 +149,34 @@ impl Truth {
         }
     }
 
+    /// Somebody is let in again who was shut out. What it wrote before counts as far as it did, and nobody here keeps
+    /// account of how far that was.
+    pub(crate) fn back_again(&mut self, id: &ContextId, machine: MachineId) {
+        if let Some(context) = self.contexts.get_mut(id) {
+            context.gone.remove(&machine);
+            context.shut_out.retain(|(gone, _)| *gone != machine);
+            context.admitted.retain(|(newcomer, ..)| *newcomer != machine);
+        }
+        for edit in self.edits.iter_mut().filter(|edit| edit.context == *id && edit.machine == machine) {
+            (edit.must, edit.late) = (false, false);
+        }
+    }
+
     pub(crate) fn add_document(&mut self, context: ContextId, id: DocumentId, crdt: Crdt) -> usize {
         let Some(context) = self.contexts.get_mut(&context) else { return 0 };
         context.documents.push((id, crdt));
         context.documents.len()
     }
 
-    pub(crate) fn begin_edit(&mut self, context: ContextId, document: DocumentId, machine: MachineId) -> u64 {
-        self.edits.push(Edit { context, document, machine, place: None, kept: false, must: false });
+    pub(crate) fn begin_edit(
+        &mut self,
+        context: ContextId,
+        document: DocumentId,
+        machine: MachineId,
+        seen: BTreeSet<u64>,
+        late: bool,
+    ) -> u64 {
+        self.edits.push(Edit { context, document, machine, place: None, kept: false, must: false, seen, late });
         self.edits.len() as u64 - 1
     }
 

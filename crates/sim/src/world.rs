@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     dice::Dice,
-    faults::Faults,
+    faults::{Faults, Feud},
     machine::{Machine, MachineId},
     mix::{Mix, Profile},
     network::{Link, LinkId},
@@ -46,6 +46,8 @@ pub(crate) enum Happening {
     Strike,
     /// A trouble is over.
     Mend(usize),
+    /// Something in a feud.
+    Feud(Feud, u64),
     /// A process is started.
     Start(MachineId, u64),
 }
@@ -179,6 +181,7 @@ impl World {
             Happening::Act => self.act(),
             Happening::Strike => self.strike(),
             Happening::Mend(trouble) => self.mend(trouble),
+            Happening::Feud(feud, step) => self.feud_step(feud, step),
             Happening::Start(machine, life) => {
                 if self.machines[machine].life == life && !self.machines[machine].is_up() {
                     self.start(machine);

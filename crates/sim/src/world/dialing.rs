@@ -79,6 +79,7 @@ impl World {
             End { machine, stage: Stage::Shaking(Box::new(dialer)) },
             End { machine: target, stage: Stage::Shaking(Box::new(acceptor)) },
             latency,
+            self.mix.bytes_per_second,
             bad,
         );
         self.links.insert(id, link);

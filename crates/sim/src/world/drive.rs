@@ -262,7 +262,10 @@ impl World {
                     self.note(format!("{name}: {what}"));
                     match change {
                         Change::In(newcomer) => self.truth.admit(&context, newcomer, machine, self.now),
-                        Change::Out(gone) => self.truth.gone(&context, gone),
+                        Change::Out(gone) => {
+                            self.truth.gone(&context, gone);
+                            self.note_removal(machine, context, gone);
+                        }
                         Change::None => {}
                     }
                 }
