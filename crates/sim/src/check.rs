@@ -41,6 +41,7 @@ impl World {
             match self.disagreement() {
                 None => break,
                 Some(why) if self.now >= latest => {
+                    self.explain();
                     return self.violate(format!("{PATIENCE:?} after the last trouble: {why}"));
                 }
                 Some(_) => {}
@@ -50,6 +51,30 @@ impl World {
             }
         }
         self.note("everybody has the same");
+    }
+
+    /// What every session says of itself, for whoever reads the failure.
+    fn explain(&mut self) {
+        for machine in 0..self.machines.len() {
+            let Some(running) = &self.machines[machine].running else { continue };
+            let name = self.name(machine);
+            for session in running.node().session_status() {
+                let other = self.machines.iter().find(|other| other.replica == session.peer.replica);
+                let other = other.map_or("somebody", |other| &other.name);
+                let line = format!(
+                    "{name} with {other} in {:?}: live {}, access {:?}, pending {}, sent {}, acknowledged {}, paused {:?}, refused {:?}",
+                    session.context,
+                    session.live,
+                    session.access,
+                    session.pending,
+                    session.sent,
+                    session.acknowledged,
+                    session.paused,
+                    session.refused
+                );
+                self.note(line);
+            }
+        }
     }
 
     /// Asks every device the same and waits a little for the answers.
@@ -117,10 +142,17 @@ impl World {
         self.different_documents(context, &inside)
     }
 
-    /// Whether a machine and the relay have a context open with each other.
+    /// Whether a relay lets a machine read a context.
     fn is_live(&self, machine: MachineId, context: ContextId) -> bool {
-        let Some(running) = &self.machines[machine].running else { return false };
-        running.node().session_status().iter().any(|session| session.context == context && session.live)
+        let relays = self.machines.iter().filter(|relay| relay.is_relay && !relay.retired);
+        let mut sessions = relays.filter_map(|relay| relay.running.as_ref()).flat_map(|at| at.node().session_status());
+        let replica = self.machines[machine].replica;
+        sessions.any(|session| {
+            session.context == context
+                && session.peer.replica == replica
+                && session.live
+                && session.access.is_some_and(|access| access.reads())
+        })
     }
 
     /// Who is in a group, if all who believe that they are agree. The outer `None`: there is nobody to compare.

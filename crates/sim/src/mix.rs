@@ -157,7 +157,7 @@ fn draw_limits(dice: &mut Dice) -> NodeConfig {
         limits.tail_bytes = dice.range(0, 5_000);
     }
     if small(dice) {
-        limits.heartbeat = Duration::from_secs(dice.range(2, 10) as u64);
+        limits.heartbeat = Duration::from_secs(dice.range(5, 10) as u64);
     }
     if small(dice) {
         limits.max_quarantine = dice.range(1, 20) as u64;
@@ -192,7 +192,7 @@ impl Mix {
             latency: Duration::from_millis(dice.range(1, 120) as u64),
             commit: Duration::from_micros(dice.range(100, 30_000) as u64),
             membership: if dice.chance(700) { dice.range(20, 300) } else { 0 },
-            bytes_per_second: dice.pick(&[3_000, 30_000, 300_000, 4 << 20]).unwrap_or(4 << 20),
+            bytes_per_second: dice.pick(&[20_000, 100_000, 4 << 20]).unwrap_or(4 << 20),
             long_edits: if dice.chance(400) { dice.range(50, 300) } else { 0 },
             readers: dice.range(0, 300),
             limits: draw_limits(dice),

@@ -25,12 +25,13 @@ impl Node {
         };
         let mut own = false;
         for (log, seq) in held {
+            // That is the answer also where the log was cut off meanwhile: it may come back.
+            link.asked.remove(log);
             let Some(state) = local.logs.get(log) else {
                 continue;
             };
             // Nobody can hold more of a log than there is: a larger claim counts for no more.
             let seq = (*seq).min(state.record.seq);
-            link.asked.remove(log);
             if let Some(held) = &mut link.held {
                 let before = held.entry(*log).or_default();
                 *before = seq.max(*before);

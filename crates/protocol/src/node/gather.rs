@@ -99,7 +99,13 @@ pub(super) fn gather(link: &Link, local: &Context, log: LogId, from: u64, config
         local,
         log,
         may_be_named: local.standing.has_loss(&state.record.replica()),
-        most: (config.run.entries.clamp(1, MAX_RUN_ENTRIES), config.run.bytes.min(MAX_RUN_BYTES)),
+        // Control entries of several logs rest on each other, so a run of them may be taken in part. What is taken must be
+        // provable to others by itself: each goes with its own signature.
+        most: if state.record.control {
+            (1, 0)
+        } else {
+            (config.run.entries.clamp(1, MAX_RUN_ENTRIES), config.run.bytes.min(MAX_RUN_BYTES))
+        },
         fragment_bytes: fragment_bytes(config),
         run: Vec::new(),
         bytes: 0,
