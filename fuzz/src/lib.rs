@@ -1,81 +1,63 @@
-//! What several targets share.
+//! Bytes from outside never crash us: a module for each fuzz target, so that a test on a stable compiler can feed
+//! them too (`tests/replay.rs`).
 
-use std::sync::{Mutex, Once, PoisonError};
+pub mod automerge_payload;
+pub mod control;
+pub mod crdt;
+pub mod damaged_store;
+pub mod entry_header;
+pub mod epochs;
+pub mod frames;
+pub mod frontiers;
+pub mod group_control;
+pub mod group_texts;
+pub mod handshake;
+pub mod log_record;
+pub mod owner_control;
+pub mod owner_texts;
+pub mod trace_file;
+pub mod two_sessions;
+pub mod yrs_payload;
 
-use partita_core::{ActorSeed, CrdtDocument, CrdtError, CrdtType, DocumentId, Limits, LogId};
-
-/// Whose payloads the CRDT targets take.
-pub fn author() -> ActorSeed {
-    ActorSeed::derive(&LogId::from_bytes([1; 16]), &DocumentId::from_bytes([2; 32]))
+/// The trace parser of the command, which is no library: the same files, compiled here.
+#[path = "../../crates/cli/src"]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod cli {
+    pub(crate) mod trace;
 }
 
-fn reader() -> ActorSeed {
-    ActorSeed::derive(&LogId::from_bytes([3; 16]), &DocumentId::from_bytes([2; 32]))
-}
+/// What the trace parser takes from the command's root.
+mod error {
+    use std::path::PathBuf;
 
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.payload_bytes = 1 << 20;
-    limits.inflated_bytes = 16 << 20;
-    limits.operations = 200_000;
-    limits
-}
-
-/// What the validator accepts, the library applies: no panic even inside its panic boundary, no abort, and the document can
-/// be used, saved and loaded afterwards.
-pub fn accepted_means_applied(crdt: &impl CrdtType, payload: &[u8], import: bool) {
-    quiet();
-    let actor = (!import).then(author);
-    if crdt.validate(payload, actor, &limits()).is_err() {
-        return;
-    }
-    let mut doc = crdt.create(reader());
-    for outcome in doc.apply(&[payload, payload]) {
-        if let Err(CrdtError::Poisoned(what)) = outcome {
-            fail(&format!("an accepted payload poisoned the document: {what}"));
-        }
-    }
-    usable(crdt, &*doc);
-}
-
-fn usable(crdt: &impl CrdtType, doc: &dyn CrdtDocument) {
-    let (digest, pending) = (doc.digest(), doc.pending());
-    let Ok(snapshot) = doc.snapshot() else { fail("no snapshot after an accepted payload") };
-    match crdt.load(&snapshot, reader()) {
-        Ok(again) if again.digest() == digest && again.pending() == pending => {}
-        Ok(_) => fail("a document differs from its own snapshot"),
-        Err(error) => fail(&format!("a document's own snapshot does not load: {error}")),
+    #[allow(dead_code)]
+    #[derive(Debug)]
+    pub(crate) enum CliError {
+        Trace { path: PathBuf, reason: String },
     }
 }
 
-/// Changes bytes of an honest payload: pairs of a place (two bytes) and a value.
-pub fn patch(honest: &mut [u8], patches: &[u8]) {
-    for patch in patches.as_chunks::<3>().0 {
-        let place = usize::from(u16::from_be_bytes([patch[0], patch[1]]));
-        if let Some(byte) = honest.get_mut(place) {
-            *byte = patch[2];
-        }
-    }
-}
+/// Every target by its name.
+pub const TARGETS: &[&str] = &["automerge_payload", "damaged_store", "entry_header", "epochs", "frames", "frontiers", "group_control", "group_texts", "handshake", "log_record", "owner_control", "owner_texts", "trace_file", "two_sessions", "yrs_payload"];
 
-/// The fuzzer would end at panics that a boundary catches, too. Those that nobody catches still end it: the last
-/// words are said then.
-fn quiet() {
-    static ONCE: Once = Once::new();
-    static LAST: Mutex<String> = Mutex::new(String::new());
-    ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
-            let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = info.to_string();
-            if now.contains("cannot unwind") {
-                eprintln!("{last}");
-            }
-            *last = now;
-        }));
-    });
-}
-
-fn fail(what: &str) -> ! {
-    eprintln!("{what}");
-    std::process::abort()
+/// The function of a target.
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    Some(match name {
+        "automerge_payload" => automerge_payload::run,
+        "damaged_store" => damaged_store::run,
+        "entry_header" => entry_header::run,
+        "epochs" => epochs::run,
+        "frames" => frames::run,
+        "frontiers" => frontiers::run,
+        "group_control" => group_control::run,
+        "group_texts" => group_texts::run,
+        "handshake" => handshake::run,
+        "log_record" => log_record::run,
+        "owner_control" => owner_control::run,
+        "owner_texts" => owner_texts::run,
+        "trace_file" => trace_file::run,
+        "two_sessions" => two_sessions::run,
+        "yrs_payload" => yrs_payload::run,
+        _ => return None,
+    })
 }

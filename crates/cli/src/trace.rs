@@ -11,7 +11,7 @@ mod sight;
 
 use std::{
     fs::File,
-    io::{BufReader, Read as _},
+    io::{BufRead, BufReader, Read as _},
     path::Path,
 };
 
@@ -62,25 +62,28 @@ pub(crate) struct Patch {
 impl Trace {
     /// Reads a trace, packed with gzip or plain.
     pub(crate) fn load(path: &Path) -> Result<Self, CliError> {
-        let unreadable = |error| TraceError::Unreadable(error).at(path);
-        let file = File::open(path).map_err(unreadable)?;
-        let mut file = BufReader::new(file);
-        let packed = std::io::BufRead::fill_buf(&mut file).map_err(unreadable)?.starts_with(&GZIP);
+        let file = File::open(path).map_err(TraceError::Unreadable);
+        file.and_then(|file| Self::read(BufReader::new(file), MAX_BYTES)).map_err(|error| error.at(path))
+    }
+
+    /// The same from anywhere. No more than `most` bytes are unpacked and one, however much the input would give.
+    pub(crate) fn read(mut input: impl BufRead, most: u64) -> Result<Self, TraceError> {
+        let packed = input.fill_buf().map_err(TraceError::Unreadable)?.starts_with(&GZIP);
         let mut bytes = Vec::new();
         let read = if packed {
-            MultiGzDecoder::new(file).take(MAX_BYTES + 1).read_to_end(&mut bytes)
+            MultiGzDecoder::new(input).take(most + 1).read_to_end(&mut bytes)
         } else {
-            file.take(MAX_BYTES + 1).read_to_end(&mut bytes)
+            input.take(most + 1).read_to_end(&mut bytes)
         };
-        read.map_err(unreadable)?;
-        Self::parse(&bytes).map_err(|error| error.at(path))
+        read.map_err(TraceError::Unreadable)?;
+        if bytes.len() as u64 > most {
+            return Err(TraceError::TooLong { limit: most });
+        }
+        Self::parse(&bytes)
     }
 
     /// Reads an unpacked trace.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, TraceError> {
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(TraceError::TooLong { limit: MAX_BYTES });
-        }
         let trace = json::parse(bytes)?;
         check::check(&trace)?;
         Ok(trace)
