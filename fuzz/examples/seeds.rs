@@ -5,8 +5,8 @@ use std::{fs, path::Path, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
 use partita_core::{
-    Bytes, CrdtDocument as _, DocumentId, DocumentType as _, EntryId, EntryKind, EpochId, Frontier, Hash, Refusal, Signature, Stamp, Tip,
-    Witness, codec::Writer, timestamp_at,
+    Bytes, CrdtDocument as _, DocumentId, DocumentType as _, EntryId, EntryKind, EpochId, Frontier, Hash,
+    PartitionStrategy as _, Refusal, Signature, Stamp, Tip, Witness, codec::Writer, timestamp_at,
 };
 use partita_crypto::Mnemonic;
 use partita_fuzz::{
@@ -49,9 +49,13 @@ fn seed(target: &str, name: &str, bytes: &[u8]) {
 
 /// A data log with a bit of everything.
 fn log() -> (SampleLog, Vec<std::sync::Arc<partita_core::Entry>>) {
-    let tip = |log, seq| Tip { log: partita_core::LogId::from_bytes([log; 16]), seq, head: EntryId::from_bytes([0xee; 32]) };
+    let tip =
+        |log, seq| Tip { log: partita_core::LogId::from_bytes([log; 16]), seq, head: EntryId::from_bytes([0xee; 32]) };
     let mut log = SampleLog::new(66, Fleet::context(0).id, 1).after(vec![tip(1, 1), tip(2, 300)]);
-    log.state(Stamp { heads: vec![EntryId::from_bytes([0xaa; 32])], epoch: Some(EpochId(Hash::from_bytes([0xbb; 32]))) });
+    log.state(Stamp {
+        heads: vec![EntryId::from_bytes([0xaa; 32])],
+        epoch: Some(EpochId(Hash::from_bytes([0xbb; 32]))),
+    });
     let document = DocumentId::from_bytes([1; 32]);
     let entries = vec![
         log.append(EntryKind::Create(document), &b"create"[..]),
@@ -86,17 +90,26 @@ fn frames() {
     let control = [control.control(&b"what nobody understands"[..])];
     let piece = Piece { context, log: large.header.log, seq: 1, offset: 0 };
     let tips = vec![Tip { log: plain[0].header.log, seq: 2, head: plain[1].id }];
-    let open = Open { context, number: 2, kind: info.kind, frontier: Frontier::default().hash(), proof: Bytes::from_static(b"proof") };
+    let open = Open {
+        context,
+        number: 2,
+        kind: info.kind,
+        frontier: Frontier::default().hash(),
+        proof: Bytes::from_static(b"proof"),
+    };
     let opened = |outcome| Message::Opened(Opened { context, number: 1, outcome });
     let messages = vec![
         ("open", vec![Message::Open(open)]),
         ("opened", vec![opened(Ok(Granted { differs: true, proof: Some(Bytes::from_static(b"proof")) }))]),
         ("refused-open", vec![opened(Err(Refusal::Revoked))]),
         ("frontier", vec![Message::Frontier { context, tips: tips.clone(), more: false }]),
-        ("frontier-in-parts", vec![
-            Message::Frontier { context, tips: tips.clone(), more: true },
-            Message::Frontier { context, tips: Vec::new(), more: false },
-        ]),
+        (
+            "frontier-in-parts",
+            vec![
+                Message::Frontier { context, tips: tips.clone(), more: true },
+                Message::Frontier { context, tips: Vec::new(), more: false },
+            ],
+        ),
         ("have", vec![Message::Have { context, tips }]),
         ("run", vec![run_of(&plain, false)]),
         ("run-in-halves", vec![run_of(&plain[..1], false), run_of(&plain[1..], false)]),
@@ -104,34 +117,43 @@ fn frames() {
         ("run-stamped", vec![run_of(&log().1, false)]),
         ("control", vec![run_of(&control, false)]),
         ("withheld", vec![run_of(std::slice::from_ref(&large), true)]),
-        ("fragments", vec![
-            run_of(std::slice::from_ref(&large), true),
-            Message::Fragment { piece, bytes: large.payload.slice(..1_000) },
-            Message::Fragment { piece: Piece { offset: 1_000, ..piece }, bytes: large.payload.slice(1_000..) },
-        ]),
+        (
+            "fragments",
+            vec![
+                run_of(std::slice::from_ref(&large), true),
+                Message::Fragment { piece, bytes: large.payload.slice(..1_000) },
+                Message::Fragment { piece: Piece { offset: 1_000, ..piece }, bytes: large.payload.slice(1_000..) },
+            ],
+        ),
         ("want", vec![Message::Want(piece)]),
         ("ack", vec![Message::Ack { context, held: vec![(plain[0].header.log, 0), (large.header.log, 1 << 40)] }]),
-        ("refused", vec![Message::Refused(Refused {
-            context,
-            log: plain[0].header.log,
-            seq: 2,
-            why: Refusal::NeedControl,
-            heads: vec![EntryId::from_bytes([0xaa; 32])],
-        })]),
+        (
+            "refused",
+            vec![Message::Refused(Refused {
+                context,
+                log: plain[0].header.log,
+                seq: 2,
+                why: Refusal::NeedControl,
+                heads: vec![EntryId::from_bytes([0xaa; 32])],
+            })],
+        ),
         ("retry", vec![Message::Retry { context, logs: vec![plain[0].header.log] }]),
         ("credit", vec![Message::Credit(4 << 20), Message::Credit(u64::MAX)]),
         ("heartbeat", vec![Message::Heartbeat { nonce: 1, clock: u64::MAX, reply: true }]),
         ("error", vec![Message::Error { code: 1, text: "why".into() }]),
         ("bye", vec![Message::Bye]),
-        ("ephemeral", vec![Message::Ephemeral(Ephemeral {
-            context,
-            document: samples::document(1),
-            sender: samples::replica(66),
-            time: timestamp_at(Duration::from_secs(1)),
-            epoch: Some(EpochId(Hash::from_bytes([0xbb; 32]))),
-            payload: Bytes::from_static(b"sealed"),
-            signature: Signature::from_bytes([0x51; 64]),
-        })]),
+        (
+            "ephemeral",
+            vec![Message::Ephemeral(Ephemeral {
+                context,
+                document: samples::document(1),
+                sender: samples::replica(66),
+                time: timestamp_at(Duration::from_secs(1)),
+                epoch: Some(EpochId(Hash::from_bytes([0xbb; 32]))),
+                payload: Bytes::from_static(b"sealed"),
+                signature: Signature::from_bytes([0x51; 64]),
+            })],
+        ),
         ("gone", vec![Message::Gone { context, sender: samples::replica(66) }]),
     ];
     for (name, messages) in &messages {
@@ -168,7 +190,9 @@ fn control() {
         let (mut group, _, beginning) = founded(&mut rng);
         let context = group.context();
         let mut founder = Author::new(group.device());
-        assert!(say(&mut [&mut group, &mut GroupRelay::new()], context, &mut founder, Vec::new(), &beginning).is_some());
+        assert!(
+            say(&mut [&mut group, &mut GroupRelay::new()], context, &mut founder, Vec::new(), &beginning).is_some()
+        );
         asked(&mut rng, |turn| call(&mut group, turn))
     };
     let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -177,10 +201,10 @@ fn control() {
     let Ok(stranger) = stranger else { panic!("memory is not full") };
     let all: Vec<(&str, Vec<Bytes>)> = vec![
         ("duties", honest(&|group, turn| drop(group_duties(group, turn)))),
-        ("add", honest(&|group, turn| drop(group.add(turn, &stranger, Role::Editor, History::FromNow)))),
-        ("invite", honest(&|group, turn| drop(group.invite(turn, Terms::new(Role::Viewer))))),
+        ("add", honest(&|group, turn| drop(group.add(turn, &stranger, Role::Write, History::FromNow)))),
+        ("invite", honest(&|group, turn| drop(group.invite(turn, Terms::new(Role::Read))))),
         ("invite-device", honest(&|group, turn| drop(group.invite_device(turn)))),
-        ("set-role", honest(&|group, turn| drop(group.set_role(turn, ben.member(), Role::Viewer)))),
+        ("set-role", honest(&|group, turn| drop(group.set_role(turn, ben.member(), Role::Read)))),
         ("remove", honest(&|group, turn| drop(group.remove(turn, ben.member())))),
         ("remove-device", honest(&|group, turn| drop(group.remove_device(turn, ben.device())))),
         ("rotate", honest(&|group, turn| drop(group.rotate(turn)))),
@@ -204,40 +228,51 @@ fn control() {
     seed("group_control", "at-the-same-time", &written(&together));
 
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let (mut device, mnemonic, request, beginning) = owned(&mut rng);
+    let (mut device, mnemonic, mut second, beginning) = owned(&mut rng);
     let context = device.context();
-    let mut first = Author::new(device.device());
-    for (at, payload) in beginning.iter().enumerate() {
-        assert!(say(&mut [&mut device], context, &mut first, Vec::new(), payload).is_some(), "payload {at}");
-    }
-    let certificate = SingleOwner::certify(&mnemonic, &request);
-    // The second device certifies itself with its first word, which is what its own duties would write.
-    let keys = partita_testing::MemoryKeystore::default();
-    let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let (_, _, _, _) = owned(&mut rng);
-    drop((certificate, keys));
+    let (mut first, mut other) = (Author::new(device.device()), Author::new(second.device()));
+    let began = say(&mut [&mut device, &mut second], context, &mut first, Vec::new(), &beginning[0]);
+    let Some(began) = began else { panic!("the beginning is good") };
     seed("owner_control", "beginning-again", &written(&[(0, 0, &beginning[0])]));
-    seed("owner_control", "beginning-by-another", &written(&[(1, 0, &beginning[0]), (2, 1, &beginning[0])]));
-    let retired = asked(&mut rng, |turn| drop(device.retire(turn)));
-    for (at, payload) in retired.iter().enumerate() {
-        seed("owner_control", &format!("retire-{at}"), &written(&[(0, 0, payload)]));
+    seed("owner_control", "beginning-by-others", &written(&[(1, 0, &beginning[0]), (2, 1, &beginning[0])]));
+    let enrolled = asked(&mut rng, |turn| drop(second.duties(&context, turn)));
+    assert!(!enrolled.is_empty(), "the second device has something to say");
+    let mut story: Vec<(u8, u8, &[u8])> = Vec::new();
+    let mut head = began;
+    for payload in &enrolled {
+        let said = say(&mut [&mut device, &mut second], context, &mut other, vec![head], payload);
+        head = said.unwrap_or(head);
+        story.push((1, 0, payload));
     }
-    let revoked = asked(&mut rng, |turn| drop(device.revoke(turn, &mnemonic, request.device())));
-    for (at, payload) in revoked.iter().enumerate() {
-        seed("owner_control", &format!("revoke-{at}"), &written(&[(0, 0, payload), (1, 0, payload)]));
-    }
-    for payload in beginning.iter().skip(1) {
-        seed("owner_control", "more", &written(&[(0, 0, payload), (1, 1, payload)]));
-    }
+    seed("owner_control", "enrolled", &written(&story));
+    let shared = asked(&mut rng, |turn| drop(device.duties(&context, turn)));
+    let after = |more: &[Bytes], who: u8, old: u8| {
+        let more = more.iter().map(|payload| (who, old, &payload[..]));
+        written(&story.iter().copied().chain(more).collect::<Vec<_>>())
+    };
+    seed("owner_control", "shared", &after(&shared, 0, 0));
+    let revoked = asked(&mut rng, |turn| drop(device.revoke(turn, &mnemonic, second.device())));
+    assert!(!revoked.is_empty(), "a known device can be revoked");
+    seed("owner_control", "revoked", &after(&revoked, 0, 0));
+    seed("owner_control", "revoked-at-the-same-time", &after(&revoked, 0, 1));
+    seed("owner_control", "revoked-by-itself", &after(&revoked, 1, 0));
+    let retired = asked(&mut rng, |turn| drop(second.retire(turn)));
+    seed("owner_control", "retired", &after(&retired, 1, 0));
 }
 
-fn group_duties(group: &mut partita_group::Group, turn: &mut partita_core::Turn<'_>) -> Result<(), partita_group::GroupError> {
+fn group_duties(
+    group: &mut partita_group::Group,
+    turn: &mut partita_core::Turn<'_>,
+) -> Result<(), partita_group::GroupError> {
     group.rename(turn, "a name")
 }
 
 fn texts() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let (device, mnemonic, request, _) = owned(&mut rng);
+    let (device, mnemonic, ..) = owned(&mut rng);
+    let Ok(request) = SingleOwner::request(&partita_testing::MemoryKeystore::default(), &mut rng) else {
+        panic!("memory is not full")
+    };
     seed("owner_texts", "mnemonic", mnemonic.phrase().as_bytes());
     let zero = Mnemonic::from_entropy(&partita_crypto::Secret::from_bytes([0; 32]));
     seed("owner_texts", "mnemonic-typed", zero.phrase().to_uppercase().replace(' ', "  \n").as_bytes());
@@ -252,7 +287,7 @@ fn texts() {
     say(&mut [&mut group, &mut GroupRelay::new()], context, &mut founder, Vec::new(), &beginning);
     seed("group_texts", "card", card.to_string().as_bytes());
     let mut invitation = None;
-    asked(&mut rng, |turn| invitation = group.invite(turn, Terms::new(Role::Editor)).ok());
+    asked(&mut rng, |turn| invitation = group.invite(turn, Terms::new(Role::Write)).ok());
     if let Some(invitation) = invitation {
         seed("group_texts", "invitation", invitation.text().as_bytes());
         seed("group_texts", "invitation-with-relay", invitation.at("wss://relay.example.org#abc").text().as_bytes());
@@ -315,17 +350,22 @@ fn frontiers() {
         write(&mut out);
         out.finish()
     };
-    let tip = |log, seq| Tip { log: partita_core::LogId::from_bytes([log; 16]), seq, head: EntryId::from_bytes([0xee; 32]) };
+    let tip =
+        |log, seq| Tip { log: partita_core::LogId::from_bytes([log; 16]), seq, head: EntryId::from_bytes([0xee; 32]) };
     let tips = [tip(1, 1), tip(2, 300), tip(3, u64::MAX)];
     seed("frontiers", "tip", &input(0, &|out| tips[1].encode(out)));
     seed("frontiers", "tips", &input(1, &|out| Tip::encode_all(&tips, out)));
     seed("frontiers", "no-tips", &input(1, &|out| Tip::encode_all(&[], out)));
     let (log, entries) = log();
     if let (Some(stamp), Some(start)) = (&entries[0].header.stamp, &entries[0].header.start) {
-        seed("frontiers", "stamp", &input(2, &|out| {
-            out.u8(1);
-            stamp.encode(out);
-        }));
+        seed(
+            "frontiers",
+            "stamp",
+            &input(2, &|out| {
+                out.u8(1);
+                stamp.encode(out);
+            }),
+        );
         seed("frontiers", "start", &input(3, &|out| start.encode(out)));
         let witnesses: Vec<Witness> = entries.iter().filter_map(|entry| Witness::of(entry, start)).collect();
         seed("frontiers", "witness", &input(4, &|out| witnesses[0].encode(out)));
@@ -351,12 +391,18 @@ fn plain() {
     seed("epochs", "choice", &[5, 1, 0, 5, 2, 1, 5, 3, 1, 5, 4, 0x13, 6, 2, 0, 5, 5, 0x83, 6, 1, 0, 5, 6, 3, 6, 1, 0]);
 
     let traces = [
-        ("sequential", r#"{"startContent":"äö","endContent":"xäö","txns":[{"patches":[[0,0,"x","2021-04-19T06:06:58.219Z"]]},{"patches":[[1,1,""],[1,0,"ä"]]}]}"#),
+        (
+            "sequential",
+            r#"{"startContent":"äö","endContent":"xäö","txns":[{"patches":[[0,0,"x","2021-04-19T06:06:58.219Z"]]},{"patches":[[1,1,""],[1,0,"ä"]]}]}"#,
+        ),
         (
             "concurrent",
             r#"{"kind":"concurrent","endContent":"ab","numAgents":3,"txns":[{"agent":0,"parents":[],"patches":[[0,0,"a"]]},{"agent":1,"parents":[],"patches":[[0,0,"b"]]},{"agent":0,"parents":[0,1],"patches":[[1,1,""]]},{"agent":2,"parents":[2],"patches":[[0,0,"c"]]}]}"#,
         ),
-        ("forgets", r#"{"kind":"concurrent","endContent":"","numAgents":1,"txns":[{"agent":0,"parents":[],"patches":[]},{"agent":0,"parents":[],"patches":[]}]}"#),
+        (
+            "forgets",
+            r#"{"kind":"concurrent","endContent":"","numAgents":1,"txns":[{"agent":0,"parents":[],"patches":[]},{"agent":0,"parents":[],"patches":[]}]}"#,
+        ),
     ];
     for (name, text) in traces {
         for how in [0u8, 1, 2] {
@@ -389,7 +435,10 @@ fn plain() {
         ("a-backup", &[0, 1, 4, 12, 0, 2, 0, 3, 4, 13, 0, 4, 6, 4, 13, 6, 0xee, 4]),
         ("stalled", &[7, 0, 1, 0xc0, 9, 0xce, 0xee, 8, 4, 0x17, 0x10, 1, 0x18]),
         ("a-stranger", &[0x0f, 0x0f, 3, 4, 0x2f, 2, 0, 1, 0x4f, 0, 0x6f, 1, 0, 9, 3, 0xaf, 3, 1, 2, 3, 0xef, 5]),
-        ("a-stranger-repeats", &[0xc0, 0, 4, 0x1f, 0x5f, 0, 0x5f, 1, 0x5f, 2, 0x7f, 1, 0, 40, 1, 0x9f, 3, 0, 50, 1, 0, 60, 2, 4]),
+        (
+            "a-stranger-repeats",
+            &[0xc0, 0, 4, 0x1f, 0x5f, 0, 0x5f, 1, 0x5f, 2, 0x7f, 1, 0, 40, 1, 0x9f, 3, 0, 50, 1, 0, 60, 2, 4],
+        ),
     ];
     for (name, program) in stories {
         seed("two_sessions", name, program);

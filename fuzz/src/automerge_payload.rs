@@ -1,9 +1,9 @@
 //! Accepted means applied, for automerge: honest changes with changed bytes under a checksum that holds, and any bytes.
 
+use crate::crdt::{accepted_means_applied, author, patch};
 use automerge::{ObjType, ROOT, ReadDoc as _, transaction::Transactable as _};
 use partita_automerge::Automerge;
 use partita_core::{CrdtDocument as _, DocumentType as _};
-use crate::crdt::{accepted_means_applied, author, patch};
 use sha2::{Digest as _, Sha256};
 
 /// One input.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use partita_core::{
-    Bytes, Claim, ContextId, ContextInfo, ContextView, ControlEntry, EntryHeader, EntryId, EntryKind, LogId, LogStart, Now,
-    PartitionStrategy, ReplicaId, Stamp, Tip, Turn, Verdict, timestamp_at,
+    Bytes, Claim, ContextId, ContextInfo, ContextView, ControlEntry, EntryHeader, EntryId, EntryKind, LogId, LogStart,
+    Now, PartitionStrategy, ReplicaId, Stamp, Tip, Turn, Verdict, timestamp_at,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -69,7 +69,13 @@ pub fn written(payloads: &[(u8, u8, &[u8])]) -> Vec<u8> {
 }
 
 /// One control entry as a node would give it, if it would.
-pub fn say(sides: &mut [&mut dyn PartitionStrategy], context: ContextId, author: &mut Author, heads: Vec<EntryId>, payload: &[u8]) -> Option<EntryId> {
+pub fn say(
+    sides: &mut [&mut dyn PartitionStrategy],
+    context: ContextId,
+    author: &mut Author,
+    heads: Vec<EntryId>,
+    payload: &[u8],
+) -> Option<EntryId> {
     let nonce = [1; 16];
     let (seq, backlink) = author.last.map_or((1, EntryId::NONE), |(seq, head)| (seq + 1, head));
     let header = EntryHeader {
@@ -110,7 +116,9 @@ pub fn play(
     beginning: &[u8],
     mut after: impl FnMut(&mut [&mut dyn PartitionStrategy]),
 ) {
-    let Some(first) = say(sides, context, &mut authors[0], Vec::new(), beginning) else { panic!("the beginning is good") };
+    let Some(first) = say(sides, context, &mut authors[0], Vec::new(), beginning) else {
+        panic!("the beginning is good")
+    };
     let mut heads = vec![first];
     for (who, old, payload) in payloads(data) {
         let seen = if old { vec![first] } else { heads.clone() };

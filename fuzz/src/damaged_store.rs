@@ -204,9 +204,8 @@ fn see(
     } else {
         expected
     };
-    let same = Entry::from_stored(found.head, found.payload.clone()).is_ok_and(|entry| {
-        expected.is_some_and(|expected| entry == **expected)
-    });
+    let same = Entry::from_stored(found.head, found.payload.clone())
+        .is_ok_and(|entry| expected.is_some_and(|expected| entry == **expected));
     assert!(same, "wrong data at arrival {}", found.arrival);
     assert!(shown.insert((*context, found.arrival)), "shown twice");
     ControlFlow::Continue(())

@@ -25,7 +25,8 @@ pub fn run(data: &[u8]) {
         }
         3 => {
             // The log's id must be the one that the bytes derive, or nothing would ever be read.
-            let (Some(replica), Some(nonce)) = (bytes.first_chunk(), bytes.get(32..).and_then(<[u8]>::first_chunk)) else {
+            let (Some(replica), Some(nonce)) = (bytes.first_chunk(), bytes.get(32..).and_then(<[u8]>::first_chunk))
+            else {
                 return;
             };
             let context = ContextId::from_bytes([1; 32]);

@@ -13,7 +13,8 @@ use crate::control::{Author, asked, play};
 
 /// A group of two founders, the second one's card, and what the first one says to begin it: the same at every call.
 pub fn founded(rng: &mut ChaCha8Rng) -> (Group, Card, Bytes) {
-    let (ada, ben): (Arc<dyn Keystore>, Arc<dyn Keystore>) = (Arc::new(MemoryKeystore::default()), Arc::new(MemoryKeystore::default()));
+    let (ada, ben): (Arc<dyn Keystore>, Arc<dyn Keystore>) =
+        (Arc::new(MemoryKeystore::default()), Arc::new(MemoryKeystore::default()));
     let Ok(card) = Group::card(&*ben, rng) else { panic!("memory is not full") };
     let founded = Group::found(ada, rng, "fuzz", Policy::default(), std::slice::from_ref(&card));
     let Ok(mut group) = founded else { panic!("two founders are not too many") };

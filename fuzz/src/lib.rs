@@ -38,7 +38,23 @@ mod error {
 }
 
 /// Every target by its name.
-pub const TARGETS: &[&str] = &["automerge_payload", "damaged_store", "entry_header", "epochs", "frames", "frontiers", "group_control", "group_texts", "handshake", "log_record", "owner_control", "owner_texts", "trace_file", "two_sessions", "yrs_payload"];
+pub const TARGETS: &[&str] = &[
+    "automerge_payload",
+    "damaged_store",
+    "entry_header",
+    "epochs",
+    "frames",
+    "frontiers",
+    "group_control",
+    "group_texts",
+    "handshake",
+    "log_record",
+    "owner_control",
+    "owner_texts",
+    "trace_file",
+    "two_sessions",
+    "yrs_payload",
+];
 
 /// The function of a target.
 pub fn target(name: &str) -> Option<fn(&[u8])> {

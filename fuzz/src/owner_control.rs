@@ -3,32 +3,35 @@
 //! relay agree on what counts.
 
 use partita_core::{Bytes, PartitionStrategy, ReplicaId};
-use partita_single_owner::{Mnemonic, Request, SingleOwner, SingleOwnerRelay};
+use partita_single_owner::{Mnemonic, SingleOwner, SingleOwnerRelay};
 use partita_testing::MemoryKeystore;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 
 use crate::control::{Author, asked, play};
 
-/// An owner's first device, the mnemonic, a second device's request, and what the first one says to begin with: the same at
-/// every call.
-pub fn owned(rng: &mut ChaCha8Rng) -> (SingleOwner, Mnemonic, Request, Vec<Bytes>) {
+/// An owner's first device, the mnemonic, a second device, and what the first one says to begin with: the same at every
+/// call.
+pub fn owned(rng: &mut ChaCha8Rng) -> (SingleOwner, Mnemonic, SingleOwner, Vec<Bytes>) {
     let Ok((mut device, mnemonic)) = SingleOwner::create(&MemoryKeystore::default(), rng) else {
         panic!("memory is not full")
     };
-    let Ok(request) = SingleOwner::request(&MemoryKeystore::default(), rng) else { panic!("memory is not full") };
+    let second = MemoryKeystore::default();
+    let request = SingleOwner::request(&second, rng);
+    let accepted = request.and_then(|request| SingleOwner::accept(&second, &SingleOwner::certify(&mnemonic, &request)));
+    let Ok(second) = accepted.and_then(|()| SingleOwner::open(&second)) else { panic!("it was certified") };
     let context = device.context();
     let beginning = asked(rng, |turn| drop(device.duties(&context, turn)));
-    (device, mnemonic, request, beginning)
+    (device, mnemonic, second, beginning)
 }
 
 /// One input.
 pub fn run(data: &[u8]) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let (mut device, _, request, beginning) = owned(&mut rng);
+    let (mut device, _, second, beginning) = owned(&mut rng);
     let context = device.context();
     let mut relay = SingleOwnerRelay::new();
     let stranger = ReplicaId::from_bytes([9; 32]);
-    let mut authors = [device.device(), request.device(), stranger].map(Author::new);
+    let mut authors = [device.device(), second.device(), stranger].map(Author::new);
     play(data, &mut [&mut device, &mut relay], context, &mut authors, &beginning[0], |sides| {
         let [device, relay] = sides else { return };
         assert_eq!(device.standing(&context), relay.standing(&context));

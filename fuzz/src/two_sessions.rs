@@ -180,7 +180,8 @@ impl World {
                 }
                 if !entries.is_empty() {
                     let context = Fleet::context(0).id;
-                    self.fleet.say(link, &[Message::Entries(Run { context, log: id, entries, signature, withheld: false })]);
+                    self.fleet
+                        .say(link, &[Message::Entries(Run { context, log: id, entries, signature, withheld: false })]);
                 }
             }
             2..=4 => {

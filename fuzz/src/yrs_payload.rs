@@ -1,7 +1,7 @@
 //! Accepted means applied, for yrs: honest updates with changed bytes, and any bytes.
 
-use partita_core::{CrdtDocument as _, DocumentType as _};
 use crate::crdt::{accepted_means_applied, author, patch};
+use partita_core::{CrdtDocument as _, DocumentType as _};
 use partita_yrs::Yrs;
 use yrs::{Array as _, Map as _, MapPrelim, Text as _, WriteTxn as _};
 
