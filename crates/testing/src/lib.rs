@@ -3,6 +3,7 @@
 // Tests may unwrap: a failure there is a finding.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod crdt_laws;
 pub mod disk;
 pub mod fleet;
 mod memory_keystore;

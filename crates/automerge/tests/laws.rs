@@ -1,0 +1,72 @@
+//! The laws of merging, over edits of three writers who see each other's work now and then.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use automerge::{ObjType, ROOT, ReadDoc, transaction::Transactable};
+use partita_automerge::{Automerge, AutomergeDoc};
+use partita_core::{CrdtDocument, DocumentType};
+use partita_testing::crdt_laws::{Way, actor, merges};
+use proptest::{collection::vec, prelude::*};
+
+type Edit = (u8, u8, u8, bool);
+
+fn edit(doc: &mut AutomergeDoc, (_, what, place, _): Edit) {
+    Automerge::transact(doc, |tx| {
+        let text = match tx.get(ROOT, "text")? {
+            Some((_, text)) => text,
+            None => tx.put_object(ROOT, "text", ObjType::Text)?,
+        };
+        let (length, place) = (tx.length(&text), usize::from(place));
+        match what % 6 {
+            0 | 1 => tx.splice_text(&text, place % (length + 1), 0, "ab"),
+            2 if length > 0 => tx.splice_text(&text, place % length, 1, ""),
+            3 => tx.put(ROOT, format!("key {}", place % 3), i64::from(what)),
+            4 if tx.get(ROOT, format!("key {}", place % 3))?.is_some() => tx.delete(ROOT, format!("key {}", place % 3)),
+            _ if tx.get(ROOT, "count")?.is_some() => tx.increment(ROOT, "count", 1),
+            _ => tx.put(ROOT, "count", automerge::ScalarValue::counter(0)),
+        }
+    })
+    .unwrap();
+}
+
+fn written(edits: &[Edit]) -> Vec<(u8, Vec<u8>)> {
+    let mut docs: Vec<AutomergeDoc> = (0..3).map(|writer| Automerge::open(actor(writer))).collect();
+    let mut payloads: Vec<(u8, Vec<u8>)> = Vec::new();
+    for made in edits {
+        let writer = made.0 % 3;
+        let doc = &mut docs[usize::from(writer)];
+        if made.3 {
+            let others: Vec<&[u8]> = payloads.iter().map(|(_, payload)| &payload[..]).collect();
+            assert!(doc.apply(&others).iter().all(Result::is_ok));
+        }
+        edit(doc, *made);
+        payloads.extend(doc.take_local().map(|payload| (writer, payload)));
+    }
+    payloads
+}
+
+fn way(most: usize) -> impl Strategy<Value = (Vec<prop::sample::Index>, Vec<bool>, usize)> {
+    (vec(any::<prop::sample::Index>(), most), vec(any::<bool>(), most), 1..5usize)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn order_repetition_and_grouping_make_no_difference(
+        edits in vec(any::<Edit>(), 1..20),
+        (places, reloads, batch) in way(30),
+    ) {
+        let payloads = written(&edits);
+        // Every place, in an order that the first numbers choose; then some of them again.
+        let mut left: Vec<usize> = (0..payloads.len()).collect();
+        let mut order: Vec<usize> = Vec::new();
+        for place in &places {
+            if !left.is_empty() {
+                order.push(left.swap_remove(place.index(left.len())));
+            } else if !payloads.is_empty() {
+                order.push(place.index(payloads.len()));
+            }
+        }
+        merges(&Automerge, &payloads, &Way { order, reloads, batch });
+    }
+}

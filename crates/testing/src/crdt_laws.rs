@@ -1,0 +1,73 @@
+//! The laws of merging, for any CRDT type: order, repetition and grouping of payloads make no difference.
+//!
+//! [`merges`] takes payloads as their authors made them and one way to bring them; a property test supplies many.
+
+#![allow(clippy::panic)] // what does not hold is a failure of the test
+
+use partita_core::{ActorSeed, CrdtDocument, CrdtType, DocumentId, Limits, LogId};
+
+/// The actor of a writer, by number.
+pub fn actor(writer: u8) -> ActorSeed {
+    ActorSeed::derive(&LogId::from_bytes([writer; 16]), &DocumentId::from_bytes([7; 32]))
+}
+
+/// How payloads are brought.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The places of the payloads, each at least once.
+    pub order: Vec<usize>,
+    /// After which of these the document is saved and loaded again.
+    pub reloads: Vec<bool>,
+    /// How many go in one batch.
+    pub batch: usize,
+}
+
+/// Applies payloads in the order in which they were made, one by one, and in another way. Both documents must hold
+/// the same, show the same and wait for nothing; and to apply everything again must change nothing.
+///
+/// # Panics
+/// When a law is broken.
+pub fn merges(crdt: &dyn CrdtType, payloads: &[(u8, Vec<u8>)], way: &Way) {
+    for (writer, payload) in payloads {
+        if let Err(error) = crdt.validate(payload, Some(actor(*writer)), &Limits::default()) {
+            panic!("an honest payload is refused: {error}");
+        }
+    }
+    let mut one_by_one = crdt.create(actor(100));
+    payloads.iter().for_each(|(_, payload)| take(&mut *one_by_one, &[payload]));
+    let mut other = crdt.create(actor(101));
+    for (number, places) in way.order.chunks(way.batch.max(1)).enumerate() {
+        let batch: Vec<&[u8]> = places.iter().map(|place| &payloads[*place].1[..]).collect();
+        take(&mut *other, &batch);
+        if way.reloads.get(number).is_some_and(|reload| *reload) {
+            other = reload(crdt, &*other);
+        }
+    }
+    same(&*one_by_one, &*other, "order and grouping make a difference");
+    let before = other.digest();
+    payloads.iter().rev().for_each(|(_, payload)| take(&mut *other, &[payload]));
+    assert_eq!(other.digest(), before, "repetition makes a difference");
+    same(&*one_by_one, &*other, "repetition makes a difference");
+    same(&*one_by_one, &*reload(crdt, &*other), "a snapshot is not the document");
+}
+
+fn take(doc: &mut dyn CrdtDocument, payloads: &[&[u8]]) {
+    for outcome in doc.apply(payloads) {
+        if let Err(error) = outcome {
+            panic!("an honest payload cannot be applied: {error}");
+        }
+    }
+}
+
+fn reload(crdt: &dyn CrdtType, doc: &dyn CrdtDocument) -> Box<dyn CrdtDocument> {
+    match doc.snapshot().and_then(|snapshot| crdt.load(&snapshot, actor(102))) {
+        Ok(doc) => doc,
+        Err(error) => panic!("a document's own snapshot does not load: {error}"),
+    }
+}
+
+fn same(one: &dyn CrdtDocument, other: &dyn CrdtDocument, what: &str) {
+    assert_eq!((one.pending(), other.pending()), (0, 0), "everything is here");
+    assert_eq!(one.digest(), other.digest(), "{what}");
+    assert!(one.same_history(other) && other.same_history(one), "{what}: the histories differ");
+}
