@@ -11,7 +11,7 @@ use crate::{
     error::Fault,
     names::{Name, Names},
     row,
-    tables::{COUNTERS_NAME, DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name, pair, place},
+    tables::{COUNTERS_NAME, DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name, pair, place_of},
 };
 
 /// Document number of entries that belong to none.
@@ -189,7 +189,8 @@ impl<'t> Tables<'t> {
     /// The last entry of a log, if its number is `from` or more.
     fn last_of(&self, log: u32, from: u64) -> Result<Option<(u64, u64)>, Fault> {
         let range = self.logs.range::<&[u8; 12]>(&pair(log, from)..=&pair(log, u64::MAX))?.next_back().transpose()?;
-        Ok(range.map(|(key, arrival)| (place(key.value()), u64::from_be_bytes(*arrival.value()))))
+        let found = range.map(|(key, arrival)| Ok((place_of(log, key.value())?, u64::from_be_bytes(*arrival.value()))));
+        found.transpose()
     }
 
     /// Remembers that arrivals up to this one were used, though they are gone.

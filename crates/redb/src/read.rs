@@ -11,7 +11,7 @@ use crate::{
     names::Name,
     row::{self, Body},
     store::Handle,
-    tables::{DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name, pair, place},
+    tables::{DOCUMENTS, ENTRIES, LOGS, META, NAMES, PIECES, Pair, RECORDS, mark_name, pair, place, place_of},
 };
 
 /// The front of an entry's row.
@@ -145,7 +145,7 @@ impl StoreRead for View {
                 let Some((key, arrival)) = rows.next().transpose()? else {
                     return Ok(None);
                 };
-                let seq = place(key.value());
+                let seq = place_of(log, key.value())?;
                 if last.is_some_and(|last: u64| last.checked_add(1) != Some(seq)) {
                     return Err(Fault::damaged("a log has a hole"));
                 }
@@ -169,9 +169,9 @@ impl StoreRead for View {
             let Some(context) = self.context(context)? else {
                 return Ok(None);
             };
-            Ok(Some(self.entries.range::<&[u8; 12]>(&pair(context, first)..=&pair(context, u64::MAX))?))
+            Ok(Some((context, self.entries.range::<&[u8; 12]>(&pair(context, first)..=&pair(context, u64::MAX))?)))
         })?;
-        let Some(mut rows) = found else { return Ok(()) };
+        let Some((context, mut rows)) = found else { return Ok(()) };
         let mut last = after;
         loop {
             let next = guarded(|| {
@@ -179,7 +179,7 @@ impl StoreRead for View {
                     return Ok(None);
                 };
                 let key = *key.value();
-                rising(&mut last, place(&key))?;
+                rising(&mut last, place_of(context, &key)?)?;
                 Ok(Some((key, row)))
             })?;
             let Some((key, row)) = next else {
@@ -222,7 +222,7 @@ impl StoreRead for View {
                 let Some((key, ())) = rows.next().transpose()?.map(|(key, _)| (key, ())) else {
                     return Ok(None);
                 };
-                let arrival = place(key.value());
+                let arrival = place_of(document, key.value())?;
                 rising(&mut last, arrival)?;
                 Ok(Some(arrival))
             })?;
@@ -243,7 +243,7 @@ impl StoreRead for View {
                 .range::<&[u8; 12]>(&pair(context, 0)..=&pair(context, u64::MAX))?
                 .next_back()
                 .transpose()?;
-            let last = last.map_or(0, |(key, _)| place(key.value()));
+            let last = last.map_or(Ok(0), |(key, _)| place_of(context, key.value()))?;
             let name = mark_name(context);
             let mark = match self.transaction.open_table(META)?.get(name.as_str())? {
                 Some(mark) => u64::from_be_bytes(row::unseal(name.as_bytes(), mark.value())?),

@@ -2,6 +2,8 @@
 
 use redb::TableDefinition;
 
+use crate::error::Fault;
+
 /// A number of 32 bits and one of 64: most tables have such keys. Fixed width saves four bytes of every row.
 pub(crate) type Pair = &'static [u8; 12];
 
@@ -33,10 +35,20 @@ pub(crate) fn pair(number: u32, place: u64) -> [u8; 12] {
     key
 }
 
-/// The place in a key. What comes first is known: it was asked for.
+/// The place in a key.
 pub(crate) fn place(key: &[u8; 12]) -> u64 {
     let [_, _, _, _, place @ ..] = *key;
     u64::from_be_bytes(place)
+}
+
+/// The place in a key that a search for `number` found. Nothing checks what trees are searched by, so in a damaged file a
+/// search can end among the rows of another context, log or document.
+pub(crate) fn place_of(number: u32, key: &[u8; 12]) -> Result<u64, Fault> {
+    if key[..4] == number.to_be_bytes() {
+        Ok(place(key))
+    } else {
+        Err(Fault::damaged("a row lies among those of another context, log or document"))
+    }
 }
 
 /// The key of a piece: the body, then the index. A body's number has 64 bits, an index 32.

@@ -3,14 +3,14 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use common::{append, entries, verified};
-use partita_core::{Entry, Store, StoreError};
+use partita_core::{Batch, Durability, Entry, Op, Store, StoreError, StoredEntry};
 use partita_redb::{RedbOptions, RedbStore};
 use partita_testing::{
     FaultyDisk,
-    samples::{incarnation, noise},
+    samples::{SampleLog, context, document, incarnation, noise},
 };
 
 /// A closed store of 400 entries, as bytes.
@@ -114,4 +114,47 @@ fn garbage_behind_the_magic_number_is_refused() {
             assert!(RedbStore::with_backend(FaultyDisk::of(bytes), incarnation(1)).is_err());
         }
     }
+}
+
+/// The trees of redb are searched by keys that nothing checks while reading. Where one of them was damaged, a search for one
+/// context's arrivals began among another's, and showed them as its own: found by the fuzz target `damaged_store`.
+#[test]
+fn entries_of_one_context_are_never_shown_as_anothers() {
+    let disk = FaultyDisk::new();
+    let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+    let mut logs = [SampleLog::new(1, context(1), 1), SampleLog::new(2, context(2), 1)];
+    for arrival in 1..=60 {
+        let append = |log: &mut SampleLog| {
+            let entry = log.change(document(1), noise(arrival, 200));
+            Op::Append(StoredEntry { arrival, entry })
+        };
+        // The second context comes late: its arrivals lie behind higher ones of the first.
+        let ops = logs.iter_mut().take(if arrival > 40 { 2 } else { 1 }).map(append).collect();
+        store.commit(&Batch { ops }, Durability::Durable).unwrap();
+    }
+    drop(store);
+    let whole = disk.image().to_vec();
+    // A key is a number of 32 bits and one of 64, and both are small: each place in the file that looks like one.
+    let is_key = |at: &usize| {
+        let key = &whole[*at..*at + 12];
+        key[..3] == [0; 3] && (1..8).contains(&key[3]) && key[4..11] == [0; 7] && (1..=60).contains(&key[11])
+    };
+    let places: Vec<usize> = (0..whole.len() - 12).filter(is_key).collect();
+    assert!(places.len() > 100, "{}", places.len());
+    let mut refused = 0;
+    for (round, at) in places.into_iter().enumerate() {
+        let mut bytes = whole.clone();
+        bytes[at + 3] = [0, 2, 5, 9, 0xff][round % 5];
+        let Ok(store) = RedbStore::with_backend(FaultyDisk::of(bytes), incarnation(2)) else { continue };
+        let Ok(view) = store.read() else { continue };
+        for asked in [context(1), context(2)] {
+            let shown = view.arrivals(&asked, 0, &mut |found| {
+                let entry = Entry::from_stored(found.head, found.payload).unwrap();
+                assert_eq!(entry.header.context, asked, "arrival {}", found.arrival);
+                ControlFlow::Continue(())
+            });
+            refused += usize::from(shown.is_err());
+        }
+    }
+    assert!(refused > 0, "none of the keys was one that is searched by");
 }
