@@ -3,10 +3,7 @@
 use std::{
     cell::RefCell,
     ops::{Deref, DerefMut},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId, Now};
@@ -15,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     error::{CommitError, EngineError},
+    handover::Handover,
     host::Command,
 };
 
@@ -43,10 +41,9 @@ pub(crate) struct Cell {
     pub(crate) crdt: Arc<dyn CrdtType>,
     /// Whose changes are made here: derived from the log that this replica writes.
     actor: Mutex<ActorSeed>,
-    inner: Mutex<Inner>,
+    /// Marked while there are local changes for the driver to take.
+    inner: Handover<Inner>,
     loaded: Condvar,
-    /// There are local changes for the driver to take.
-    dirty: AtomicBool,
     pub(crate) marks: watch::Sender<Mark>,
     pub(crate) progress: watch::Sender<Progress>,
     wake: Box<dyn Fn(Command) + Send + Sync>,
@@ -94,12 +91,10 @@ impl DerefMut for Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.guard = None;
+        let announce = self.cell.inner.give_back(self.guard.take());
         let address = std::ptr::from_ref(self.cell) as usize;
         HELD.with_borrow_mut(|held| held.retain(|other| *other != address));
-        if self.cell.dirty.load(Ordering::Acquire)
-            && let Some(cell) = self.cell.own.upgrade()
-        {
+        if announce && let Some(cell) = self.cell.own.upgrade() {
             (self.cell.wake)(Command::Dirty(cell));
         }
     }
@@ -122,9 +117,8 @@ impl Cell {
             id,
             crdt,
             actor: Mutex::new(actor),
-            inner: Mutex::default(),
+            inner: Handover::default(),
             loaded: Condvar::new(),
-            dirty: AtomicBool::new(false),
             marks: watch::Sender::new(Mark::default()),
             progress: watch::Sender::new(Progress::default()),
             wake: Box::new(wake),
@@ -147,7 +141,7 @@ impl Cell {
         if HELD.with_borrow(|held| held.contains(&address)) {
             return Err(AlreadyHeld);
         }
-        let mut guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.inner.lock();
         while guard.doc.is_none() && guard.broken.is_none() {
             guard = self.loaded.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
@@ -157,23 +151,18 @@ impl Cell {
 
     /// Locks it whether it is loaded or not, if nobody else has it. For the driver, which waits for nobody.
     pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
-        let guard = match self.inner.try_lock() {
-            Ok(guard) => guard,
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(std::sync::TryLockError::WouldBlock) => return None,
-        };
-        Some(Held { guard: Some(guard), cell: self })
+        self.inner.try_lock().map(|guard| Held { guard: Some(guard), cell: self })
     }
 
     #[cfg(feature = "simulation")]
     pub(crate) fn is_settled(&self) -> bool {
-        let guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.inner.lock();
         guard.doc.is_some() || guard.broken.is_some()
     }
 
     /// Locks it whether it is loaded or not. For the worker.
     pub(crate) fn hold_any(&self) -> Held<'_> {
-        Held { guard: Some(self.inner.lock().unwrap_or_else(PoisonError::into_inner)), cell: self }
+        Held { guard: Some(self.inner.lock()), cell: self }
     }
 
     /// Lets those go on who wait for the document to be loaded.
@@ -183,12 +172,12 @@ impl Cell {
 
     /// There is something for the driver to take: it is told when the lock is given back.
     pub(crate) fn mark_dirty(&self) {
-        self.dirty.store(true, Ordering::Release);
+        self.inner.mark();
     }
 
     /// The driver takes what there is now.
     pub(crate) fn clear_dirty(&self) {
-        self.dirty.store(false, Ordering::Release);
+        self.inner.clear();
     }
 
     pub(crate) fn say_changed(&self, remote: bool, rebuilt: bool) {

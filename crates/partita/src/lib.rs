@@ -133,11 +133,13 @@ mod document;
 mod engine;
 mod error;
 mod events;
+mod handover;
 mod host;
 mod jobs;
-mod sync;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod sync;
+mod sync_types;
 mod worker;
 
 pub use builder::Builder;

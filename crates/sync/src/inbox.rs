@@ -1,13 +1,8 @@
 //! A queue between threads that knows how long it is.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    time::Duration,
-};
+use std::time::Duration;
+
+use crate::sync_types::{Arc, AtomicUsize, Ordering, mpsc};
 
 /// The end that is written to.
 #[derive(Debug)]
@@ -25,7 +20,7 @@ pub(crate) struct Inbox<T> {
 
 pub(crate) fn queue<T>() -> (Sender<T>, Inbox<T>) {
     let (sender, receiver) = mpsc::channel();
-    let waiting: Arc<AtomicUsize> = Arc::default();
+    let waiting = Arc::new(AtomicUsize::new(0));
     (Sender { sender, waiting: waiting.clone() }, Inbox { receiver, waiting })
 }
 
@@ -71,23 +66,5 @@ impl<T> Inbox<T> {
 
     fn taken(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_queue_counts_what_waits() {
-        let (sender, inbox) = super::queue();
-        let other = sender.clone();
-        assert!(sender.send(1).is_ok() && other.send(2).is_ok());
-        assert_eq!((sender.waiting(), inbox.waiting()), (2, 2));
-        assert_eq!(inbox.recv(), Ok(1));
-        assert_eq!(inbox.try_recv(), Ok(2));
-        assert!(inbox.try_recv().is_err());
-        assert_eq!(sender.waiting(), 0);
-        drop(inbox);
-        assert!(sender.send(3).is_err());
-        assert_eq!(sender.waiting(), 0, "what nobody will take does not wait");
     }
 }

@@ -14,6 +14,8 @@ mod ends;
 mod handle;
 mod host;
 mod inbox;
+#[cfg(test)]
+mod inbox_tests;
 mod keystore;
 mod notices;
 mod random;
@@ -22,6 +24,7 @@ mod state;
 #[cfg(feature = "simulation")]
 mod stepped;
 mod store_thread;
+mod sync_types;
 
 pub use accept::accept_connections;
 pub use address::{RelayUrl, RelayUrlError, Transports};
