@@ -91,12 +91,13 @@ impl DerefMut for Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let announce = self.cell.inner.give_back(self.guard.take());
         let address = std::ptr::from_ref(self.cell) as usize;
         HELD.with_borrow_mut(|held| held.retain(|other| *other != address));
-        if announce && let Some(cell) = self.cell.own.upgrade() {
-            (self.cell.wake)(Command::Dirty(cell));
-        }
+        self.cell.inner.give_back(self.guard.take(), || {
+            if let Some(cell) = self.cell.own.upgrade() {
+                (self.cell.wake)(Command::Dirty(cell));
+            }
+        });
     }
 }
 

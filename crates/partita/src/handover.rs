@@ -1,8 +1,9 @@
-//! A lock and a mark beside it: whoever gives the lock back learns whether the mark is set.
+//! A lock and a mark beside it: whoever gives the lock back says so where the mark is set.
 //!
 //! Three sorts of threads share a document. The application changes it and sets the mark; the worker only applies what
 //! others wrote; the driver takes what was changed, and waits for nobody: where it finds the document locked, it goes on.
-//! So whoever had it locked must look at the mark, and only after it was unlocked. `tests/loom.rs` tries every order.
+//! So whoever had it locked, the worker too, looks at the mark, and tells the driver only after it was unlocked.
+//! `tests/loom.rs` tries every order.
 
 use crate::sync_types::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, TryLockError};
 
@@ -37,11 +38,12 @@ impl<T> Handover<T> {
         self.dirty.store(false, Ordering::Release);
     }
 
-    /// Gives the lock back; whether the driver must be told.
-    #[must_use]
-    pub(crate) fn give_back(&self, guard: Option<MutexGuard<'_, T>>) -> bool {
-        // First: a driver that came while it was locked went away with nothing.
+    /// Gives the lock back, then says so if there is something to take.
+    pub(crate) fn give_back(&self, guard: Option<MutexGuard<'_, T>>, tell: impl FnOnce()) {
+        // First: a driver that is told while it is locked goes away with nothing.
         drop(guard);
-        self.dirty.load(Ordering::Acquire)
+        if self.dirty.load(Ordering::Acquire) {
+            tell();
+        }
     }
 }
