@@ -83,8 +83,11 @@ impl RedbStore {
     ) -> Result<Self, StoreError> {
         let handle = Arc::new(Handle(guarded(|| open::database(&backend, name, options))?));
         let closing = Closing(Some(handle.clone()));
-        let writer = guarded(|| open::store(&handle.0, name))?;
-        drop(handle);
+        // Let go of before an error leaves: the last to have it must be `closing`, which catches what closing panics with.
+        let writer = {
+            let handle = handle;
+            guarded(|| open::store(&handle.0, name))
+        }?;
         let store = Self {
             writing: Mutex::new(Writing { writer, failed: None }),
             database: Mutex::new(closing),
