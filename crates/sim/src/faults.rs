@@ -27,13 +27,13 @@ enum Lasting {
     Liar(MachineId),
 }
 
-/// See [`Trouble::Feud`].
+/// A trouble that takes several steps.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Feud {
-    judge: MachineId,
-    culprit: MachineId,
-    witness: Option<MachineId>,
-    context: ContextId,
+pub(crate) enum Story {
+    /// See [`Trouble::Feud`].
+    Feud { judge: MachineId, culprit: MachineId, witness: Option<MachineId>, context: ContextId },
+    /// See [`Trouble::Hasty`].
+    Hasty { machine: MachineId, context: ContextId },
 }
 
 #[derive(Debug)]
@@ -258,9 +258,9 @@ impl World {
                 let (machine, context) = self.some_insider()?;
                 let gone: Vec<_> = self.truth.contexts[&context].gone.iter().copied().collect();
                 let gone: Vec<_> = gone.into_iter().filter(|at| self.machines[*at].is_up()).collect();
-                let whose = if self.faults.dice.chance(500) { machine } else { self.faults.dice.pick(&gone)? };
+                let whose = self.faults.dice.pick(&gone)?;
                 let (name, other) = (self.name(machine), self.name(whose));
-                self.note(format!("{name} offers out of turn what {other} writes in {context:?}"));
+                self.note(format!("{name} carries what {other} writes in {context:?}, which was shut out"));
                 self.machines[machine].smuggles = Some((whose, context));
             }
             Trouble::Forger => {
@@ -275,6 +275,7 @@ impl World {
                 self.machines[machine].forges = Some((stranger, context));
             }
             Trouble::Feud => self.feud()?,
+            Trouble::Hasty => self.hasty()?,
             Trouble::Garbage => {
                 let machine = self.some_device()?;
                 self.write_garbage(machine)?;
@@ -298,33 +299,54 @@ impl World {
         let (judge, context) = self.some_insider()?;
         let known = &self.truth.contexts[&context];
         let others: Vec<_> = known.allowed.difference(&known.gone).copied().filter(|at| *at != judge).collect();
-        let others: Vec<_> = others.into_iter().filter(|at| self.machines[*at].is_up()).collect();
+        let mut others: Vec<_> = others.into_iter().filter(|at| self.machines[*at].is_up()).collect();
         let culprit = self.faults.dice.pick(&others)?;
-        let witness = self.faults.dice.pick(&others).filter(|at| *at != culprit);
+        others.retain(|at| *at != culprit);
+        let witness = self.faults.dice.pick(&others);
         let (name, other) = (self.name(judge), self.name(culprit));
         self.note(format!("{name} goes away and will shut out {other}"));
-        self.machines[judge].online = false;
-        self.cut_off(judge);
-        let feud = Feud { judge, culprit, witness, context };
-        for step in 0..8 {
-            let after = Duration::from_millis(1500 * step + self.faults.dice.below(800) as u64);
-            self.plan(after, Happening::Feud(feud, step));
-        }
-        self.last(Lasting::Away(judge), Duration::from_secs(30));
+        self.tell(judge, Story::Feud { judge, culprit, witness, context });
         Some(())
     }
 
-    pub(crate) fn feud_step(&mut self, feud: Feud, step: u64) {
-        let Feud { judge, culprit, witness, context } = feud;
+    fn hasty(&mut self) -> Option<()> {
+        let (machine, context) = self.some_insider()?;
+        let name = self.name(machine);
+        self.note(format!("{name} goes away, and will be hasty when it comes back"));
+        self.tell(machine, Story::Hasty { machine, context });
+        Some(())
+    }
+
+    /// A story begins with somebody going away.
+    fn tell(&mut self, away: MachineId, story: Story) {
+        self.machines[away].online = false;
+        self.cut_off(away);
+        for step in 0..8 {
+            let after = Duration::from_millis(1500 * step + self.faults.dice.below(800) as u64);
+            self.plan(after, Happening::Tell(story, step));
+        }
+        self.last(Lasting::Away(away), Duration::from_secs(30));
+    }
+
+    pub(crate) fn go_on(&mut self, story: Story, step: u64) {
         if self.faults.over {
             return;
         }
-        match (step, witness) {
-            (0..=2, _) => self.people_edit(culprit, context),
-            (3 | 4, Some(witness)) => self.people_read(witness, context),
-            (5, Some(witness)) if self.faults.dice.chance(500) => self.close(witness),
-            (5, Some(witness)) => self.people_edit(witness, context),
-            (6, _) => self.shut_out(judge, culprit, context),
+        match (story, step) {
+            (Story::Feud { culprit, context, .. }, 0..=2) => self.people_edit(culprit, context),
+            (Story::Feud { witness: Some(witness), context, .. }, 3 | 4) => self.people_read(witness, context),
+            (Story::Feud { witness: Some(witness), context, .. }, 5) => match self.faults.dice.below(3) {
+                0 => self.people_edit(witness, context),
+                _ => self.close(witness),
+            },
+            (Story::Feud { judge, culprit, context, .. }, 6) => self.shut_out(judge, culprit, context),
+            (Story::Hasty { machine, context }, 0 | 1 | 4 | 5 | 6) => self.people_edit(machine, context),
+            (Story::Hasty { machine, .. }, 2) => {
+                self.crash(machine, Crash::Process);
+                let life = self.machines[machine].life;
+                self.plan(Duration::from_millis(500), Happening::Start(machine, life));
+            }
+            (Story::Hasty { machine, context }, 7) => self.machines[machine].smuggles = Some((machine, context)),
             _ => {}
         }
     }

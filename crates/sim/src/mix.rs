@@ -68,12 +68,14 @@ pub(crate) enum Trouble {
     Garbage,
     /// A device asks a relay for a context that it is not in.
     Thief,
-    /// Somebody who is in offers what somebody wrote who was shut out, or a new log before the one that it rests on.
+    /// Somebody who is in offers what somebody wrote who was shut out.
     Smuggler,
     /// Somebody who is in offers an entry of somebody who never was.
     Forger,
     /// Somebody is shut out by a device that is away and has not seen its latest work, which others have.
     Feud,
+    /// A device that wrote before and after a restart, while it was away, offers the later log first, and is cut off.
+    Hasty,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -101,6 +103,7 @@ const TROUBLES: &[Trouble] = &[
     Trouble::Smuggler,
     Trouble::Forger,
     Trouble::Feud,
+    Trouble::Hasty,
 ];
 
 /// A world's shape.
@@ -181,7 +184,7 @@ impl Mix {
         }
         let strikes = dice.range(0, 15) as u32;
         Self {
-            owners: (0..owners).map(|_| dice.range(1, most.min(3))).collect(),
+            owners: (0..owners).map(|_| dice.range(1, most.min(4))).collect(),
             groups: (0..groups).map(|_| dice.range(1, most.min(4))).collect(),
             plain: dice.chance(300),
             direct: dice.chance(250),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, DeviceKeys, Entry, EntryHeader, EntryId, EntryKind, Hash, LogId, LogStart, timestamp_at,
+    ContextId, DeviceKeys, Entry, EntryHeader, EntryId, EntryKind, Hash, LogId, LogStart, Tip, timestamp_at,
 };
 use partita_protocol::{
     message::{Message, Open, Run},
@@ -16,7 +16,7 @@ use crate::{
     network::LinkId,
     text::NEEDLE,
     truth::{Kind, held},
-    world::World,
+    world::{Happening, World},
 };
 
 impl World {
@@ -44,11 +44,17 @@ impl World {
         for message in &messages {
             self.see_message(machine, other, message);
         }
-        Some(self.add_crime(machine, other, messages).unwrap_or(plain))
+        Some(self.add_crime(machine, link, other, messages).unwrap_or(plain))
     }
 
     /// What a thief or a smuggler says besides.
-    fn add_crime(&mut self, machine: MachineId, relay: MachineId, mut messages: Vec<Message>) -> Option<Bytes> {
+    fn add_crime(
+        &mut self,
+        machine: MachineId,
+        link: LinkId,
+        relay: MachineId,
+        mut messages: Vec<Message>,
+    ) -> Option<Bytes> {
         if !self.machines[relay].is_relay {
             return None;
         }
@@ -69,6 +75,25 @@ impl World {
             return Some(Message::encode_frame(&messages));
         }
         let (whose, context) = self.machines[machine].smuggles?;
+        let (run, hasty) = self.out_of_turn(whose, relay, context)?;
+        if whose == machine {
+            // In haste: this log alone, before the one that it rests on, and no more.
+            if !hasty || !messages.iter().any(|message| matches!(message, Message::Entries(_))) {
+                return None;
+            }
+            messages.clear();
+            self.machines[machine].smuggles = None;
+            let soon = self.links.get(&link)?.latency + Duration::from_millis(500);
+            for end in 0..2 {
+                self.plan(soon, Happening::Broken(link, end));
+            }
+        }
+        messages.push(Message::Entries(run));
+        Some(Message::encode_frame(&messages))
+    }
+
+    /// What a relay lacks of the log that a machine writes now, and whether it lacks what that log rests on.
+    fn out_of_turn(&self, whose: MachineId, relay: MachineId, context: ContextId) -> Option<(Run, bool)> {
         let (from, to) = (self.machines[whose].running.as_ref()?, self.machines[relay].running.as_ref()?);
         let log = from.node().own_log(&context)?;
         let begin = held(to.store(), &context, &log).unwrap_or(0) + 1;
@@ -79,8 +104,10 @@ impl World {
             entries.pop();
         }
         let signature = entries.last()?.signature;
-        messages.push(Message::Entries(Run { context, log, entries, signature, withheld: false }));
-        Some(Message::encode_frame(&messages))
+        let start = entries.first()?.header.start.as_ref();
+        let lacks = |tip: &Tip| held(to.store(), &context, &tip.log).unwrap_or(0) < tip.seq;
+        let hasty = start.is_some_and(|start| start.tips.iter().any(lacks));
+        Some((Run { context, log, entries, signature, withheld: false }, hasty))
     }
 
     /// A whole log of somebody who never was in a context, well-formed and signed.

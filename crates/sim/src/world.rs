@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     dice::Dice,
-    faults::{Faults, Feud},
+    faults::{Faults, Story},
     machine::{Machine, MachineId},
     mix::{Mix, Profile},
     network::{Link, LinkId},
@@ -46,8 +46,8 @@ pub(crate) enum Happening {
     Strike,
     /// A trouble is over.
     Mend(usize),
-    /// Something in a feud.
-    Feud(Feud, u64),
+    /// A story goes on.
+    Tell(Story, u64),
     /// A process is started.
     Start(MachineId, u64),
 }
@@ -181,7 +181,7 @@ impl World {
             Happening::Act => self.act(),
             Happening::Strike => self.strike(),
             Happening::Mend(trouble) => self.mend(trouble),
-            Happening::Feud(feud, step) => self.feud_step(feud, step),
+            Happening::Tell(story, step) => self.go_on(story, step),
             Happening::Start(machine, life) => {
                 if self.machines[machine].life == life && !self.machines[machine].is_up() {
                     self.start(machine);
