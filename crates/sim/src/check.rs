@@ -42,6 +42,7 @@ impl World {
                 None => break,
                 Some(why) if self.now >= latest => {
                     self.explain();
+                    self.explain_set_aside();
                     return self.violate(format!("{PATIENCE:?} after the last trouble: {why}"));
                 }
                 Some(_) => {}
@@ -73,6 +74,28 @@ impl World {
                     session.refused
                 );
                 self.note(line);
+            }
+        }
+    }
+
+    /// What every device has set aside, and why.
+    fn explain_set_aside(&mut self) {
+        for context in self.truth.contexts.keys().copied().collect::<Vec<_>>() {
+            let who: Vec<_> = (0..self.machines.len()).filter(|at| !self.machines[*at].is_relay).collect();
+            let answers = self.ask(&who, |world, machine, number| {
+                let context = world.machines[machine].contexts.get(&context)?.clone();
+                Some(Box::pin(async move {
+                    let told = context.set_aside().await.map_err(|error| error.to_string());
+                    Answer::Told(number, told.map(|all| Told::SetAside(all.iter().map(|one| format!("{one:?}")).collect())))
+                }))
+            });
+            for (machine, told) in answers {
+                if let Ok(Told::SetAside(all)) = told {
+                    let name = self.name(machine);
+                    for one in all {
+                        self.note(format!("{name} has set aside in {context:?}: {one}"));
+                    }
+                }
             }
         }
     }
@@ -268,9 +291,16 @@ impl World {
                         shown.insert(*document, (*machine, digest));
                     }
                     Some((other, known)) if *known != digest => {
+                        let marks = |at: MachineId| {
+                            let text = self.machines[at].documents.get(document);
+                            text.and_then(|text| text.marks().ok()).unwrap_or_default()
+                        };
+                        let (here, there) = (marks(*machine), marks(*other));
                         let other = &self.machines[*other].name;
                         return Some(format!(
-                            "{name} and {other} do not show the same of {document:?}: {digest:?} and {known:?}"
+                            "{name} and {other} do not show the same of {document:?}: only {name} edits {:?}, only {other} {:?}",
+                            here.difference(&there).collect::<Vec<_>>(),
+                            there.difference(&here).collect::<Vec<_>>()
                         ));
                     }
                     Some(_) => {}

@@ -72,6 +72,7 @@ pub(crate) enum Answer {
 pub(crate) enum Told {
     /// Whether this device is in, and who is, as far as it knows.
     Members(bool, String),
+    SetAside(Vec<String>),
 }
 
 pub(crate) type Task = Pin<Box<dyn Future<Output = Answer>>>;

@@ -151,10 +151,6 @@ impl Ledger {
         self.by_id.get(id).and_then(|at| self.entries.get(*at))
     }
 
-    pub(crate) fn place_of(&self, id: &EntryId) -> Option<usize> {
-        self.by_id.get(id).copied()
-    }
-
     pub(crate) fn entry(&self, at: usize) -> Option<&Held> {
         self.entries.get(at)
     }

@@ -321,28 +321,6 @@ impl State {
         !self.view().losses.is_empty()
     }
 
-    /// The epochs that entries which were vouched for may be sealed under, although their authors made them beyond a cap:
-    /// whoever vouched had them among its ancestors.
-    fn under_vouches(&self) -> BTreeSet<usize> {
-        let resolver = self.resolver();
-        let counting = self.vouching.iter().filter(|at| {
-            let held = self.ledger.entry(**at);
-            held.is_some_and(|held| {
-                let mut ops = held.ops().iter().enumerate();
-                ops.any(|(index, op)| matches!(op, Op::Vouch(_)) && resolver.op_counts(held, index, op))
-            })
-        });
-        let (mut found, mut open) = (BTreeSet::new(), counting.copied().collect::<Vec<usize>>());
-        while let Some(at) = open.pop() {
-            if let Some(held) = self.ledger.entry(at)
-                && found.insert(at)
-            {
-                open.extend(held.parents.iter().filter_map(|id| self.ledger.place_of(id)));
-            }
-        }
-        found
-    }
-
     /// Who gets an epoch's secret, as the control entries that its author knew say.
     pub(crate) fn recipients<'a>(&'a self, announced: &'a Announced) -> &'a Recipients {
         announced.recipients(|| {
@@ -437,7 +415,6 @@ impl State {
         let invites = invites.filter_map(|(key, _)| Some((*key, *self.ledger.keys.get(key)?)));
         let readers: Vec<(ReplicaId, usize)> = devices.chain(invites).collect();
         let all: Bits = readers.iter().map(|(_, number)| *number).collect();
-        let mut is_shared = self.shared_epochs();
         for (id, announced) in self.epochs.announced.iter().filter(|(id, _)| holds(id)) {
             let recipients = self.recipients(announced);
             let complained = self.epochs.complained(id);
@@ -445,9 +422,6 @@ impl State {
                 continue;
             }
             if !may(announced) && !complained {
-                continue;
-            }
-            if !is_shared(announced) {
                 continue;
             }
             for (device, number) in &readers {
@@ -461,22 +435,10 @@ impl State {
         lacking
     }
 
-    /// The epochs whose secrets a new reader of all history is given, of those that are held: all that count, or may be
-    /// vouched for.
+    /// The epochs whose secrets a new reader of all history is given: all that are held, also those whose author turned out
+    /// to have lost its right. Whoever wrote before hearing of that may have sealed under them.
     pub(crate) fn shareable(&self, holds: impl Fn(&EpochId) -> bool) -> Vec<EpochId> {
-        let mut is_shared = self.shared_epochs();
-        let held = self.epochs.announced.iter().filter(|(id, _)| holds(id));
-        held.filter(|(_, announced)| is_shared(announced)).map(|(id, _)| *id).collect()
-    }
-
-    /// Tells which epochs readers are given: those that count, and those that entries may be sealed under which were vouched
-    /// for.
-    fn shared_epochs(&self) -> impl FnMut(&Announced) -> bool {
-        let mut vouched = None;
-        move |announced| {
-            self.is_rightful(announced)
-                || vouched.get_or_insert_with(|| self.under_vouches()).contains(&announced.entry)
-        }
+        self.epochs.announced.keys().filter(|id| holds(id)).copied().collect()
     }
 
     /// Who joined by an invitation and waits for a decision.

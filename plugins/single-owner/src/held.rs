@@ -21,7 +21,6 @@ pub(crate) struct Held {
     pub(crate) author: ReplicaId,
     pub(crate) log: LogId,
     pub(crate) seq: u64,
-    pub(crate) parents: Vec<EntryId>,
     pub(crate) ops: Vec<Op>,
     /// The ids of the epochs among the ops, in their order.
     epoch_ids: Vec<EpochId>,
@@ -100,12 +99,12 @@ impl Held {
         held: &AllHeld,
         place: Place,
         (log, seq): (LogId, u64),
-        parents: Vec<EntryId>,
+        parents: &[EntryId],
         ops: Vec<Op>,
     ) -> Self {
         let before = Seen::union(parents.iter().filter_map(|parent| held.get(parent)).map(|parent| &parent.seen));
         let seen = before.with(place.author, &ops);
-        let mut entry = Self { author: place.author, log, seq, parents, ops, epoch_ids: Vec::new(), before, seen };
+        let mut entry = Self { author: place.author, log, seq, ops, epoch_ids: Vec::new(), before, seen };
         entry.epoch_ids = entry.epoch_ops().map(|epoch| epoch.id(place)).collect();
         entry
     }
@@ -118,17 +117,4 @@ impl Held {
     fn epoch_ops(&self) -> impl Iterator<Item = &Epoch> {
         self.ops.iter().filter_map(|op| if let Op::Epoch(epoch) = op { Some(epoch) } else { None })
     }
-}
-
-/// These entries and everything that they descend from.
-pub(crate) fn ancestors(held: &AllHeld, mut open: Vec<EntryId>) -> BTreeSet<EntryId> {
-    let mut found = BTreeSet::new();
-    while let Some(id) = open.pop() {
-        if let Some(entry) = held.get(&id)
-            && found.insert(id)
-        {
-            open.extend(&entry.parents);
-        }
-    }
-    found
 }

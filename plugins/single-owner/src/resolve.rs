@@ -14,7 +14,7 @@ use partita_core::{EntryId, EpochId, Loss, ReplicaId, Signature, Standing, Tip};
 use partita_crypto::{BoxPublicKey, EpochFacts};
 
 use crate::{
-    held::{AllHeld, Held, ancestors},
+    held::{AllHeld, Held},
     op::{Epoch, Op},
 };
 
@@ -139,9 +139,8 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
     let devices = devices.collect();
 
     let counting = |entry: &Held| counts(&certified, &standing, entry);
-    let vouched = vouches(held, &counting);
-    let epochs = epochs(held, &counting, vouched.by);
-    standing.vouches = vouched.tips;
+    let epochs = epochs(held, &counting);
+    standing.vouches = vouches(held, &counting);
     Resolved { devices, standing, epochs }
 }
 
@@ -170,44 +169,33 @@ fn final_tips(id: EntryId, entry: &Held, caps: &[Tip]) -> Vec<Tip> {
     tips
 }
 
-struct Vouched {
-    tips: BTreeMap<Tip, Signature>,
-    /// The entries that vouch.
-    by: Vec<EntryId>,
-}
-
 /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be revoked. And
 /// nobody vouches for itself.
-fn vouches(held: &AllHeld, counting: &impl Fn(&Held) -> bool) -> Vouched {
-    let mut vouched = Vouched { tips: BTreeMap::new(), by: Vec::new() };
-    for (id, entry, op) in ops(held) {
+fn vouches(held: &AllHeld, counting: &impl Fn(&Held) -> bool) -> BTreeMap<Tip, Signature> {
+    let mut vouched = BTreeMap::new();
+    for (_, entry, op) in ops(held) {
         if let Op::Vouch(witnesses) = op
             && !entry.before.lost.is_empty()
             && counting(entry)
         {
             for witness in witnesses.iter().filter(|witness| witness.author() != entry.author) {
                 // Of two signatures over one entry, all replicas keep the same.
-                let kept = vouched.tips.entry(witness.tip()).or_insert(witness.signature());
+                let kept = vouched.entry(witness.tip()).or_insert(witness.signature());
                 if witness.signature().as_bytes() < kept.as_bytes() {
                     *kept = witness.signature();
                 }
             }
-            vouched.by.push(id);
         }
     }
     vouched
 }
 
-fn epochs(held: &AllHeld, counting: &impl Fn(&Held) -> bool, vouchers: Vec<EntryId>) -> BTreeMap<EpochId, EpochState> {
-    // An honest entry that was vouched for may be sealed under an epoch that its author made beyond the cap. Whoever
-    // vouched had that epoch among its ancestors: newcomers get its secret too, to read what counts.
-    let under_vouches = ancestors(held, vouchers);
+/// Every epoch that was made, also where its author turned out to have lost its right: whoever wrote before hearing of that
+/// may have sealed under it, and newcomers get its secret to read that. Nobody writes under it any more.
+fn epochs(held: &AllHeld, counting: &impl Fn(&Held) -> bool) -> BTreeMap<EpochId, EpochState> {
     let mut epochs: BTreeMap<EpochId, EpochState> = BTreeMap::new();
-    for (id, entry) in held {
+    for entry in held.values() {
         let rightful = counting(entry);
-        if !rightful && !under_vouches.contains(id) {
-            continue;
-        }
         for (epoch_id, epoch) in entry.epochs() {
             let state = epochs.entry(epoch_id).or_insert_with(|| state_of(entry, epoch, rightful));
             // Its author may repeat the op: it is where it was first.

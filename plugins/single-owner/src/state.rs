@@ -58,7 +58,7 @@ impl ContextState {
         }
         self.mode = self.mode.or(payload.mode);
         let place = Place { context: self.id, author: entry.author };
-        let held = Held::new(&self.held, place, (entry.header.log, entry.header.seq), parents, payload.ops);
+        let held = Held::new(&self.held, place, (entry.header.log, entry.header.seq), &parents, payload.ops);
         self.resolved = OnceLock::new();
         Ok(Some(self.held.entry(entry.id).or_insert(held)))
     }

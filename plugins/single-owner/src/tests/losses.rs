@@ -103,6 +103,23 @@ fn two_devices_that_revoke_each_other_are_both_lost_on_every_node() {
     assert!(!laptop.holds(&tablet.epoch().unwrap()));
 }
 
+/// Who wrote under it did not know that the epoch's author would turn out to have been revoked at the same time.
+#[test]
+fn a_newcomer_reads_what_was_written_in_good_faith_under_an_epoch_of_a_revoked_device() {
+    let (mut laptop, mut phone, mut tablet, mnemonic) = three();
+    laptop.revoke(&mnemonic, phone.replica);
+    let epoch = phone.strategy.own[0].new_epoch(&phone.strategy.me, None, &mut phone.rng).unwrap();
+    phone.say(&[epoch]);
+    tablet.pull(&phone);
+    let in_good_faith = tablet.epoch().unwrap();
+    assert!(phone.holds(&in_good_faith));
+
+    let mut watch = Device::more(&mnemonic, 4);
+    settle(&mut [&mut laptop, &mut tablet, &mut watch]);
+    assert!(watch.holds(&in_good_faith));
+    assert_ne!(watch.epoch(), Some(in_good_faith), "nobody writes under it any more");
+}
+
 #[test]
 fn a_device_enrolled_while_another_is_revoked_gets_the_new_key() {
     let (mut laptop, phone, mut tablet, mnemonic) = three();
@@ -151,8 +168,13 @@ fn what_a_revoked_device_says_later_counts_nowhere() {
     let epoch = phone.strategy.own[0].new_epoch(&phone.strategy.me, None, &mut phone.rng).unwrap();
     let seen = tablet.witness(1000);
     phone.say(&[epoch, Op::Share(share), Op::Vouch(vec![seen]), Op::Retire(vec![tip(40, 1000)])]);
+    let writable = laptop.epoch();
     laptop.pull(&phone);
-    assert_eq!(laptop.resolved(), &before);
+    assert_eq!(laptop.resolved().devices, before.devices);
+    assert_eq!(laptop.resolved().standing, before.standing);
+    // The epoch is known, since somebody may have written under it in good faith. Nobody does from here on.
+    assert!(laptop.resolved().epochs.iter().all(|(id, epoch)| before.epochs.contains_key(id) || !epoch.rightful));
+    assert_eq!(laptop.epoch(), writable);
 
     // And once it has heard, not even its heads help.
     let payload = Payload::encode(&[Op::Vouch(vec![tablet.witness(1)])]);
