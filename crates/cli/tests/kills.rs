@@ -1,7 +1,8 @@
 //! Processes die at any moment, again and again, and nothing that was reported durable is lost.
 //!
-//! A real relay and two real clients on real files. In each round one of the three is killed with SIGKILL while both clients
-//! type. A killed client comes back offline, types on, and is killed again or closed before it meets the others.
+//! A real relay and two real clients on real files, killed with SIGKILL while both clients type. In the first story one of
+//! them is in each round; a killed client comes back offline, types on, and is killed again before it meets the others.
+//! In the storms any of them are, together and one by one, and again while they are still opening what the kill left.
 //! `PARTITA_SEED=n` chooses the same moments again, as far as the scheduler does.
 
 #![cfg(unix)]
@@ -13,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{Relay, dice::Dice, replica::Replica};
@@ -35,6 +36,8 @@ struct Client {
     typed: usize,
     /// Requests under way: the document, the words, the request.
     typing: Vec<(usize, Vec<String>, u64)>,
+    /// Whether it was opened with the relay's address.
+    online: bool,
     /// The words that were reported durable, by document.
     durable: [Vec<String>; 2],
 }
@@ -73,10 +76,16 @@ impl Client {
     }
 
     fn restart(&mut self, documents: &[String; 2], online: bool) {
-        self.process = Replica::start(&self.store);
-        let connect = online.then(|| self.url.clone());
-        self.process.ask(json!({"do": "open", "connect": connect}));
+        let opening = self.begin_opening(online);
+        self.process.answer(opening);
         self.get(documents);
+    }
+
+    fn begin_opening(&mut self, online: bool) -> u64 {
+        self.process = Replica::start(&self.store);
+        self.online = online;
+        let connect = online.then(|| self.url.clone());
+        self.process.begin(json!({"do": "open", "connect": connect}))
     }
 
     fn get(&mut self, documents: &[String; 2]) {
@@ -113,7 +122,7 @@ fn nothing_durable_is_lost_whoever_is_killed() {
     let relay_store = folder.path().join("relay");
     let mut relay = Relay::start("127.0.0.1:0", &relay_store);
     let address = relay.address();
-    let (mut clients, documents) = meet(folder.path(), &relay.url);
+    let (mut clients, documents) = meet(folder.path(), &relay.url, Context::Owner);
 
     for round in 0..ROUNDS {
         let pause_us = 200 + dice.below(3_000);
@@ -121,7 +130,7 @@ fn nothing_durable_is_lost_whoever_is_killed() {
             client.begin_typing(&documents, WORDS, pause_us);
         }
         // The moment of the kill: anywhere in the typing, or a little after.
-        std::thread::sleep(Duration::from_micros(dice.below(WORDS as u64 * (pause_us + 1_000))));
+        pause(dice.below(WORDS as u64 * (pause_us + 1_000)));
         match round % 3 {
             0 => {
                 relay.kill();
@@ -155,12 +164,118 @@ fn nothing_durable_is_lost_whoever_is_killed() {
         client.finish_typing();
         client.process.ask(json!({"do": "acknowledged"}));
     }
+    end_alike(clients, relay, &documents, &relay_store);
+}
+
+/// What the two clients share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Context {
+    Owner,
+    Group,
+}
+
+#[test]
+fn an_owners_devices_survive_ten_rounds_of_a_storm() {
+    storm(Context::Owner, 10);
+}
+
+#[test]
+fn a_group_survives_ten_rounds_of_a_storm() {
+    storm(Context::Group, 10);
+}
+
+#[test]
+#[ignore = "takes a minute: SLOW=1 .ci/run runs it"]
+fn an_owners_devices_survive_two_hundred_rounds_of_a_storm() {
+    storm(Context::Owner, 200);
+}
+
+#[test]
+#[ignore = "takes a minute: SLOW=1 .ci/run runs it"]
+fn a_group_survives_two_hundred_rounds_of_a_storm() {
+    storm(Context::Group, 200);
+}
+
+/// Kills whom it likes whenever it likes, and leaves the rest to themselves: after the last round nobody writes anything.
+fn storm(context: Context, rounds: usize) {
+    let began = Instant::now();
+    let mut dice = Dice::thrown();
+    let folder = tempfile::tempdir().unwrap();
+    let relay_store = folder.path().join("relay");
+    let mut relay = Some(Relay::start("127.0.0.1:0", &relay_store));
+    let address = relay.as_ref().unwrap().address();
+    let (mut clients, documents) = meet(folder.path(), &relay.as_ref().unwrap().url, context);
+    let (mut kills, mut of_opening) = (0, 0);
+
+    for round in 0..rounds {
+        let pause_us = dice.below(1_500);
+        for client in &mut clients {
+            client.begin_typing(&documents, 1 + dice.below(10) as usize, pause_us);
+        }
+        pause(dice.below(12_000));
+        // Of seven sets of victims, each with one is as likely as all with more together.
+        let victims = [1, 1, 2, 2, 4, 4, 3, 5, 6, 7][dice.below(10) as usize];
+        let is_victim = |who: usize| victims & (1 << who) != 0;
+        for (_, client) in clients.iter_mut().enumerate().filter(|(who, _)| is_victim(*who)) {
+            client.kill();
+            kills += 1;
+            while dice.below(3) == 0 {
+                client.begin_opening(dice.below(2) == 0);
+                pause(dice.below(25_000));
+                client.kill();
+                of_opening += 1;
+            }
+        }
+        if is_victim(2) {
+            relay.take().unwrap().kill();
+            kills += 1;
+            while dice.below(3) == 0 {
+                Relay::begin_and_kill(&address, &relay_store, Duration::from_micros(dice.below(25_000)));
+                of_opening += 1;
+            }
+            relay = Some(Relay::start(&address, &relay_store));
+        }
+        for (who, client) in clients.iter_mut().enumerate() {
+            if is_victim(who) {
+                client.restart(&documents, dice.below(4) != 0);
+                client.check_own(&documents, &format!("after round {round}"));
+            } else {
+                client.finish_typing(); // with or without a relay
+            }
+        }
+    }
+
+    for client in &mut clients {
+        if !client.online {
+            client.kill();
+            client.restart(&documents, true);
+        }
+        client.process.ask(json!({"do": "network_is_back"}));
+    }
+    // The relay takes a log's entry only when it holds the earlier logs of that replica: it has everything then.
+    for client in &mut clients {
+        client.process.ask(json!({"do": "acknowledged"}));
+    }
+    end_alike(clients, relay.unwrap(), &documents, &relay_store);
+    println!(
+        "{context:?}: {kills} kills in {rounds} rounds and {of_opening} of who was opening, {:?}",
+        began.elapsed()
+    );
+}
+
+/// Nothing but to choose the moment of a kill: nothing is waited for.
+fn pause(us: u64) {
+    std::thread::sleep(Duration::from_micros(us));
+}
+
+/// All show the same and hold the same, and what was reported durable is there.
+fn end_alike(mut clients: [Client; 2], relay: Relay, documents: &[String; 2], relay_store: &Path) {
     agree(&mut clients);
     let durable = clients.each_ref().map(|client| client.durable.clone());
     println!("durable words: {:?}", durable.each_ref().map(|words| words.each_ref().map(Vec::len)));
     for client in &mut clients {
         for (author, durable) in durable.iter().enumerate() {
-            client.check(durable, author, &documents, "at the end");
+            client.check(durable, author, documents, "at the end");
         }
         let status = client.process.ask(json!({"do": "status"}));
         assert_eq!(status["status"]["set_aside"], 0, "nothing was set aside: {status}");
@@ -170,24 +285,35 @@ fn nothing_durable_is_lost_whoever_is_killed() {
         client.store
     });
     assert_eq!(relay.signal("TERM").code(), Some(0));
-    compare([&stores[0], &stores[1], &relay_store]);
+    compare([&stores[0], &stores[1], relay_store]);
 }
 
-/// Two devices of one owner with two documents, all of it durable on both.
-fn meet(folder: &Path, url: &str) -> ([Client; 2], [String; 2]) {
+/// Two devices of one owner, or of two members of a group, with two documents, all of it durable on both.
+fn meet(folder: &Path, url: &str, context: Context) -> ([Client; 2], [String; 2]) {
     let mut clients = [0, 1].map(|number| {
         let store = folder.join(format!("client{number}"));
         let process = Replica::start(&store);
-        Client { number, store, url: url.into(), process, typed: 0, typing: Vec::new(), durable: Default::default() }
+        let (typing, durable) = (Vec::new(), Default::default());
+        Client { number, store, url: url.into(), process, typed: 0, typing, online: true, durable }
     });
     let [a, b] = &mut clients;
-    let words = a.process.text(json!({"do": "found"}));
-    let request = b.process.text(json!({"do": "request"}));
-    let certificate = a.process.text(json!({"do": "certify", "words": words, "request": request}));
-    b.process.ask(json!({"do": "accept", "certificate": certificate}));
-    for client in [&mut *a, &mut *b] {
-        client.process.ask(json!({"do": "open", "connect": url}));
+    let open = |client: &mut Client| client.process.ask(json!({"do": "open", "connect": url}));
+    match context {
+        Context::Owner => {
+            let words = a.process.text(json!({"do": "found"}));
+            let request = b.process.text(json!({"do": "request"}));
+            let certificate = a.process.text(json!({"do": "certify", "words": words, "request": request}));
+            b.process.ask(json!({"do": "accept", "certificate": certificate}));
+            open(a);
+        }
+        Context::Group => {
+            a.process.ask(json!({"do": "found_group", "name": "storm"}));
+            open(a);
+            let invitation = a.process.text(json!({"do": "invite", "role": "write"}));
+            b.process.ask(json!({"do": "join", "invitation": invitation}));
+        }
     }
+    open(b);
     let documents = ["automerge", "yrs"].map(|crdt| a.process.text(json!({"do": "create", "crdt": crdt, "parts": 2})));
     b.get(&documents);
     // A durable change of b's comes after the documents in its store: from here on they are there after any kill.

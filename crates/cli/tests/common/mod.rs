@@ -10,6 +10,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    time::Duration,
 };
 
 pub fn partita() -> Command {
@@ -52,6 +53,16 @@ impl Relay {
         said.read_line(&mut url).unwrap();
         assert!(url.ends_with('\n'), "the relay ended before it printed its URL");
         (Self { child, url: url.trim_end().to_owned() }, said)
+    }
+
+    /// Starts one and kills it soon, perhaps before it listens.
+    pub fn begin_and_kill(listen: &str, store: &Path, after: Duration) {
+        let mut command = partita();
+        command.args(["relay", "--listen", listen, "--store"]).arg(store).stdout(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(after); // the moment of the kill: nothing is waited for
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// The address without scheme and id: to listen on it again.
