@@ -6,12 +6,12 @@ mod common;
 use std::sync::Arc;
 
 use common::{append, entries, rng, verified};
-use partita_core::{Batch, Durability, Entry, Key, Op, Store, StoreError};
+use partita_core::{Batch, Durability, Entry, Key, Op, Store, StoreError, StoredEntry};
 use partita_redb::RedbStore;
 use partita_testing::{
     FaultyDisk,
     disk::{Crash, Fault},
-    samples::incarnation,
+    samples::{SampleLog, context, incarnation, noise},
 };
 
 /// Failure mode 34: an error of the disk is an error of the commit.
@@ -113,6 +113,97 @@ fn whatever_operation_a_crash_comes_after_every_durable_commit_is_there() {
         assert_eq!(holds(&disk, &entries, durable), Ok(()), "closed after operation {step}");
     }
     println!("{images} crash images of {all} operations, {created} of them to create the store");
+}
+
+/// Repair is work on the disk like any other: it may be cut short too, as often as the power likes.
+#[test]
+fn a_crash_while_a_crash_is_repaired_loses_nothing_either() {
+    let entries = entries(60);
+    let (created, all) = operations(&entries);
+    let mut images = 0;
+    for step in (created..all).step_by(5) {
+        let disk = FaultyDisk::new();
+        let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+        disk.fail_after(step - created, Fault::Io);
+        let durable = fill(&store, &entries);
+        for kind in Crash::ALL {
+            let left = disk.crash(kind, &mut rng(step)).image();
+            for again in 0.. {
+                let disk = FaultyDisk::of(left.clone());
+                disk.fail_after(again, Fault::Io);
+                let opened = RedbStore::with_backend(disk.clone(), incarnation(2));
+                let after = disk.crash(Crash::PowerTorn, &mut rng(step * 100 + again));
+                let found = holds(&after, &entries, durable);
+                assert_eq!(found, Ok(()), "{kind:?} after operation {step}, then after {again} of the repair");
+                images += 1;
+                if opened.is_ok() {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(images > 150, "{images}");
+}
+
+#[test]
+fn a_crash_in_the_middle_of_maintenance_loses_nothing() {
+    let entries = entries(60);
+    let filled = {
+        let disk = FaultyDisk::new();
+        let store = RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap();
+        assert_eq!(fill(&store, &entries), 60);
+        let mut doomed = SampleLog::new(2, context(2), 2);
+        let doomed_id = doomed.id();
+        let batch = (1..=600).map(|arrival| {
+            let entry = doomed.control(noise(arrival, 3000));
+            Op::Append(StoredEntry { arrival, entry })
+        });
+        store.commit(&Batch { ops: batch.collect() }, Durability::Durable).unwrap();
+        let truncate = Op::Truncate { context: context(2), log: doomed_id, from: 1 };
+        store.commit(&Batch { ops: vec![truncate] }, Durability::Durable).unwrap();
+        drop(store);
+        disk.image()
+    };
+    let maintained = |fails_after: Option<u64>| {
+        let disk = FaultyDisk::of(filled.clone());
+        let store = RedbStore::with_backend(disk.clone(), incarnation(2)).unwrap();
+        let before = disk.counts().operations();
+        if let Some(step) = fails_after {
+            disk.fail_after(step, Fault::Io);
+        }
+        let result = store.maintain();
+        (disk.clone(), result, disk.counts().operations() - before)
+    };
+    let (_, result, all) = maintained(None);
+    let result = result.unwrap();
+    assert!(result.done && result.bytes_after < result.bytes_before / 2, "{result:?}");
+    for step in (0..all).step_by(usize::try_from(all / 60).unwrap().max(1)) {
+        let (disk, result, _) = maintained(Some(step));
+        assert!(result.is_err());
+        for kind in Crash::ALL {
+            let found = holds(&disk.crash(kind, &mut rng(step)), &entries, 60);
+            assert_eq!(found, Ok(()), "{kind:?} after operation {step} of {all}");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_is_gone_is_an_error_and_not_an_end() {
+    let entries = entries(70);
+    let disk = FaultyDisk::new();
+    fill(&RedbStore::with_backend(disk.clone(), incarnation(1)).unwrap(), &entries);
+    for step in 0..40 {
+        let disk = FaultyDisk::of(disk.image());
+        disk.fail_after(step, Fault::Gone);
+        if let Ok(store) = RedbStore::with_backend(disk.clone(), incarnation(2)) {
+            let _ = append(&store, 61..66, &entries); // it may have come in time
+            if let Err(error) = verified(&store, &entries) {
+                assert!(matches!(error, StoreError::Io(_)), "{error}");
+            }
+        }
+        disk.mend();
+        assert_eq!(holds(&disk, &entries, 60), Ok(()), "gone after {step} operations");
+    }
 }
 
 /// The negative control: with a sync that does nothing, the same check must find losses.
