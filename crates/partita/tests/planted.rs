@@ -2,14 +2,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
 mod common;
+mod spoiler;
 mod town;
 
-use common::{Home, put, string};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use common::{Device, Home, put, string};
 use partita::{
+    Engine, FileKeystore,
     automerge::Automerge,
     core::planted::{Bug, plant_in_all_threads},
     group::Policy,
+    single_owner::SingleOwner,
 };
+use spoiler::Spoiler;
 use town::Town;
 
 const CANARY: &str = "canary-e27b0d19-nobody-without-a-key-reads-this";
@@ -17,15 +26,44 @@ const CANARY: &str = "canary-e27b0d19-nobody-without-a-key-reads-this";
 /// One after the other: the whole process has the bug.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bug_of_the_engine_breaks_its_law() {
+    assert!(what_cannot_be_opened_holds_up_nothing().await);
     assert!(nothing_is_missing_behind_a_snapshot().await);
     assert!(an_owners_store_is_sealed().await);
     assert!(a_groups_store_is_sealed().await);
+    plant_in_all_threads(Some(Bug::SetAsideBlocks));
+    assert!(!what_cannot_be_opened_holds_up_nothing().await);
     plant_in_all_threads(Some(Bug::SnapshotAhead));
     assert!(!nothing_is_missing_behind_a_snapshot().await);
     plant_in_all_threads(Some(Bug::SealSkipped));
     assert!(!an_owners_store_is_sealed().await);
     assert!(!a_groups_store_is_sealed().await);
     plant_in_all_threads(None);
+}
+
+async fn what_cannot_be_opened_holds_up_nothing() -> bool {
+    let home = Home::new();
+    home.enrol("b");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let spoils = Arc::new(AtomicBool::new(false));
+    let inner = SingleOwner::open(&FileKeystore::open(home.path().join("a.key")).unwrap()).unwrap();
+    let spoiler = Spoiler { inner, spoils: spoils.clone() };
+    let builder = Engine::builder(home.path().join("a")).strategy(spoiler).transport(home.network.clone());
+    let a = Device::of(builder.connect(&url).open().await.unwrap()).await;
+    let note = a.notes.create::<Automerge>().await.unwrap();
+    for (key, bad) in [("spoilt", true), ("behind it", false)] {
+        spoils.store(bad, SeqCst);
+        put(&note, key, "x").durable().await.unwrap();
+    }
+    a.notes.acknowledged().await.unwrap();
+    let b = home.open("b", &[&url]).await;
+    b.notes.caught_up().await.unwrap();
+    let at_b = b.get::<Automerge>(note.id()).await; // both at once
+    let there = at_b.read(|doc| string(doc, "behind it")).is_some();
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
+    relay.close().await;
+    there
 }
 
 async fn nothing_is_missing_behind_a_snapshot() -> bool {
