@@ -38,6 +38,48 @@ fn a_relay_that_lost_what_it_forwarded_gets_it_back() {
     assert!(acknowledged(&mut fleet, a) > 0, "the frontier says so now");
 }
 
+/// What a device wrote reached another one, and then the device and the relay lost it. It comes back over the relay, which
+/// knows no reason to acknowledge what it sent: the device asks, and hears of it when it is durable there.
+#[test]
+fn what_comes_back_to_its_author_is_acknowledged_without_another_edit() {
+    for slow in [false, true] {
+        let mut fleet = Fleet::new(8);
+        let (a, b, relay) = (fleet.replica(), fleet.replica(), fleet.relay());
+        fleet.connect(a, relay);
+        fleet.connect(b, relay);
+        fleet.run();
+        fleet.hold_commits(a);
+        fleet.hold_commits(relay);
+        fleet.write(a, 1, b"lost where it was written");
+        fleet.run();
+        for lost in [a, relay] {
+            fleet.crash(lost);
+            fleet.start(lost);
+        }
+        fleet.connect(a, relay);
+        fleet.run();
+        if slow {
+            fleet.hold_commits(relay);
+        }
+        fleet.notices(a);
+        fleet.connect(b, relay);
+        fleet.run();
+        assert!(fleet.agree(&[a, b, relay]));
+        let context = Fleet::context(0).id;
+        let holders = |fleet: &mut Fleet| {
+            let tips = fleet.node(a).own_tips(&context);
+            fleet.node(a).holders(&context, &tips).len()
+        };
+        if slow {
+            assert_eq!((holders(&mut fleet), acknowledged(&mut fleet, a)), (0, 0), "it is not durable there");
+            fleet.release(relay);
+            fleet.run();
+        }
+        assert_eq!(holders(&mut fleet), 1, "slow: {slow}");
+        assert!(acknowledged(&mut fleet, a) > 0);
+    }
+}
+
 /// Failure mode 41: only what is durable is acknowledged.
 #[test]
 fn acknowledgements_come_after_the_commit() {

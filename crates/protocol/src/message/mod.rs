@@ -48,7 +48,8 @@ pub enum Message {
         /// Whether more tips follow in another message.
         more: bool,
     },
-    /// I could send these logs, and cannot tell from your frontier whether you hold them: acknowledge what you do.
+    /// I could send these logs, or got them from you though they are mine, and cannot tell whether you hold them durably:
+    /// acknowledge what you do.
     Have {
         /// The context.
         context: ContextId,

@@ -10,8 +10,16 @@ use crate::{
 
 impl Node {
     pub(super) fn on_have(&mut self, id: SessionId, context: ContextId, tips: &[Tip]) {
-        if self.may_offer(id, &context).is_ok() {
-            self.acknowledge(id, tips.iter().map(|tip| (context, tip.log)).collect());
+        if self.may_offer(id, &context).is_err() {
+            return;
+        }
+        if self.commits.failed.is_some() {
+            // Nothing becomes durable any more.
+            return self.acknowledge(id, tips.iter().map(|tip| (context, tip.log)).collect());
+        }
+        // What is asked about may be on its way to the disk, and nobody asks twice.
+        for tip in tips {
+            self.acknowledge_later(id, context, tip.log);
         }
     }
 

@@ -12,7 +12,10 @@ use super::{
     Node,
     link::{Halt, Until},
 };
-use crate::{channel::MAX_FRAME, message::Run};
+use crate::{
+    channel::MAX_FRAME,
+    message::{Message, Run},
+};
 
 impl Node {
     pub(super) fn on_run(&mut self, id: SessionId, run: Run) {
@@ -177,6 +180,22 @@ impl Node {
         }
         self.note_came(id, context, log, seq);
         self.acknowledge_later(id, context, log);
+        self.ask_about_own(id, context, log);
+    }
+
+    /// This replica's own work comes back, which it had lost: nothing of it is sent there, so nothing is acknowledged by
+    /// itself, and that it came from there is no evidence. Whoever waits for somebody to hold it waits for this answer.
+    fn ask_about_own(&mut self, id: SessionId, context: ContextId, log: LogId) {
+        let Some(state) = self.contexts.get(&context).and_then(|local| local.logs.get(&log)) else {
+            return;
+        };
+        let tip = Tip { log, seq: state.record.seq, head: state.record.head };
+        if state.record.replica() == self.replica
+            && let Some(session) = self.sessions.get_mut(&id)
+            && session.links.get(&context).is_some_and(|link| link.held(&log) < tip.seq)
+        {
+            session.out.push(Message::Have { context, tips: vec![tip] });
+        }
     }
 
     fn author(&self, context: &ContextId, log: &LogId, next: &Entry) -> Result<VerifyingKey, &'static str> {
