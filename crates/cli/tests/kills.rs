@@ -157,13 +157,6 @@ fn nothing_durable_is_lost_whoever_is_killed() {
         }
     }
 
-    // The relay takes a log's entry only when it holds the earlier logs of that replica: with an acknowledgement of each
-    // client's last words it has everything.
-    for client in &mut clients {
-        client.begin_typing(&documents, 1, 0);
-        client.finish_typing();
-        client.process.ask(json!({"do": "acknowledged"}));
-    }
     end_alike(clients, relay, &documents, &relay_store);
 }
 
@@ -252,15 +245,43 @@ fn storm(context: Context, rounds: usize) {
         }
         client.process.ask(json!({"do": "network_is_back"}));
     }
-    // The relay takes a log's entry only when it holds the earlier logs of that replica: it has everything then.
-    for client in &mut clients {
-        client.process.ask(json!({"do": "acknowledged"}));
-    }
+    let took = began.elapsed();
+    println!("{context:?}: {kills} kills in {rounds} rounds, and {of_opening} of who was opening, in {took:?}");
     end_alike(clients, relay.unwrap(), &documents, &relay_store);
-    println!(
-        "{context:?}: {kills} kills in {rounds} rounds and {of_opening} of who was opening, {:?}",
-        began.elapsed()
-    );
+    println!("all came to the same within {:?}", began.elapsed() - took);
+}
+
+/// Fails, and says who lacks what.
+fn explain(clients: &mut [Client; 2], who: usize, relay_store: &Path) -> ! {
+    let mut report = format!("nobody acknowledges what client {who} wrote\n");
+    for client in clients.iter_mut() {
+        let status = client.process.ask(json!({"do": "status"}));
+        report += &format!("{}: {status}\n", client.name());
+    }
+    let copy = |path: &Path| {
+        let copy = path.with_extension("copy");
+        std::fs::copy(path, &copy).unwrap();
+        logs(&entries(&copy))
+    };
+    let [a, b] = [0, 1].map(|who: usize| copy(&clients[who].store));
+    let relay = copy(relay_store);
+    let all: BTreeSet<_> = a.keys().chain(b.keys()).chain(relay.keys()).collect();
+    for log in all {
+        let held = [&a, &b, &relay].map(|store| store.get(log).copied().unwrap_or(0));
+        if held.iter().any(|seq| *seq != held[0]) {
+            report += &format!("{}: a {}, b {}, relay {}\n", log.1, held[0], held[1], held[2]);
+        }
+    }
+    panic!("{report}");
+}
+
+/// How far each log goes.
+fn logs(entries: &Entries) -> BTreeMap<(ContextId, LogId), u64> {
+    let mut last = BTreeMap::new();
+    for (context, log, seq) in entries.keys() {
+        last.insert((*context, *log), *seq);
+    }
+    last
 }
 
 /// Nothing but to choose the moment of a kill: nothing is waited for.
@@ -268,8 +289,15 @@ fn pause(us: u64) {
     std::thread::sleep(Duration::from_micros(us));
 }
 
-/// All show the same and hold the same, and what was reported durable is there.
+/// Without another edit all come to show the same and hold the same, and what was reported durable is there.
 fn end_alike(mut clients: [Client; 2], relay: Relay, documents: &[String; 2], relay_store: &Path) {
+    // The relay takes a log's entry only when it holds the earlier logs of that replica: it has everything then.
+    for who in 0..2 {
+        let id = clients[who].process.begin(json!({"do": "acknowledged"}));
+        if !clients[who].process.is_answered(id, Duration::from_secs(40)) {
+            explain(&mut clients, who, relay_store);
+        }
+    }
     agree(&mut clients);
     let durable = clients.each_ref().map(|client| client.durable.clone());
     println!("durable words: {:?}", durable.each_ref().map(|words| words.each_ref().map(Vec::len)));

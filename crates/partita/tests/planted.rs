@@ -10,7 +10,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use common::{Device, Home, put, string};
+use common::{Device, Home, has, put, string};
 use partita::{
     Engine, FileKeystore,
     automerge::Automerge,
@@ -43,6 +43,7 @@ async fn each_bug_of_the_engine_breaks_its_law() {
 async fn what_cannot_be_opened_holds_up_nothing() -> bool {
     let home = Home::new();
     home.enrol("b");
+    home.enrol("c");
     let relay = home.relay("relay").await;
     let url = relay.url().to_string();
     let spoils = Arc::new(AtomicBool::new(false));
@@ -50,18 +51,23 @@ async fn what_cannot_be_opened_holds_up_nothing() -> bool {
     let spoiler = Spoiler { inner, spoils: spoils.clone() };
     let builder = Engine::builder(home.path().join("a")).strategy(spoiler).transport(home.network.clone());
     let a = Device::of(builder.connect(&url).open().await.unwrap()).await;
-    let note = a.notes.create::<Automerge>().await.unwrap();
-    for (key, bad) in [("spoilt", true), ("behind it", false)] {
-        spoils.store(bad, SeqCst);
-        put(&note, key, "x").durable().await.unwrap();
-    }
-    a.notes.acknowledged().await.unwrap();
     let b = home.open("b", &[&url]).await;
-    b.notes.caught_up().await.unwrap();
-    let at_b = b.get::<Automerge>(note.id()).await; // both at once
-    let there = at_b.read(|doc| string(doc, "behind it")).is_some();
-    a.engine.close().await.unwrap();
-    b.engine.close().await.unwrap();
+    let note = a.notes.create::<Automerge>().await.unwrap();
+    put(&note, "before", "x").durable().await.unwrap();
+    let at_b = b.get::<Automerge>(note.id()).await;
+    has(&at_b, "before").await;
+    spoils.store(true, SeqCst);
+    put(&note, "spoilt", "x").durable().await.unwrap();
+    a.notes.acknowledged().await.unwrap();
+    put(&at_b, "behind it", "x").durable().await.unwrap(); // rests on nothing that cannot be opened
+    b.notes.acknowledged().await.unwrap();
+    let c = home.open("c", &[&url]).await;
+    c.notes.caught_up().await.unwrap();
+    let at_c = c.get::<Automerge>(note.id()).await; // all of it at once
+    let there = at_c.read(|doc| string(doc, "behind it")).is_some();
+    for device in [a, b, c] {
+        device.engine.close().await.unwrap();
+    }
     relay.close().await;
     there
 }

@@ -104,6 +104,13 @@ impl Replica {
         self.answer(id)
     }
 
+    /// Whether a request was answered within so long.
+    pub fn is_answered(&self, id: u64, within: Duration) -> bool {
+        let heard = self.heard.0.lock().unwrap();
+        let waits = |heard: &mut Heard| !heard.answers.contains_key(&id);
+        !self.heard.1.wait_timeout_while(heard, within, waits).unwrap().1.timed_out()
+    }
+
     pub fn text(&mut self, ask: Value) -> String {
         self.ask(ask)["text"].as_str().unwrap().to_owned()
     }
