@@ -14,10 +14,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use common::{Relay, dice::Dice, replica::Replica};
+use common::{
+    Relay,
+    dice::Dice,
+    replica::{Bell, PATIENCE, Replica},
+};
 use partita_core::{ContextId, Entry, EntryId, Incarnation, Key, LogId, Store as _};
 use partita_redb::RedbStore;
 use serde_json::{Value, json};
@@ -36,6 +41,8 @@ struct Client {
     typed: usize,
     /// Requests under way: the document, the words, the request.
     typing: Vec<(usize, Vec<String>, u64)>,
+    /// Rings at each event of both.
+    bell: Arc<Bell>,
     /// Whether it was opened with the relay's address.
     online: bool,
     /// The words that were reported durable, by document.
@@ -82,7 +89,7 @@ impl Client {
     }
 
     fn begin_opening(&mut self, online: bool) -> u64 {
-        self.process = Replica::start(&self.store);
+        self.process = Replica::start_with(&self.store, self.bell.clone());
         self.online = online;
         let connect = online.then(|| self.url.clone());
         self.process.begin(json!({"do": "open", "connect": connect}))
@@ -252,8 +259,8 @@ fn storm(context: Context, rounds: usize) {
 }
 
 /// Fails, and says who lacks what.
-fn explain(clients: &mut [Client; 2], who: usize, relay_store: &Path) -> ! {
-    let mut report = format!("nobody acknowledges what client {who} wrote\n");
+fn explain(clients: &mut [Client; 2], what: &str, relay_store: &Path) -> ! {
+    let mut report = format!("{what}\n");
     for client in clients.iter_mut() {
         let status = client.process.ask(json!({"do": "status"}));
         report += &format!("{}: {status}\n", client.name());
@@ -295,10 +302,12 @@ fn end_alike(mut clients: [Client; 2], relay: Relay, documents: &[String; 2], re
     for who in 0..2 {
         let id = clients[who].process.begin(json!({"do": "acknowledged"}));
         if !clients[who].process.is_answered(id, Duration::from_secs(40)) {
-            explain(&mut clients, who, relay_store);
+            explain(&mut clients, &format!("nobody acknowledges what client {who} wrote"), relay_store);
         }
     }
-    agree(&mut clients);
+    if !agree(&mut clients) {
+        explain(&mut clients, "the clients' documents differ", relay_store);
+    }
     let durable = clients.each_ref().map(|client| client.durable.clone());
     println!("durable words: {:?}", durable.each_ref().map(|words| words.each_ref().map(Vec::len)));
     for client in &mut clients {
@@ -318,11 +327,13 @@ fn end_alike(mut clients: [Client; 2], relay: Relay, documents: &[String; 2], re
 
 /// Two devices of one owner, or of two members of a group, with two documents, all of it durable on both.
 fn meet(folder: &Path, url: &str, context: Context) -> ([Client; 2], [String; 2]) {
+    let bell = Arc::<Bell>::default();
     let mut clients = [0, 1].map(|number| {
         let store = folder.join(format!("client{number}"));
-        let process = Replica::start(&store);
+        let bell = bell.clone();
+        let process = Replica::start_with(&store, bell.clone());
         let (typing, durable) = (Vec::new(), Default::default());
-        Client { number, store, url: url.into(), process, typed: 0, typing, online: true, durable }
+        Client { number, store, url: url.into(), process, typed: 0, typing, bell, online: true, durable }
     });
     let [a, b] = &mut clients;
     let open = |client: &mut Client| client.process.ask(json!({"do": "open", "connect": url}));
@@ -350,19 +361,20 @@ fn meet(folder: &Path, url: &str, context: Context) -> ([Client; 2], [String; 2]
     (clients, documents)
 }
 
-/// Waits until both show the same.
-fn agree(clients: &mut [Client; 2]) {
-    let [a, b] = clients;
+/// Waits until both show the same; false when they do not come to it.
+fn agree(clients: &mut [Client; 2]) -> bool {
+    let bell = clients[0].bell.clone();
+    let until = Instant::now() + PATIENCE;
     loop {
-        let events = (a.process.events(), b.process.events());
-        let digests = (a.process.digests(), b.process.digests());
-        if digests.0 == digests.1 {
-            return;
+        let rung = bell.rung();
+        let [a, b] = clients.each_mut().map(|client| client.process.digests());
+        if a == b {
+            return true;
         }
         // They differ: at least one of them must change yet, and says so.
-        let behind =
-            if a.process.events() == events.0 && b.process.events() == events.1 { &b.process } else { continue };
-        behind.next_event(events.1);
+        if !bell.wait(rung, until) {
+            return false;
+        }
     }
 }
 
