@@ -6,7 +6,7 @@
 //! `PARTITA_SEED=n` chooses the same moments again, as far as the scheduler does.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)] // in the helpers of a test
+#![allow(clippy::unwrap_used, clippy::panic)] // in the helpers of a test
 
 mod common;
 
