@@ -16,7 +16,7 @@ use super::{
     ephemeral::Saying,
     fragments::Incoming,
     heard::{Heard, Topic},
-    link::SendOrder,
+    link::{Halt, SendOrder},
     tail::Tail,
 };
 use crate::{
@@ -95,6 +95,8 @@ pub(super) struct Context {
     pub(super) incoming: BTreeMap<LogId, Incoming>,
     /// What is in quarantine of each log.
     pub(super) quarantined: BTreeMap<LogId, Quarantined>,
+    /// Logs of which quarantine holds what counts again, and that rest on what is not here: why they are not taken back.
+    pub(super) awaiting: BTreeMap<LogId, Halt>,
     /// Logs that are being cut back: nothing of them is taken or sent meanwhile.
     pub(super) excluding: BTreeSet<LogId>,
     /// Whether the store has a record of this context.
@@ -127,6 +129,7 @@ impl Context {
             remote_bytes: 0,
             incoming: BTreeMap::new(),
             quarantined: state.quarantined.clone(),
+            awaiting: BTreeMap::new(),
             excluding: BTreeSet::new(),
             recorded: !state.logs.is_empty(),
             sessions: BTreeSet::new(),

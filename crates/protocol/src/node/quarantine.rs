@@ -71,7 +71,11 @@ impl Node {
         if named {
             for entry in chain {
                 let seq = entry.header.seq;
-                if self.admit(context, entry).is_err() {
+                if let Err(halt) = self.admit(context, entry) {
+                    // It may rest on another log that is in quarantine too, or still to come.
+                    if let Some(local) = self.contexts.get_mut(&context) {
+                        local.awaiting.insert(log, halt);
+                    }
                     break;
                 }
                 taken = seq;

@@ -5,10 +5,11 @@ use partita_core::{
     planted::{Bug, planted},
 };
 
-use super::{Node, link::Halt};
+use super::{Node, Purpose, link::Halt};
 use crate::{
     effect::{Effect, Notice},
     message::{MAX_PART, Message, Refused},
+    reads::ReadRequest,
 };
 
 impl Node {
@@ -38,8 +39,9 @@ impl Node {
         link.is_some_and(|link| link.halted.contains_key(log))
     }
 
-    /// Asks for refused logs again whose cause has gone.
+    /// Asks for refused logs again whose cause has gone, and takes back from quarantine what waited for the same.
     pub(super) fn retry_halted(&mut self, context: ContextId) {
+        self.retry_awaiting(context);
         let Self { contexts, sessions, config, .. } = self;
         let Some(local) = contexts.get(&context) else {
             return;
@@ -67,6 +69,19 @@ impl Node {
                 let logs = logs.to_vec();
                 session.out.push(Message::Retry { context, logs });
             }
+        }
+    }
+
+    fn retry_awaiting(&mut self, context: ContextId) {
+        let Self { contexts, config, .. } = self;
+        let Some(local) = contexts.get_mut(&context) else {
+            return;
+        };
+        let over = local.awaiting.iter().filter(|(log, halt)| halt.is_over(log, local, config));
+        let over: Vec<LogId> = over.map(|(log, _)| *log).collect();
+        local.awaiting.retain(|log, _| !over.contains(log));
+        for log in over {
+            self.read_settled(Purpose::Readmit(context, log), ReadRequest::Quarantine { context, log });
         }
     }
 }
