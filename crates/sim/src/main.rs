@@ -1,5 +1,7 @@
 //! The simulator's command.
 
+mod scale;
+
 use std::{
     collections::BTreeMap,
     process::ExitCode,
@@ -28,6 +30,8 @@ enum What {
     Run(Run),
     /// Runs one seed again, and prints what happens.
     Replay(Replay),
+    /// Runs fleets of several sizes, and prints how bytes and work grow, as Markdown.
+    Scale,
 }
 
 #[derive(Debug, clap::Args)]
@@ -100,12 +104,22 @@ fn main() -> ExitCode {
     match Arguments::parse().what {
         What::Run(arguments) => run_many(&arguments),
         What::Replay(arguments) => replay(&arguments),
+        What::Scale => match scale::report() {
+            Ok(report) => {
+                println!("{report}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
 fn run_many(arguments: &Run) -> ExitCode {
     let began = Instant::now();
-    let options = Options { profile: arguments.profile, replicas: arguments.replicas, trace: false };
+    let options = Options { replicas: arguments.replicas, ..Options::new(arguments.profile) };
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = arguments.threads.unwrap_or_else(available).max(1);
     let next = AtomicU64::new(arguments.from);
@@ -165,7 +179,7 @@ fn run_many(arguments: &Run) -> ExitCode {
 fn replay(arguments: &Replay) -> ExitCode {
     #[cfg(feature = "planted")]
     partita_core::planted::plant(arguments.planted);
-    let options = Options { profile: arguments.profile, replicas: arguments.replicas, trace: arguments.trace };
+    let options = Options { replicas: arguments.replicas, trace: arguments.trace, ..Options::new(arguments.profile) };
     let outcome = run(arguments.seed, &options);
     let digest = blake3::Hash::from_bytes(outcome.digest).to_hex().to_string();
     match outcome.failure {

@@ -168,8 +168,69 @@ fn draw_limits(dice: &mut Dice) -> NodeConfig {
     limits
 }
 
+/// A large world: what it costs is to be known, so its shape is not drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Fleet {
+    /// How many devices.
+    pub replicas: usize,
+    /// How many owners' and groups' contexts they are in, one each.
+    pub contexts: usize,
+    /// About how many edits people make.
+    pub edits: usize,
+    /// For how long they do.
+    pub hours: usize,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self { replicas: 1000, contexts: 50, edits: 5000, hours: 2 }
+    }
+}
+
+/// What goes wrong in a large world, now and then.
+const FLEET_TROUBLES: &[Trouble] = &[
+    Trouble::Cut,
+    Trouble::Crash,
+    Trouble::PowerCut,
+    Trouble::TornPowerCut,
+    Trouble::Restart,
+    Trouble::Away,
+    Trouble::Clock,
+    Trouble::RelayCrash,
+];
+
 impl Mix {
-    pub(crate) fn draw(profile: Profile, dice: &mut Dice, replicas: Option<usize>) -> Self {
+    fn fleet(fleet: &Fleet) -> Self {
+        let contexts = fleet.contexts.max(1);
+        let size = |at: usize| fleet.replicas * (at + 1) / contexts - fleet.replicas * at / contexts;
+        let (mut owners, mut groups) = (Vec::new(), Vec::new());
+        for at in 0..contexts {
+            if at % 2 == 0 { owners.push(size(at).max(1)) } else { groups.push(size(at).max(1)) }
+        }
+        let busy = Duration::from_secs(3600 * fleet.hours as u64);
+        Self {
+            owners,
+            groups,
+            plain: false,
+            direct: false,
+            busy,
+            think: busy / fleet.edits.max(1) as u32,
+            trouble_every: busy / 200,
+            troubles: FLEET_TROUBLES.to_vec(),
+            latency: Duration::from_millis(40),
+            bytes_per_second: 4 << 20,
+            commit: Duration::from_millis(3),
+            membership: 0,
+            long_edits: 5,
+            readers: 20,
+            limits: NodeConfig::default(),
+        }
+    }
+
+    pub(crate) fn draw(profile: Profile, dice: &mut Dice, replicas: Option<usize>, fleet: &Fleet) -> Self {
+        if profile == Profile::Fleet {
+            return Self::fleet(&Fleet { replicas: replicas.unwrap_or(fleet.replicas), ..*fleet });
+        }
         let most = replicas.unwrap_or(5).max(1);
         let owners = dice.below(3);
         let groups = if owners == 0 { dice.range(1, 2) } else { dice.below(3) };

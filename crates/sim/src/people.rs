@@ -17,6 +17,8 @@ use crate::{
     world::{Happening, World},
 };
 
+/// How many found a group together at most; the others are let in as soon as it runs.
+const MOST_FOUNDERS: usize = 10;
 /// More machines than this do not come to be in a small world.
 const MOST_MACHINES: usize = 14;
 
@@ -67,6 +69,12 @@ impl World {
             if one != other {
                 self.add_line(one, other);
                 self.redial_all(one);
+            }
+        }
+        for machine in 1..self.machines.len() {
+            for (context, newcomer) in std::mem::take(&mut self.machines[machine].lets_in) {
+                self.let_in(machine, newcomer, context, Role::Write);
+                self.settle(machine);
             }
         }
         self.plan(Duration::from_millis(300), Happening::Act);
@@ -146,8 +154,9 @@ impl World {
     fn found_group(&mut self, first: MachineId, group: usize, seed: u64) {
         let others: Vec<_> =
             (1..self.mix.groups[group]).map(|_| self.new_machine(seed, &format!("group{group}"), false)).collect();
+        let (others, later) = others.split_at(others.len().min(MOST_FOUNDERS));
         let mut cards = Vec::new();
-        for other in &others {
+        for other in others {
             let machine = &mut self.machines[*other];
             let keystore = machine.keystore.clone();
             if let Ok(card) = Group::card(&keystore, machine.dice.rng()) {
@@ -162,7 +171,10 @@ impl World {
         self.truth.add_context(context, Kind::Group);
         self.truth.allow(&context, first);
         self.truth.admit(&context, first, first, Duration::ZERO);
-        for (other, card) in others.into_iter().zip(&cards) {
+        for other in later {
+            self.machines[first].lets_in.push((context, *other));
+        }
+        for (other, card) in others.iter().copied().zip(&cards) {
             let keystore = Arc::new(self.machines[other].keystore.clone());
             if let Err(error) = Group::added(keystore, context, card) {
                 self.violate(format!("a founder could not open its group: {error}"));
@@ -367,22 +379,12 @@ impl World {
         match self.people.dice.below(7) {
             0 | 1 => {
                 let Some(newcomer) = self.newcomer(context) else { return };
-                let here = &mut self.machines[newcomer];
-                let keystore = here.keystore.clone();
-                let Ok(card) = Group::card(&keystore, here.dice.rng()) else { return };
-                if Group::added(Arc::new(keystore), context, &card).is_err() {
-                    return; // it has been there before
-                }
-                self.truth.allow(&context, newcomer);
                 let role = if self.people.dice.chance(300) { Role::Admin } else { Role::Write };
-                let what = format!("adds {} as {role:?}", self.name(newcomer));
-                self.with::<Group, _, _>(machine, context, what, Change::In(newcomer), move |group, turn| {
-                    group.add(turn, &card, role, History::All)
-                });
-                self.reopen(newcomer);
+                self.let_in(machine, newcomer, context, role);
             }
             2 | 3 => {
-                let Some(engine) = self.machines[machine].running.as_ref().and_then(|running| running.engine()).cloned()
+                let Some(engine) =
+                    self.machines[machine].running.as_ref().and_then(|running| running.engine()).cloned()
                 else {
                     return;
                 };
@@ -406,10 +408,30 @@ impl World {
                 self.shut_out(machine, other, context);
             }
             5 => {
-                self.with::<Group, _, _>(machine, context, "leaves".into(), Change::Out(machine), |group, turn| group.leave(turn));
+                self.with::<Group, _, _>(machine, context, "leaves".into(), Change::Out(machine), |group, turn| {
+                    group.leave(turn)
+                });
             }
-            _ => self.with::<Group, _, _>(machine, context, "rotates".into(), Change::None, |group, turn| group.rotate(turn)),
+            _ => self.with::<Group, _, _>(machine, context, "rotates".into(), Change::None, |group, turn| {
+                group.rotate(turn)
+            }),
         }
+    }
+
+    /// Somebody adds a device by its card.
+    pub(crate) fn let_in(&mut self, machine: MachineId, newcomer: MachineId, context: ContextId, role: Role) {
+        let here = &mut self.machines[newcomer];
+        let keystore = here.keystore.clone();
+        let Ok(card) = Group::card(&keystore, here.dice.rng()) else { return };
+        if Group::added(Arc::new(keystore), context, &card).is_err() {
+            return; // it has been there before
+        }
+        self.truth.allow(&context, newcomer);
+        let what = format!("adds {} as {role:?}", self.name(newcomer));
+        self.with::<Group, _, _>(machine, context, what, Change::In(newcomer), move |group, turn| {
+            group.add(turn, &card, role, History::All)
+        });
+        self.reopen(newcomer);
     }
 
     /// Somebody who is not in the group: a new machine, or one from elsewhere.
@@ -491,9 +513,8 @@ impl World {
         let name = self.name(machine);
         self.note(format!("{name} decides: {what}"));
         self.machines[machine].tasks.push(Box::pin(async move {
-            let asked = engine.with_strategy::<MultiContext, _>(move |all, turn| {
-                all.with_strategy_of::<P, _>(&context, turn, call)
-            });
+            let asked = engine
+                .with_strategy::<MultiContext, _>(move |all, turn| all.with_strategy_of::<P, _>(&context, turn, call));
             let answer = match asked.await {
                 Ok(Ok(Ok(()))) => Ok(()),
                 Ok(Ok(Err(error))) => Err(error.to_string()),
@@ -520,4 +541,3 @@ impl World {
         Some(())
     }
 }
-

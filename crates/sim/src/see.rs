@@ -139,7 +139,8 @@ impl World {
         match message {
             Message::Entries(run) => {
                 self.see_content(machine, other, &run.context);
-                let sealed = self.truth.contexts.get(&run.context).is_none_or(|known| !matches!(known.kind, Kind::Plain(_)));
+                let sealed =
+                    self.truth.contexts.get(&run.context).is_none_or(|known| !matches!(known.kind, Kind::Plain(_)));
                 for entry in &run.entries {
                     if let Some(stamp) = entry.header.stamp.as_ref().filter(|_| !entry.header.kind.is_control()) {
                         self.truth.stamps.insert(run.context, stamp.clone());
@@ -154,7 +155,10 @@ impl World {
                     }
                     if sealed && contains(&entry.payload, NEEDLE.as_bytes()) {
                         let (from, to) = (self.name(machine), self.name(other));
-                        self.violate(format!("plain text leaves {from} for {to}: number {} of {:?}", entry.header.seq, run.log));
+                        self.violate(format!(
+                            "plain text leaves {from} for {to}: number {} of {:?}",
+                            entry.header.seq, run.log
+                        ));
                     }
                 }
             }

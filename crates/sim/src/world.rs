@@ -12,11 +12,14 @@ use std::{
     time::Duration,
 };
 
+use partita_core::{ContextId, ReplicaId};
+
 use crate::{
+    Cost, Options,
     dice::Dice,
     faults::{Faults, Story},
     machine::{Machine, MachineId},
-    mix::{Mix, Profile},
+    mix::Mix,
     network::{Link, LinkId},
     people::People,
     trace::Trace,
@@ -75,6 +78,10 @@ pub(crate) struct World {
     /// Answers to what checks asked.
     pub(crate) told: BTreeMap<u64, Result<crate::machine::Told, String>>,
     pub(crate) crashes: u64,
+    pub(crate) cost: Cost,
+    lying_disks: bool,
+    /// Whom relays let read what, when it was looked last.
+    pub(crate) live: BTreeSet<(ContextId, ReplicaId)>,
     /// Turns at one and the same moment: many mean that something runs in circles.
     turns: (Duration, u64),
 }
@@ -82,12 +89,13 @@ pub(crate) struct World {
 /// More turns than this without time passing are a circle.
 const MOST_TURNS: u64 = 200_000;
 /// More calendar entries than this in one run are a circle too.
-const MOST_HAPPENINGS: u64 = 20_000_000;
+const MOST_HAPPENINGS: u64 = 500_000_000;
 
 impl World {
-    pub(crate) fn new(seed: u64, profile: Profile, replicas: Option<usize>, loud: bool) -> Self {
-        let mix = Mix::draw(profile, &mut Dice::of(seed, "mix", 0), replicas);
-        let mut trace = Trace::new(loud);
+    pub(crate) fn new(seed: u64, options: &Options) -> Self {
+        let dice = &mut Dice::of(seed, "mix", 0);
+        let mix = Mix::draw(options.profile, dice, options.replicas, &options.fleet);
+        let mut trace = Trace::new(options.trace);
         trace.say(Duration::ZERO, format!("seed {seed}: {mix:?}"));
         let now = Duration::from_secs(1);
         let time = Arc::new(AtomicU64::new(now.as_nanos() as u64));
@@ -107,6 +115,9 @@ impl World {
             violation: None,
             told: BTreeMap::new(),
             crashes: 0,
+            cost: Cost::default(),
+            lying_disks: options.lying_disks,
+            live: BTreeSet::new(),
             turns: (now, 0),
             mix,
         };

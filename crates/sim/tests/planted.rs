@@ -17,7 +17,7 @@ const SEEDS: u64 = 200;
 /// The first seed that notices it, and what it says.
 fn noticed(bug: Bug) -> Option<(u64, String)> {
     plant(Some(bug));
-    let options = Options { profile: Profile::Small, replicas: None, trace: false };
+    let options = Options::new(Profile::Small);
     let found = (0..SEEDS).find_map(|seed| Some((seed, run(seed, &options).failure?.0)));
     plant(None);
     found

@@ -53,6 +53,9 @@ pub struct DriverParts<H: Host> {
     pub observer: Arc<dyn Observer>,
 }
 
+/// Both ends of what the driver is told.
+type Inputs<C> = (Sender<Input<C>>, Inbox<Input<C>>);
+
 /// What tells the time: the machine's clocks, or a simulator's.
 pub(crate) type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
@@ -108,7 +111,7 @@ impl<H: Host> Driver<H> {
     /// A driver that has to be told when to work.
     pub(crate) fn new(
         parts: DriverParts<H>,
-        (sender, inbox): (Sender<Input<H::Command>>, Inbox<Input<H::Command>>),
+        (sender, inbox): Inputs<H::Command>,
         store: Sender<Work<H::Command>>,
         clock: Clock,
     ) -> (Self, DriverHandle<H::Command>) {
@@ -242,7 +245,8 @@ impl<H: Host> Driver<H> {
     }
 
     fn with_host(&mut self, call: impl FnOnce(&mut H, &mut HostContext<'_, H::Command>)) {
-        let mut context = HostContext { node: &mut self.node, now: (self.clock)(), jobs: Vec::new(), observer: &*self.observer };
+        let mut context =
+            HostContext { node: &mut self.node, now: (self.clock)(), jobs: Vec::new(), observer: &*self.observer };
         call(&mut self.host, &mut context);
         self.jobs.append(&mut context.jobs);
     }

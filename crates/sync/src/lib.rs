@@ -36,6 +36,6 @@ pub use handle::{DriverHandle, Leg, Probe, ProbeError, Stopped};
 pub use host::{Host, HostContext, StoreJob};
 pub use keystore::FileKeystore;
 pub use random::SystemRandom;
+pub use state::{ConnectionEvent, ConnectionHandle, ConnectionState, Retry};
 #[cfg(feature = "simulation")]
 pub use stepped::{Said, Stepped, SteppedEnd, StoreWork};
-pub use state::{ConnectionEvent, ConnectionHandle, ConnectionState, Retry};

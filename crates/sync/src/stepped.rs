@@ -41,21 +41,15 @@ pub enum Said {
 #[derive(Debug)]
 pub struct SteppedEnd {
     said: mpsc::UnboundedReceiver<Outgoing>,
-    closing: oneshot::Receiver<CloseReason>,
 }
 
 impl SteppedEnd {
     /// What the driver said next, if anything.
-    pub fn next(&mut self) -> Option<Said> {
+    pub fn listen(&mut self) -> Option<Said> {
         Some(match self.said.try_recv().ok()? {
             Outgoing::Frame(frame) => Said::Frame(frame),
             Outgoing::Close(reason) => Said::Close(reason),
         })
-    }
-
-    /// Why the driver wants the connection closed, also when a transport that takes nothing holds up what was said before.
-    pub fn closed(&mut self) -> Option<CloseReason> {
-        self.closing.try_recv().ok()
     }
 }
 
@@ -101,10 +95,11 @@ impl<H: Host> Stepped<H> {
     /// Tells the driver of a connection whose remote proved who it is.
     pub fn connected(&self, remote: RemoteSession) -> SteppedEnd {
         let (writer, said) = mpsc::unbounded_channel();
-        let (closing, closed) = oneshot::channel();
+        // Nothing here holds up what was said before a close, so nobody has to be told past it.
+        let (closing, _) = oneshot::channel();
         let end = End::new(remote.peer().replica, writer, closing);
         let _ = self.sender.send(Input::Connected(remote, end));
-        SteppedEnd { said, closing: closed }
+        SteppedEnd { said }
     }
 
     /// Whether something happened that no turn has taken yet.

@@ -55,6 +55,21 @@ const HOUSE: &[(&str, &[&str])] = &[
     ),
     ("partita-testing", &["partita-core", "partita-crypto", "partita-protocol"]),
     (
+        "partita-sim",
+        &[
+            "partita",
+            "partita-core",
+            "partita-crypto",
+            "partita-group",
+            "partita-multi-context",
+            "partita-protocol",
+            "partita-redb",
+            "partita-single-owner",
+            "partita-sync",
+            "partita-testing",
+        ],
+    ),
+    (
         "partita-cli",
         &[
             "partita",

@@ -4,8 +4,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use partita_core::{ContextId, DeviceKeys, EntryKind, EpochId, Keystore, PartitionStrategy, Turn};
-use partita_group::{Card, Group, GroupRelay, History, Policy, Role};
+use partita_core::{ContextId, DeviceKeys, EntryKind, EpochId, Keystore, PartitionStrategy, Tip, Turn};
+use partita_group::{Card, Group, GroupRelay, History, MemberId, Policy, Role};
 use partita_protocol::NodeConfig;
 use partita_testing::{
     MemoryKeystore,
@@ -119,4 +119,66 @@ fn whoever_writes_first_boxes_the_key_to_a_newcomer_whose_admin_and_rotator_are_
     write(&mut fleet, cay, id);
     let now = epoch(&mut fleet, cay).unwrap();
     assert!(ask(&mut fleet, dan, move |group, _| group.holds(&now)), "cay wrote what dan cannot read");
+}
+
+fn held(fleet: &mut Fleet, member: Member, id: ContextId, authors: &[Member]) -> Vec<Tip> {
+    let authors: Vec<_> = authors.iter().map(|author| fleet.id(*author)).collect();
+    let node = fleet.node(member);
+    let mut held: Vec<Tip> = authors.iter().flat_map(|author| node.logs_of(&id, author)).collect();
+    held.sort_unstable();
+    held
+}
+
+/// Found by the simulator: the refusal was forgotten, because there was no context yet to remember it with.
+#[test]
+fn who_comes_to_a_relay_before_anybody_brought_the_group_is_let_in_when_somebody_does() {
+    let mut fleet = Fleet::new(3);
+    let ben = device(20);
+    let (ada, id) = found(&mut fleet, 1, Policy::default(), &[&ben]);
+    let hub = relay(&mut fleet);
+    let ben = join(&mut fleet, &ben, id);
+    fleet.connect(ben, hub);
+    fleet.run();
+    assert_eq!(ask(&mut fleet, ben, |group, _| group.role()), None);
+    fleet.connect(ada, hub);
+    fleet.run();
+    assert_eq!(ask(&mut fleet, ben, |group, _| group.role()), Some(Role::Admin));
+}
+
+/// Found by the simulator: the second log of somebody who was removed was looked at before the first had come back from
+/// quarantine, and then no more; and a remote's answer about a log that was just being cut off was forgotten.
+#[test]
+fn what_a_removed_member_wrote_over_two_opens_and_others_built_on_comes_back_everywhere() {
+    for seed in 0..12 {
+        let mut fleet = Fleet::new(seed);
+        let (ben, cay) = (device(20 + seed), device(60 + seed));
+        let (ada, id) = found(&mut fleet, 100 + seed, Policy::default(), &[&ben, &cay]);
+        let hub = relay(&mut fleet);
+        let away = fleet.connect(ada, hub);
+        let (ben, cay) = (join(&mut fleet, &ben, id), join(&mut fleet, &cay, id));
+        fleet.connect(ben, hub);
+        fleet.connect(cay, hub);
+        fleet.run();
+        fleet.cut(away);
+        write(&mut fleet, ben, id);
+        write(&mut fleet, ben, id);
+        fleet.crash(ben);
+        fleet.start(ben);
+        fleet.connect(ben, hub);
+        fleet.run();
+        write(&mut fleet, ben, id);
+        write(&mut fleet, cay, id);
+
+        let member = MemberId(fleet.id(ben));
+        ask(&mut fleet, ada, |group, turn| group.remove(turn, member)).unwrap();
+        fleet.connect(ada, hub);
+        fleet.run();
+        let everybody = [ada, ben, cay];
+        let at_cay = held(&mut fleet, cay, id, &everybody);
+        let of_ben = held(&mut fleet, cay, id, &[ben]);
+        assert!(of_ben.iter().map(|tip| tip.seq).sum::<u64>() >= 3, "cay had built on all of it: {of_ben:?}");
+        for other in [ada, hub] {
+            assert_eq!(held(&mut fleet, other, id, &everybody), at_cay, "seed {seed}");
+        }
+    }
 }

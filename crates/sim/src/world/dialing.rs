@@ -117,6 +117,7 @@ impl World {
     pub(crate) fn put_on_wire(&mut self, link_id: LinkId, from: usize, parcel: Parcel) {
         let Some(link) = self.links.get_mut(&link_id) else { return };
         let (bad, latency) = (link.bad, link.latency);
+        let sender_is_relay = self.machines[link.ends[from].machine].is_relay;
         let wire = &mut link.wires[from];
         if wire.dead {
             return;
@@ -144,6 +145,13 @@ impl World {
             }
         }
         for parcel in parcels {
+            if let Parcel::Frame(bytes, _) = &parcel {
+                self.cost.frames += 1;
+                self.cost.bytes += bytes.len() as u64;
+                if sender_is_relay {
+                    self.cost.relay_bytes += bytes.len() as u64;
+                }
+            }
             let wire = match self.links.get_mut(&link_id) {
                 Some(link) => &mut link.wires[from],
                 None => return,
@@ -195,7 +203,8 @@ impl World {
         let Some(link) = self.links.get_mut(&link_id) else { return };
         let (sender, machine) = (link.ends[from].machine, link.ends[1 - from].machine);
         if self.trace.is_loud() {
-            let line = format!("{} -> {}: {} bytes", self.machines[sender].name, self.machines[machine].name, frame.len());
+            let line =
+                format!("{} -> {}: {} bytes", self.machines[sender].name, self.machines[machine].name, frame.len());
             self.trace.step(self.now, &frame, || line);
         } else {
             self.trace.step(self.now, &frame, String::new);

@@ -11,7 +11,7 @@ use partita_testing::disk::{Crash, Fault};
 use super::{Happening, MOST_TURNS, World};
 use crate::{
     machine::{Answer, Change, MachineId},
-    network::{Parcel, Stage},
+    network::{LinkId, Parcel, Stage},
 };
 
 /// How long the worker takes for a job.
@@ -24,6 +24,9 @@ const MOST_WAITING: usize = 512 << 20;
 impl World {
     pub(crate) fn start(&mut self, machine: MachineId) {
         let time = self.time.clone();
+        if self.lying_disks {
+            self.machines[machine].disk.lie(true);
+        }
         match self.machines[machine].start(&time) {
             Ok(()) => {
                 let name = self.name(machine);
@@ -72,6 +75,7 @@ impl World {
             let name = self.name(machine);
             return self.violate(format!("{name} runs in circles: {MOST_TURNS} turns while no time passes"));
         }
+        self.cost.turns += 1;
         if let Some(running) = &mut self.machines[machine].running {
             running.turn();
         }
@@ -137,6 +141,7 @@ impl World {
         let here = &mut self.machines[machine];
         let Some(running) = &mut here.running else { return };
         let is_commit = running.store_work() == Some(StoreWork::Commit);
+        self.cost.commits += u64::from(is_commit);
         if is_commit && let Some(operations) = here.cut_in_commit.take() {
             here.disk.fail_after(operations, Fault::Io);
             running.serve_store();
@@ -173,7 +178,8 @@ impl World {
             let here = &mut self.machines[machine];
             here.disk = here.disk.crash(Crash::PowerStrict, here.dice.rng());
             let life = here.life;
-            let after = if here.reopen { Duration::from_millis(50) } else { self.network.about(Duration::from_secs(5)) };
+            let after =
+                if here.reopen { Duration::from_millis(50) } else { self.network.about(Duration::from_secs(5)) };
             self.plan(after, Happening::Start(machine, life));
         }
     }
@@ -182,13 +188,7 @@ impl World {
     fn listen(&mut self, machine: MachineId) {
         let sessions: Vec<_> = self.machines[machine].sessions.values().copied().collect();
         for (link_id, end) in sessions {
-            loop {
-                let Some(link) = self.links.get_mut(&link_id) else { break };
-                let Stage::Open(open) = &mut link.ends[end].stage else { break };
-                let said = match open.end.next() {
-                    Some(said) => said,
-                    None => break,
-                };
+            while let Some(said) = self.next_said(link_id, end) {
                 match said {
                     Said::Frame(plain) => {
                         let Some(plain) = self.see(machine, link_id, end, plain) else { continue };
@@ -203,6 +203,13 @@ impl World {
                     }
                 }
             }
+        }
+    }
+
+    fn next_said(&mut self, link: LinkId, end: usize) -> Option<Said> {
+        match &mut self.links.get_mut(&link)?.ends[end].stage {
+            Stage::Open(open) => open.end.listen(),
+            _ => None,
         }
     }
 
@@ -245,7 +252,9 @@ impl World {
                     Ok(text) => {
                         self.machines[machine].documents.insert(id, text);
                     }
-                    Err(error) => self.trace.step(self.now, id.as_bytes(), || format!("{name} cannot load {id:?}: {error}")),
+                    Err(error) => {
+                        self.trace.step(self.now, id.as_bytes(), || format!("{name} cannot load {id:?}: {error}"))
+                    }
                 }
             }
             Answer::Created(context, crdt, created) => match created {
