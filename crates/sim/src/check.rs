@@ -12,7 +12,7 @@ use partita_protocol::SessionStatus;
 
 use crate::{
     machine::{Answer, MachineId, Told},
-    truth::{Kind, held},
+    truth::{Edit, Kind, held},
     world::World,
 };
 
@@ -286,6 +286,11 @@ impl World {
         for machine in inside {
             let name = self.machines[*machine].name.clone();
             for (document, _) in &documents {
+                // Whoever may not write yet sees what it would have written.
+                let waits = |edit: &Edit| edit.machine == *machine && edit.document == *document && edit.place.is_none();
+                if self.truth.edits.iter().any(waits) {
+                    continue;
+                }
                 let text = self.machines[*machine].documents.get(document);
                 let digest = match text {
                     Some(text) if text.is_settled() => text.digest().ok(),
@@ -338,7 +343,10 @@ impl World {
                 if edit.context != context {
                     continue;
                 }
-                if edit.late && self.knows_of_removal(*machine, context, edit.machine) {
+                if edit.late
+                    && !self.is_live(edit.machine, context)
+                    && self.knows_of_removal(*machine, context, edit.machine)
+                {
                     let text = self.machines[*machine].documents.get(&edit.document);
                     if text.is_some_and(|text| text.marks().unwrap_or_default().contains(&(number as u64))) {
                         let (name, author) = (&self.machines[*machine].name, &self.machines[edit.machine].name);
