@@ -60,7 +60,9 @@
 //! whole file once.
 //!
 //! A panic inside redb (damaged files can cause some) is caught around open, check, reads and commits, and reported as
-//! [`StoreError::Damaged`]. This needs `panic = "unwind"`.
+//! [`StoreError::Damaged`]. This needs `panic = "unwind"`. One is not caught: where the damage hits redb's own lists of free
+//! pages, a commit, also the one that closes the file, can panic twice and end the process. [`RedbOptions::check_on_open`]
+//! finds such damage before anything is written.
 //!
 //! [`StoreError::Damaged`]: partita_core::StoreError::Damaged
 

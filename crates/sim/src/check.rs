@@ -287,7 +287,8 @@ impl World {
             let name = self.machines[*machine].name.clone();
             for (document, _) in &documents {
                 // Whoever may not write yet sees what it would have written.
-                let waits = |edit: &Edit| edit.machine == *machine && edit.document == *document && edit.place.is_none();
+                let waits =
+                    |edit: &Edit| edit.machine == *machine && edit.document == *document && edit.place.is_none();
                 if self.truth.edits.iter().any(waits) {
                     continue;
                 }
