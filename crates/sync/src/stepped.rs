@@ -1,7 +1,4 @@
-//! A driver without threads: whoever holds it says when it works, when its store works, and what time it is.
-//!
-//! It is the driver, the node, the host and the store's work that run on threads otherwise, so what a simulator finds here
-//! holds there. What is left out is the threads, and the tasks that move frames.
+//! A driver for simulators.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,7 +50,10 @@ impl SteppedEnd {
     }
 }
 
-/// See the [module](self).
+/// A driver without threads: whoever holds it says when it works, when its store works, and what time it is.
+///
+/// It is the driver, the node, the host and the store's work that run on threads otherwise, so what a simulator finds here
+/// holds there. What is left out is the threads, and the tasks that move frames.
 pub struct Stepped<H: Host> {
     driver: Driver<H>,
     sender: Sender<Input<H::Command>>,
