@@ -59,7 +59,7 @@ fn fill(store: &RedbStore, entries: &[Arc<Entry>]) -> u64 {
 
 /// Whether a store on this disk opens, passes its own check and has every durable batch whole.
 ///
-/// Failure mode 37: entries and positions are in one file and one transaction: a batch is there as a whole or not at all.
+/// Whether a disk opens, and holds what was durable: whole batches, and nothing else.
 fn holds(disk: &FaultyDisk, entries: &[Arc<Entry>], durable: u64) -> Result<(), String> {
     let text = |error: StoreError| error.to_string();
     let store = RedbStore::with_backend(disk.clone(), incarnation(2)).map_err(text)?;
@@ -81,6 +81,7 @@ fn operations(entries: &[Arc<Entry>]) -> (u64, u64) {
     (created, disk.counts().operations())
 }
 
+/// Failure mode 37: entries and positions are in one file and one transaction: a batch is there as a whole or not at all.
 #[test]
 fn whatever_operation_a_crash_comes_after_every_durable_commit_is_there() {
     let entries = entries(60);
