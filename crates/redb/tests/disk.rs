@@ -58,8 +58,6 @@ fn fill(store: &RedbStore, entries: &[Arc<Entry>]) -> u64 {
 }
 
 /// Whether a store on this disk opens, passes its own check and has every durable batch whole.
-///
-/// Whether a disk opens, and holds what was durable: whole batches, and nothing else.
 fn holds(disk: &FaultyDisk, entries: &[Arc<Entry>], durable: u64) -> Result<(), String> {
     let text = |error: StoreError| error.to_string();
     let store = RedbStore::with_backend(disk.clone(), incarnation(2)).map_err(text)?;
