@@ -182,3 +182,33 @@ fn what_a_removed_member_wrote_over_two_opens_and_others_built_on_comes_back_eve
         }
     }
 }
+
+/// Found by the simulator: what a removal had cut off stayed in quarantine when the removal turned out not to count.
+#[test]
+fn what_was_cut_off_by_a_removal_that_does_not_count_comes_back() {
+    let mut fleet = Fleet::new(5);
+    let (ben, cay) = (device(20), device(30));
+    let (ada, id) = found(&mut fleet, 1, Policy::default(), &[&ben, &cay]);
+    let hub = relay(&mut fleet);
+    let ada_link = fleet.connect(ada, hub);
+    let (ben, cay) = (join(&mut fleet, &ben, id), join(&mut fleet, &cay, id));
+    let ben_link = fleet.connect(ben, hub);
+    fleet.connect(cay, hub);
+    fleet.run();
+    // Ben has not seen what cay writes, and removes her; ada, who is senior, removed him meanwhile.
+    fleet.cut(ada_link);
+    fleet.cut(ben_link);
+    write(&mut fleet, cay, id);
+    let (who, by) = (MemberId(fleet.id(cay)), MemberId(fleet.id(ben)));
+    ask(&mut fleet, ben, |group, turn| group.remove(turn, who)).unwrap();
+    ask(&mut fleet, ada, |group, turn| group.remove(turn, by)).unwrap();
+    let before = held(&mut fleet, cay, id, &[cay]);
+    fleet.connect(ben, hub);
+    fleet.run();
+    assert_ne!(held(&mut fleet, hub, id, &[cay]), before, "it is cut off for now");
+    fleet.connect(ada, hub);
+    fleet.run();
+    for member in [ada, cay, hub] {
+        assert_eq!(held(&mut fleet, member, id, &[cay]), before);
+    }
+}

@@ -29,7 +29,7 @@ impl Node {
         if standing == local.standing {
             return;
         }
-        local.standing = standing;
+        let before = std::mem::replace(&mut local.standing, standing);
         let of_quarantined = local.reckon_caps();
         if local.logs.get(&local.own_data.id).is_some_and(|log| log.cap != u64::MAX) {
             // Nothing that is written from here on counts in it: should this replica hold the right again, it writes on in
@@ -50,7 +50,9 @@ impl Node {
             .iter()
             .filter(|(log, kept)| {
                 let held = local.logs.get(log).map_or(0, |log| log.record.seq);
-                local.standing.has_loss(&kept.author) && of_quarantined.get(log).is_some_and(|cap| *cap > held)
+                // A loss may be lifted, or turn out to have been somebody's who had no right to it.
+                let has_or_had = before.has_loss(&kept.author) || local.standing.has_loss(&kept.author);
+                has_or_had && of_quarantined.get(log).is_some_and(|cap| *cap > held)
             })
             .map(|(log, _)| *log)
             .collect();
