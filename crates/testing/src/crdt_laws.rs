@@ -22,6 +22,55 @@ pub struct Way {
     pub batch: usize,
 }
 
+impl Way {
+    /// A way to bring so many payloads: in an order that the first picks choose, then some of them again. Each pick
+    /// answers with a number below the one that it is given.
+    pub fn choose(
+        count: usize,
+        picks: impl Iterator<Item = impl Fn(usize) -> usize>,
+        reloads: Vec<bool>,
+        batch: usize,
+    ) -> Self {
+        let mut left: Vec<usize> = (0..count).collect();
+        let mut order = Vec::new();
+        for pick in picks {
+            if !left.is_empty() {
+                order.push(left.swap_remove(pick(left.len())));
+            } else if count > 0 {
+                order.push(pick(count));
+            }
+        }
+        Self { order, reloads, batch }
+    }
+}
+
+/// One edit: by which writer (its rest by three), what, where, and whether the writer sees everybody's work first.
+pub type Edit = (u8, u8, u8, bool);
+
+/// What three writers make of these edits: each payload with its writer.
+///
+/// # Panics
+/// When a writer cannot apply what the others wrote.
+pub fn written<D: CrdtDocument>(
+    edits: &[Edit],
+    open: impl Fn(ActorSeed) -> D,
+    edit: impl Fn(&mut D, Edit),
+) -> Vec<(u8, Vec<u8>)> {
+    let mut docs: Vec<D> = (0..3).map(|writer| open(actor(writer))).collect();
+    let mut payloads: Vec<(u8, Vec<u8>)> = Vec::new();
+    for made in edits {
+        let writer = made.0 % 3;
+        let doc = &mut docs[usize::from(writer)];
+        if made.3 {
+            let others: Vec<&[u8]> = payloads.iter().map(|(_, payload)| &payload[..]).collect();
+            assert!(doc.apply(&others).iter().all(Result::is_ok));
+        }
+        edit(doc, *made);
+        payloads.extend(doc.take_local().map(|payload| (writer, payload)));
+    }
+    payloads
+}
+
 /// Applies payloads in the order in which they were made, one by one, and in another way. Both documents must hold
 /// the same, show the same and wait for nothing; and to apply everything again must change nothing.
 ///

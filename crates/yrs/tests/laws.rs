@@ -1,13 +1,11 @@
 //! The laws of merging, over edits of three writers who see each other's work now and then.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use partita_core::{CrdtDocument, DocumentType};
-use partita_testing::crdt_laws::{Way, actor, merges};
+use partita_core::DocumentType;
+use partita_testing::crdt_laws::{Edit, Way, merges, written};
 use partita_yrs::{Yrs, YrsDoc};
 use proptest::{collection::vec, prelude::*};
 use yrs::{Array, GetString, Map, Text, WriteTxn};
-
-type Edit = (u8, u8, u8, bool);
 
 fn edit(doc: &mut YrsDoc, (_, what, place, _): Edit) {
     Yrs::transact(doc, |tx| {
@@ -26,22 +24,6 @@ fn edit(doc: &mut YrsDoc, (_, what, place, _): Edit) {
     .unwrap();
 }
 
-fn written(edits: &[Edit]) -> Vec<(u8, Vec<u8>)> {
-    let mut docs: Vec<YrsDoc> = (0..3).map(|writer| Yrs::open(actor(writer))).collect();
-    let mut payloads: Vec<(u8, Vec<u8>)> = Vec::new();
-    for made in edits {
-        let writer = made.0 % 3;
-        let doc = &mut docs[usize::from(writer)];
-        if made.3 {
-            let others: Vec<&[u8]> = payloads.iter().map(|(_, payload)| &payload[..]).collect();
-            assert!(doc.apply(&others).iter().all(Result::is_ok));
-        }
-        edit(doc, *made);
-        payloads.extend(doc.take_local().map(|payload| (writer, payload)));
-    }
-    payloads
-}
-
 fn way(most: usize) -> impl Strategy<Value = (Vec<prop::sample::Index>, Vec<bool>, usize)> {
     (vec(any::<prop::sample::Index>(), most), vec(any::<bool>(), most), 1..5usize)
 }
@@ -54,17 +36,8 @@ proptest! {
         edits in vec(any::<Edit>(), 1..20),
         (places, reloads, batch) in way(30),
     ) {
-        let payloads = written(&edits);
-        // Every place, in an order that the first numbers choose; then some of them again.
-        let mut left: Vec<usize> = (0..payloads.len()).collect();
-        let mut order: Vec<usize> = Vec::new();
-        for place in &places {
-            if !left.is_empty() {
-                order.push(left.swap_remove(place.index(left.len())));
-            } else if !payloads.is_empty() {
-                order.push(place.index(payloads.len()));
-            }
-        }
-        merges(&Yrs, &payloads, &Way { order, reloads, batch });
+        let payloads = written(&edits, Yrs::open, edit);
+        let picks = places.iter().map(|place| |len| place.index(len));
+        merges(&Yrs, &payloads, &Way::choose(payloads.len(), picks, reloads, batch));
     }
 }
