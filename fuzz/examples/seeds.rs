@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 use flate2::{Compression, write::GzEncoder};
 use partita_core::{
     Bytes, CrdtDocument as _, DocumentId, DocumentType as _, EntryId, EntryKind, EpochId, Frontier, Hash,
-    PartitionStrategy as _, Refusal, Signature, Stamp, Tip, Witness, codec::Writer, timestamp_at,
+    PartitionStrategy as _, Refusal, Signature, SignedTip, Stamp, Tip, Witness, codec::Writer, timestamp_at,
 };
 use partita_crypto::Mnemonic;
 use partita_fuzz::{
@@ -67,17 +67,15 @@ fn log() -> (SampleLog, Vec<std::sync::Arc<partita_core::Entry>>) {
 }
 
 fn run_of(entries: &[std::sync::Arc<partita_core::Entry>], withheld: bool) -> Message {
-    let signature = entries.last().and_then(|entry| entry.signature);
-    let bare = entries.iter().map(|entry| {
+    let entries = entries.iter().map(|entry| {
         let mut entry = (**entry).clone();
-        entry.signature = None;
         if withheld {
             entry.payload = Bytes::new();
         }
         entry.into()
     });
-    let (context, log) = (entries[0].header.context, entries[0].header.log);
-    Message::Entries(Run { context, log, entries: bare.collect(), signature, withheld })
+    let run = Run::of(entries.collect());
+    Message::Entries(Run { withheld, ..run.expect("the entries of a sample log are signed") })
 }
 
 fn frames() {
@@ -356,6 +354,8 @@ fn frontiers() {
     seed("frontiers", "tip", &input(0, &|out| tips[1].encode(out)));
     seed("frontiers", "tips", &input(1, &|out| Tip::encode_all(&tips, out)));
     seed("frontiers", "no-tips", &input(1, &|out| Tip::encode_all(&[], out)));
+    let listed = samples::signed(&samples::signing_key(1), &tips);
+    seed("frontiers", "signed-tips", &input(6, &|out| SignedTip::encode_all(&listed, out)));
     let (log, entries) = log();
     if let (Some(stamp), Some(start)) = (&entries[0].header.stamp, &entries[0].header.start) {
         seed(

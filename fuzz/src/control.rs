@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use partita_core::{
     Bytes, Claim, ContextId, ContextInfo, ContextView, ControlEntry, EntryHeader, EntryId, EntryKind, LogId, LogStart,
-    Now, PartitionStrategy, ReplicaId, Stamp, Tip, Turn, Verdict, timestamp_at,
+    Now, PartitionStrategy, ReplicaId, SignedTip, Stamp, Turn, Verdict, timestamp_at,
 };
 use rand_chacha::ChaCha8Rng;
 
 struct Nothing;
 
 impl ContextView for Nothing {
-    fn logs_of(&self, _: &ContextId, _: &ReplicaId) -> Vec<Tip> {
+    fn logs_of(&self, _: &ContextId, _: &ReplicaId) -> Vec<SignedTip> {
         Vec::new()
     }
 

@@ -2,7 +2,7 @@
 //! What is read is canonical, a frontier is a set of logs, and two have one hash only when they say the same.
 
 use partita_core::{
-    Bytes, ContextId, Frontier, LogId, LogStart, Stamp, Tip, Witness,
+    Bytes, ContextId, EntryHeader, Frontier, LogId, LogStart, SignedTip, Stamp, Tip, Witness,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_protocol::message::{MAX_ITEMS, Message};
@@ -10,7 +10,7 @@ use partita_protocol::message::{MAX_ITEMS, Message};
 /// One input: what it is to be read as, then the bytes.
 pub fn run(data: &[u8]) {
     let [what, bytes @ ..] = data else { return };
-    match what % 6 {
+    match what % 7 {
         0 => drop(canonical(bytes, Tip::decode, Tip::encode)),
         1 => {
             let read = |input: &mut Reader<'_>| Tip::decode_all(input, MAX_ITEMS);
@@ -39,7 +39,7 @@ pub fn run(data: &[u8]) {
                 assert_eq!(Witness::furthest(std::slice::from_ref(&witness)), [witness]);
             }
         }
-        _ => {
+        5 => {
             let context = partita_testing::samples::context(1);
             let read = |input: &mut Reader<'_>| Witness::decode_all(input, &context, 64);
             if let Some(all) = canonical(bytes, read, |all, out| Witness::encode_all(all, out)) {
@@ -48,6 +48,16 @@ pub fn run(data: &[u8]) {
                 for witness in &all {
                     let tip = witness.tip();
                     assert!(furthest.iter().any(|far| far.tip().log == tip.log && far.tip().seq >= tip.seq));
+                }
+            }
+        }
+        _ => {
+            let author = partita_testing::samples::replica(1);
+            let read = |input: &mut Reader<'_>| SignedTip::decode_all(input, &author, 64);
+            if let Some(listed) = canonical(bytes, read, |listed, out| SignedTip::encode_all(listed, out)) {
+                let key = partita_testing::samples::signing_key(1).verifying_key();
+                for SignedTip { tip, signature } in &listed {
+                    assert!(EntryHeader::verify(&tip.head, &key, signature).is_ok(), "what is read holds");
                 }
             }
         }

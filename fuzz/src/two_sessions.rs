@@ -165,23 +165,9 @@ impl World {
                 let entries: Vec<_> = (0..=program.next().unwrap_or(0) % 4)
                     .map(|number| log.append(EntryKind::Change(samples::document(1)), vec![number; 50]))
                     .collect();
-                let Some(last) = entries.last() else { return };
-                let (id, signature) = (last.header.log, last.signature);
-                let mut entries: Vec<_> = entries
-                    .into_iter()
-                    .map(|entry| {
-                        let mut entry = (*entry).clone();
-                        entry.signature = None;
-                        entry.into()
-                    })
-                    .collect();
-                if much == 1 {
-                    entries.remove(0);
-                }
-                if !entries.is_empty() {
-                    let context = Fleet::context(0).id;
-                    self.fleet
-                        .say(link, &[Message::Entries(Run { context, log: id, entries, signature, withheld: false })]);
+                let sent = entries.into_iter().skip(usize::from(much == 1)).collect();
+                if let Some(run) = Run::of(sent) {
+                    self.fleet.say(link, &[Message::Entries(run)]);
                 }
             }
             2..=4 => {

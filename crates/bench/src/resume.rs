@@ -167,18 +167,7 @@ fn fill(
         dialled: false,
         pinned: false,
     };
-    let unsigned = entries.iter().map(|entry| {
-        let mut entry = (**entry).clone();
-        entry.signature = None;
-        Arc::new(entry)
-    });
-    let run = Run {
-        context: info.id,
-        log: entries[0].header.log,
-        signature: entries.last().and_then(|last| last.signature),
-        entries: unsigned.collect(),
-        withheld: false,
-    };
+    let run = Run::of(entries.to_vec()).ok_or("no entries")?;
     let open = partita_protocol::message::Open {
         context: info.id,
         number: 1,

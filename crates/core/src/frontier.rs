@@ -1,10 +1,10 @@
 //! What a node has: a number and a hash for each log.
 
 use crate::{
-    EntryId, LogId,
+    EntryHeader, EntryId, LogId, ReplicaId,
     codec::{DecodeError, Reader, Writer},
 };
-use partita_crypto::{Hash, hash};
+use partita_crypto::{Hash, Signature, VerifyingKey, hash};
 
 /// The last contiguous entry held of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,56 @@ impl Tip {
                 return Err(DecodeError::NotCanonical);
             }
             tips.push(tip);
+        }
+        Ok(tips)
+    }
+}
+
+/// A tip with its author's signature over the entry: what a loss lists, so that nobody can list what was never written, and
+/// whoever holds the log just that far can show it to others, though every run that it came in went further. What is decoded
+/// was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignedTip {
+    /// The tip.
+    pub tip: Tip,
+    /// The author's signature over the entry's id. It does not cover the log and the number: an entry that is held says these
+    /// itself, and a tip that says them otherwise names no entry.
+    pub signature: Signature,
+}
+
+impl SignedTip {
+    /// The most bytes that an encoded one takes.
+    pub const MAX_ENCODED: usize = LogId::LEN + 10 + EntryId::LEN + Signature::LEN;
+
+    /// Appends a list in canonical order: a count, then tips by rising log id, each with its signature.
+    pub fn encode_all(tips: &[Self], out: &mut Writer) {
+        out.varint(tips.len() as u64);
+        for SignedTip { tip, signature } in tips {
+            tip.encode(out);
+            out.raw(signature.as_bytes());
+        }
+    }
+
+    /// Reads a list of at most `most` tips of one author's logs, and checks each signature.
+    ///
+    /// # Errors
+    /// When a log is named twice or out of order, the author's id is no key, or a signature does not hold.
+    pub fn decode_all(input: &mut Reader<'_>, author: &ReplicaId, most: usize) -> Result<Vec<Self>, DecodeError> {
+        let count = input.count("the number of tips", most, Tip::MIN_ENCODED + Signature::LEN)?;
+        let mut tips: Vec<Self> = Vec::with_capacity(count);
+        if count == 0 {
+            return Ok(tips);
+        }
+        let author = VerifyingKey::parse(author.as_bytes()).map_err(|_| DecodeError::Invalid("Ed25519 key"))?;
+        for _ in 0..count {
+            let tip = Tip::decode(input)?;
+            if tips.last().is_some_and(|last| last.tip.log >= tip.log) {
+                return Err(DecodeError::NotCanonical);
+            }
+            let signature = Signature::from_bytes(input.array()?);
+            EntryHeader::verify(&tip.head, &author, &signature)
+                .map_err(|_| DecodeError::Invalid("signature of a listed entry"))?;
+            tips.push(Self { tip, signature });
         }
         Ok(tips)
     }

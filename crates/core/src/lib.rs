@@ -45,7 +45,7 @@ pub use crdt::{
     digest_hasher, document_id, flatten,
 };
 pub use entry::{Entry, EntryHeader, EntryKind, HeaderError, HeaderPrefix, LogStart, Stamp};
-pub use frontier::{Frontier, Tip};
+pub use frontier::{Frontier, SignedTip, Tip};
 pub use ids::{
     ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId, ReplicaId, SessionId,
 };

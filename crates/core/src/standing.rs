@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    EntryId, LogId, ReplicaId, Signature, Tip,
+    EntryId, LogId, ReplicaId, Signature, SignedTip, Tip,
     planted::{Bug, planted},
 };
 
@@ -41,6 +41,9 @@ pub struct Standing {
     pub readmitted: BTreeSet<ReplicaId>,
     /// What remaining writers vouched for, with the signatures of those who wrote it.
     pub vouches: BTreeMap<Tip, Signature>,
+    /// The signatures that losses bring along for what they list: of losses that do not count as well, for who wrote an entry
+    /// does not depend on that.
+    pub listed: BTreeMap<Tip, Signature>,
 }
 
 impl Standing {
@@ -58,15 +61,18 @@ impl Standing {
         self.losses.get(replica).map_or(&[], |losses| losses)
     }
 
-    /// Whether a loss of the log's own writer names exactly this entry: it is then taken without its author's signature,
-    /// because whoever signed the loss named its hash. See decision 9.
-    pub fn names(&self, writer: &ReplicaId, tip: &Tip) -> bool {
-        self.losses_of(writer).iter().any(|loss| loss.tips.contains(tip))
+    /// Its author's signature over this entry, as a loss or a vouch brought it along: whoever holds the log just so far
+    /// shows it to others. See decision 9.
+    pub fn signature(&self, tip: &Tip) -> Option<Signature> {
+        self.listed.get(tip).or_else(|| self.vouches.get(tip)).copied()
     }
 
-    /// The author's signature over this entry, as a vouch brings it along, for a log whose writer ever lost its right.
-    pub fn signature(&self, writer: &ReplicaId, tip: &Tip) -> Option<Signature> {
-        self.vouches.get(tip).copied().filter(|_| self.has_loss(writer))
+    /// Keeps what a loss lists in [`listed`](Self::listed). Of two signatures over one entry, all replicas keep the same.
+    pub fn list(&mut self, tips: &[SignedTip]) {
+        for SignedTip { tip, signature } in tips {
+            let kept = self.listed.entry(*tip).or_insert(*signature);
+            *kept = *signature.min(kept);
+        }
     }
 
     /// Whether any loss or vouch names exactly this entry: where a log may end.
@@ -152,6 +158,5 @@ mod tests {
         standing.readmitted.insert(THIEF);
         assert!(!standing.has_lost(&THIEF) && standing.has_loss(&THIEF));
         assert_eq!(standing.cap(&THIEF, &log(1), knew(&[])), Some(4), "and the right gives back no log");
-        assert!(standing.names(&THIEF, &tip(2, 6)), "what a loss names is named, whoever holds the right");
     }
 }

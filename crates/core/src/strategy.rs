@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     Access, ContextId, ContextKind, EntryHeader, EntryId, HeaderPrefix, Incarnation, Now, Refusal, ReplicaId,
-    SessionId, Standing, Tip, Verdict, Witness, codec::Writer,
+    SessionId, SignedTip, Standing, Verdict, Witness, codec::Writer,
 };
 
 /// A strategy's own error: what is wrong and what to do, for a person. Never a key, a secret or a payload.
@@ -167,8 +167,8 @@ pub enum WaitReason {
 
 /// What a strategy may ask the node about a context.
 pub trait ContextView {
-    /// Every log of a replica that is held, with its last entry that counts, by rising log id.
-    fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<Tip>;
+    /// Every log of a replica that is held, with its last entry that counts, by rising log id: what a loss lists.
+    fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<SignedTip>;
     /// The contexts of this node.
     fn contexts(&self) -> Vec<ContextInfo>;
 }

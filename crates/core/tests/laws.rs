@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use partita_core::{
     Bytes, ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, EpochId, Frontier, Hash, HybridClock, LogId,
-    LogStart, NTP64, Now, ReplicaId, Stamp, Tip, Witness,
+    LogStart, NTP64, Now, ReplicaId, SignedTip, Stamp, Tip, Witness,
     codec::{DecodeError, Reader, Writer},
     timestamp_at,
 };
@@ -150,6 +150,25 @@ proptest! {
         let bytes = damaged(&bytes, &changes, cut);
         if let Ok(other) = whole(&bytes, |input| Tip::decode_all(input, 10)) {
             prop_assert_eq!(encoded(|out| Tip::encode_all(&other, out)), bytes);
+        }
+    }
+
+    #[test]
+    fn what_a_loss_lists_has_one_encoding_and_its_authors_signatures(tips in tips(), (changes, cut) in damage()) {
+        let sign = |tip: &Tip| SignedTip { tip: *tip, signature: EntryHeader::sign(&tip.head, &key()) };
+        let listed: Vec<SignedTip> = tips.iter().map(sign).collect();
+        let author = ReplicaId::from_bytes(*key().verifying_key().as_bytes());
+        let bytes = encoded(|out| SignedTip::encode_all(&listed, out));
+        prop_assert!(bytes.len() <= 1 + listed.len() * SignedTip::MAX_ENCODED);
+        let read = |bytes: &[u8], author: &ReplicaId| whole(bytes, |input| SignedTip::decode_all(input, author, 10));
+        prop_assert_eq!(read(&bytes, &author), Ok(listed.clone()));
+        let other = SigningKey::from_seed(&Secret::from_bytes([2; 32]));
+        let other = ReplicaId::from_bytes(*other.verifying_key().as_bytes());
+        prop_assert!(listed.is_empty() || read(&bytes, &other).is_err(), "somebody else's");
+        let bytes = damaged(&bytes, &changes, cut);
+        if let Ok(found) = read(&bytes, &author) {
+            prop_assert!(found.iter().all(|one| tips.iter().any(|tip| tip.head == one.tip.head)), "never an entry that was not signed");
+            prop_assert_eq!(encoded(|out| SignedTip::encode_all(&found, out)), bytes);
         }
     }
 

@@ -48,10 +48,13 @@ impl fmt::Debug for SigningKey {
 }
 
 /// 64 bytes that claim to be an Ed25519 signature. Only [`VerifyingKey::verify`] says whether they are.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signature([u8; 64]);
 
 impl Signature {
+    /// How many bytes a signature has.
+    pub const LEN: usize = 64;
+
     /// Any 64 bytes; malformed ones fail when they are verified.
     pub const fn from_bytes(bytes: [u8; 64]) -> Self {
         Self(bytes)

@@ -175,8 +175,8 @@ async fn changes_under_anothers_actor_are_set_aside_and_the_victims_own_are_appl
         .await
         .unwrap();
     for tip in &logs {
-        AUTOMERGE.lock().unwrap().push(forge_automerge(ActorSeed::derive(&tip.log, &plan.id())));
-        YRS.lock().unwrap().push(forge_yrs(ActorSeed::derive(&tip.log, &text.id())));
+        AUTOMERGE.lock().unwrap().push(forge_automerge(ActorSeed::derive(&tip.tip.log, &plan.id())));
+        YRS.lock().unwrap().push(forge_yrs(ActorSeed::derive(&tip.tip.log, &text.id())));
     }
     let hostile_plan = mallory.get::<HostileAutomerge>(plan.id()).await;
     let hostile_text = mallory.get::<HostileYrs>(text.id()).await;

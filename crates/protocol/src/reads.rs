@@ -85,7 +85,7 @@ pub enum ReadResult {
     /// To [`ReadRequest::Rewind`].
     Rewind {
         /// The log's state after the entry that stays; `None` when none stays.
-        record: Option<LogRecord>,
+        record: Option<Box<LogRecord>>,
         /// What comes after it.
         after: Vec<Arc<Entry>>,
     },
@@ -169,7 +169,7 @@ pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult
         }
         ReadRequest::Rewind { context, log, keep } => {
             let (record, after) = rewind(store, context, log, *keep)?;
-            ReadResult::Rewind { record, after }
+            ReadResult::Rewind { record: record.map(Box::new), after }
         }
         ReadRequest::Quarantine { context, log } => ReadResult::Entries(quarantine(store, context, log)?),
     })
@@ -252,6 +252,10 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         }
         ControlFlow::Continue(())
     })?;
+    for (log, record) in state.logs.iter_mut().filter(|(_, record)| record.signature.is_none()) {
+        // Written before signatures were kept, or cut back.
+        record.signature = page(store, context, log, record.seq, 1)?.first().and_then(|last| last.signature);
+    }
     state.quarantined = excluded.into_iter().filter_map(|(log, kept)| Some((log, kept?))).collect();
     if bad {
         return Err(damaged("a log's record"));
@@ -371,9 +375,10 @@ fn built_on(
             }
         };
         if last > *arrival {
-            // To the end of the run that it came in: that was applied with it, and only there it can be verified by others.
-            let end = candidates[at..].iter().map(|(_, entry)| entry).find(|entry| entry.signature.is_some());
-            return Ok(Some(end.unwrap_or(candidate).clone()));
+            // To the end of the run that it came in: that was applied with it, and only there it can be verified by others. Of
+            // a run that was cut short that is where it was cut.
+            let signed = candidates[at..].iter().find(|(_, entry)| entry.signature.is_some());
+            return Ok(signed.or(candidates.last()).map(|(_, end)| end.clone()));
         }
     }
     Ok(None)

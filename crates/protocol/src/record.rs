@@ -1,11 +1,12 @@
 //! What the node keeps of each log: in memory while its context is loaded, and as a record in the store.
 
 use partita_core::{
-    Entry, EntryId, EpochId, Hash, LogStart, NTP64, ReplicaId, Timestamp, Tip,
+    Entry, EntryId, EpochId, Hash, LogStart, NTP64, ReplicaId, Signature, Timestamp, Tip,
     codec::{DecodeError, Reader, Writer},
 };
 
-const VERSION: u8 = 1;
+/// Version 1 had no signature, and left out what the log was begun in knowledge of where that was nothing.
+const VERSION: u8 = 2;
 
 /// The state of one log after its last entry held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct LogRecord {
     pub seq: u64,
     /// Its id.
     pub head: EntryId,
+    /// Its author's signature over it; `None` where the log was cut back to an entry that came without one.
+    pub signature: Option<Signature>,
     /// The control heads in force after it.
     pub heads: Vec<EntryId>,
     /// The control heads that its first entry names: what a data log was begun in knowledge of, which decides what losses
@@ -56,6 +59,7 @@ impl LogRecord {
             control: entry.header.kind.is_control(),
             seq: 0,
             head: EntryId::NONE,
+            signature: None,
             heads: Vec::new(),
             knew: Self::knew_at_start(entry).to_vec(),
             epochs: Vec::new(),
@@ -77,6 +81,7 @@ impl LogRecord {
     pub fn extend(&mut self, entry: &Entry) {
         self.seq = entry.header.seq;
         self.head = entry.id;
+        self.signature = entry.signature;
         if let Some(stamp) = &entry.header.stamp {
             self.heads.clone_from(&stamp.heads);
             if self.epoch() != stamp.epoch {
@@ -106,9 +111,8 @@ impl LogRecord {
         out.u64(self.time.as_u64());
         out.varint(self.begun);
         out.varint(self.bytes);
-        if !self.knew.is_empty() {
-            put_heads(&self.knew, &mut out);
-        }
+        put_heads(&self.knew, &mut out);
+        out.bytes(self.signature.as_ref().map_or(&[], |signature| signature.as_bytes()));
         out.finish()
     }
 
@@ -118,7 +122,8 @@ impl LogRecord {
     /// When the store holds something else.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(bytes);
-        if input.u8()? != VERSION {
+        let version = input.u8()?;
+        if !(1..=VERSION).contains(&version) {
             return Err(DecodeError::Unknown("log record version"));
         }
         let control = input.u8()? == 1;
@@ -142,9 +147,10 @@ impl LogRecord {
         let begun = input.varint()?;
         let bytes = input.varint()?;
         // A record that was written before this was kept ends here.
-        let knew = if input.is_empty() { Vec::new() } else { take_heads(&mut input)? };
+        let knew = if version == 1 && input.is_empty() { Vec::new() } else { take_heads(&mut input)? };
+        let signature = if version == 1 { None } else { take_signature(&mut input)? };
         input.end()?;
-        Ok(Self { start, control, seq, head, heads, knew, epochs, time, begun, bytes })
+        Ok(Self { start, control, seq, head, signature, heads, knew, epochs, time, begun, bytes })
     }
 }
 
@@ -160,6 +166,13 @@ fn take_heads(input: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
     (0..count).map(|_| Ok(EntryId::from_bytes(input.array()?))).collect()
 }
 
+fn take_signature(input: &mut Reader<'_>) -> Result<Option<Signature>, DecodeError> {
+    match input.bytes("a signature", Signature::LEN)? {
+        [] => Ok(None),
+        bytes => Ok(Some(Signature::from_bytes(bytes.try_into().map_err(|_| DecodeError::Invalid("signature"))?))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +185,7 @@ mod tests {
             control: false,
             seq: 3,
             head: EntryId::from_bytes([3; 32]),
+            signature: Some(Signature::from_bytes([10; 64])),
             heads: ids(&[4]),
             knew: ids(knew),
             epochs: vec![(1, None)],
@@ -182,16 +196,26 @@ mod tests {
     }
 
     #[test]
-    fn a_record_keeps_what_its_log_was_begun_in_knowledge_of() {
-        let record = record(&[8, 9]);
-        assert_eq!(LogRecord::decode(&record.encode()), Ok(record));
+    fn a_record_keeps_its_last_signature_and_what_its_log_was_begun_in_knowledge_of() {
+        for knew in [&[][..], &[8, 9]] {
+            let record = record(knew);
+            assert_eq!(LogRecord::decode(&record.encode()), Ok(record.clone()));
+            let unsigned = LogRecord { signature: None, ..record };
+            assert_eq!(LogRecord::decode(&unsigned.encode()), Ok(unsigned));
+        }
     }
 
     #[test]
-    fn a_record_from_before_that_was_kept_is_read_as_of_a_log_that_knew_nothing() {
-        let (old, new) = (record(&[]), record(&[8]));
-        let bytes = new.encode();
-        assert_eq!(LogRecord::decode(&bytes[..bytes.len() - 33]), Ok(old.clone()));
-        assert_eq!(old.encode(), bytes[..bytes.len() - 33]);
+    fn a_record_of_version_1_is_read_without_a_signature() {
+        let of_version_1 = |knew, cut: usize| {
+            let mut bytes = record(knew).encode().to_vec();
+            bytes[0] = 1;
+            bytes.truncate(bytes.len() - cut);
+            LogRecord::decode(&bytes)
+        };
+        let signature = 1 + Signature::LEN;
+        assert_eq!(of_version_1(&[8], signature), Ok(LogRecord { signature: None, ..record(&[8]) }));
+        assert_eq!(of_version_1(&[8], signature + 33), Ok(LogRecord { signature: None, ..record(&[]) }));
+        assert!(of_version_1(&[8], 0).is_err(), "and with one it is none of version 1");
     }
 }

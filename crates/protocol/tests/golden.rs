@@ -67,7 +67,7 @@ fn withheld_run() -> Message {
 }
 
 fn run_of(entries: Vec<std::sync::Arc<partita_core::Entry>>, withheld: bool) -> Message {
-    let signature = entries.last().unwrap().signature;
+    let signature = entries.last().unwrap().signature.unwrap();
     let entries = entries.into_iter().map(|entry| {
         let mut entry = (*entry).clone();
         entry.signature = None; // only the run's own travels

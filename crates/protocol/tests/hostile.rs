@@ -163,27 +163,22 @@ fn entries_that_are_not_what_they_say_are_not_taken() {
     let first = log.change(samples::document(1), &b"first"[..]);
     let second = log.change(samples::document(1), &b"second"[..]);
     let run = |entries: &[&std::sync::Arc<partita_core::Entry>], signature| {
-        Message::Entries(Run {
-            context,
-            log: entries[0].header.log,
-            entries: entries.iter().map(|entry| (*entry).clone()).collect(),
-            signature,
-            withheld: false,
-        })
+        let run = Run::of(entries.iter().map(|entry| (*entry).clone()).collect()).unwrap();
+        Message::Entries(Run { signature, ..run })
     };
     // A signature of another entry.
     let (mut fleet, nodes, link, puppet) = besieged(5);
-    fleet.say(puppet, &[run(&[&first], second.signature)]);
+    fleet.say(puppet, &[run(&[&first], second.signature.unwrap())]);
     assert!(!fleet.is_up(puppet));
     others_go_on(&mut fleet, nodes, link);
     // A log that begins in its middle is a gap, and a replay is acknowledged and nothing else.
     let (mut fleet, nodes, link, puppet) = besieged(6);
-    fleet.say(puppet, &[run(&[&second], second.signature)]);
+    fleet.say(puppet, &[run(&[&second], second.signature.unwrap())]);
     let gap = fleet.said(puppet, 0);
     assert!(gap.iter().any(|message| matches!(message,
         Message::Refused(refused) if refused.why == Refusal::Gap && refused.seq == 1)));
     for _ in 0..3 {
-        fleet.say(puppet, &[run(&[&first, &second], second.signature)]);
+        fleet.say(puppet, &[run(&[&first, &second], second.signature.unwrap())]);
     }
     assert_eq!(fleet.held(nodes[0]).len(), 2);
     // Another entry at a place that is taken: that log alone stops, in that session alone.
@@ -192,7 +187,7 @@ fn entries_that_are_not_what_they_say_are_not_taken() {
     let third = fork.change(samples::document(1), &b"another second"[..]);
     let fourth = fork.change(samples::document(1), &b"another third"[..]);
     fleet.said(puppet, 0);
-    fleet.say(puppet, &[run(&[&third, &fourth], fourth.signature)]);
+    fleet.say(puppet, &[run(&[&third, &fourth], fourth.signature.unwrap())]);
     let said = fleet.said(puppet, 0);
     assert!(
         said.iter().any(|message| matches!(message,
@@ -210,14 +205,7 @@ fn more_than_the_credit_is_a_breach() {
     let mut log = samples::SampleLog::new(66, Fleet::context(0).id, 1);
     for _ in 0..20 {
         let entry = log.change(samples::document(1), vec![1; 500_000]);
-        let run = Message::Entries(Run {
-            context: entry.header.context,
-            log: entry.header.log,
-            signature: entry.signature,
-            entries: vec![entry],
-            withheld: false,
-        });
-        fleet.say(puppet, &[run]);
+        fleet.say(puppet, &[Message::Entries(Run::of(vec![entry]).unwrap())]);
     }
     assert!(!fleet.is_up(puppet));
     fleet.release(nodes[0]);

@@ -150,14 +150,8 @@ fn offering(fleet: &mut Fleet, member: usize, seed: u8, entry: &Entry) -> usize 
     let open = said.into_iter().find(|message| matches!(message, Message::Open(_)));
     let mut header = entry.clone();
     header.payload = Bytes::new();
-    let run = Message::Entries(Run {
-        context: entry.header.context,
-        log: entry.header.log,
-        signature: entry.signature,
-        entries: vec![header.into()],
-        withheld: true,
-    });
-    fleet.say(puppet, &[open.unwrap(), run]);
+    let run = Run { withheld: true, ..Run::of(vec![header.into()]).unwrap() };
+    fleet.say(puppet, &[open.unwrap(), Message::Entries(run)]);
     puppet
 }
 
@@ -217,13 +211,7 @@ fn a_large_entry_that_also_comes_inside_a_run_is_taken_once() {
     fleet.run();
     let open = fleet.said(other, 0);
     let open = open.into_iter().find(|message| matches!(message, Message::Open(_)));
-    let run = Message::Entries(Run {
-        context: entry.header.context,
-        log: entry.header.log,
-        signature: next.signature,
-        entries: vec![entry.clone(), next],
-        withheld: false,
-    });
+    let run = Message::Entries(Run::of(vec![entry.clone(), next]).unwrap());
     fleet.said(slow, 0);
     fleet.say(other, &[open.unwrap(), run]);
     assert_eq!(fleet.held(a), [log.tip().unwrap()]);

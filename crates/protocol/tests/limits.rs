@@ -41,7 +41,7 @@ fn a_loss_cuts_a_log_back_and_documents_are_rebuilt() {
     fleet.run();
     let written = tips(&mut fleet, thief, 10);
     fleet.run();
-    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[3]]);
+    let loss = fleet.loss(thief, &[written[3]]);
     fleet.control(owner, loss);
     fleet.run();
     for member in [owner, thief, third] {
@@ -70,7 +70,7 @@ fn a_loss_that_comes_while_a_commit_is_under_way_loses_nothing() {
     fleet.run();
     let second = tips(&mut fleet, thief, 4); // pending behind the commit under way
     fleet.run();
-    let loss = OpenStrategy::loss(fleet.id(thief), vec![second[0]]);
+    let loss = fleet.loss(thief, &[second[0]]);
     fleet.control(owner, loss);
     fleet.release(owner);
     fleet.run();
@@ -93,7 +93,7 @@ fn a_loss_before_the_entries_ends_in_the_same_state_as_after_them() {
     let link = fleet.connect(late, thief);
     fleet.run();
     fleet.cut(link);
-    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[4]]);
+    let loss = fleet.loss(thief, &[written[4]]);
     fleet.control(owner, loss);
     fleet.connect(early, owner);
     fleet.run();
@@ -114,7 +114,8 @@ fn what_lies_behind_a_limit_is_kept_apart_and_never_served() {
     let mut log = samples::SampleLog::new(77, Fleet::context(0).id, 1);
     let entries: Vec<_> = (0..6u8).map(|n| log.change(samples::document(1), vec![n])).collect();
     let named = Tip { log: log.id(), seq: 2, head: entries[1].id };
-    let loss = OpenStrategy::loss(samples::replica(77), vec![named]);
+    let listed = samples::signed(&samples::signing_key(77), &[named]);
+    let loss = OpenStrategy::loss(samples::replica(77), listed);
     fleet.control(owner, loss);
     let puppet = fleet.puppet(owner, 77);
     fleet.run();
@@ -146,7 +147,7 @@ fn an_end_in_the_middle_of_a_run_is_proved_by_the_loss_that_names_it() {
     fleet.run(); // the relay has one signature: that of the run's last entry
     fleet.connect(owner, relay);
     fleet.run();
-    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[49]]);
+    let loss = fleet.loss(thief, &[written[49]]);
     fleet.control(owner, loss);
     fleet.run();
     fleet.crash(thief);
@@ -170,7 +171,7 @@ fn a_vouch_lifts_the_limit_everywhere() {
     fleet.run();
     fleet.cut(to_worker);
     fleet.write(worker, 1, b"built on all ten"); // before it knows of the loss
-    let loss = OpenStrategy::loss(fleet.id(removed), vec![written[2]]);
+    let loss = fleet.loss(removed, &[written[2]]);
     fleet.control(owner, loss);
     fleet.run();
     assert_eq!(seq(&mut fleet, owner, &written[0]), 3);
@@ -186,6 +187,44 @@ fn a_vouch_lifts_the_limit_everywhere() {
     assert!(fleet.agree(&[owner, worker, removed, newcomer]));
 }
 
+/// Two who have seen different amounts of a third's work remove it. Whoever built on it after the first loss holds a log that
+/// was cut in the middle of a run, where nobody but the author ever had a signature: the loss brings it along, or there is
+/// nothing to vouch with against the second.
+#[test]
+fn what_was_built_on_behind_one_loss_is_vouched_for_against_a_second_that_says_less() {
+    // Who builds on it: the one that cut its own copy, or one that was given no more.
+    for itself in [true, false] {
+        let mut fleet = Fleet::new(9);
+        let vouching = || OpenStrategy::new().with_vouching();
+        let (one, two, removed) = (fleet.replica(), fleet.replica(), fleet.replica());
+        let carrier = fleet.add(NodeConfig::default(), vouching(), 1);
+        let worker = fleet.add(NodeConfig::default(), vouching(), 1);
+        let written = tips(&mut fleet, removed, 10);
+        fleet.connect(removed, carrier); // one run, and one signature
+        fleet.run();
+        let (more, less) = (fleet.loss(removed, &[written[5]]), fleet.loss(removed, &[written[2]]));
+        fleet.control(one, more);
+        fleet.control(two, less);
+        fleet.connect(one, carrier);
+        fleet.run();
+        fleet.crash(removed);
+        fleet.connect(carrier, worker);
+        fleet.run();
+        assert_eq!(seq(&mut fleet, worker, &written[0]), 6);
+        let builder = if itself { carrier } else { worker };
+        fleet.write(builder, 1, b"built on all six");
+        fleet.connect(two, builder);
+        fleet.run();
+        let newcomer = fleet.replica();
+        fleet.connect(newcomer, two);
+        fleet.run();
+        for member in [one, two, carrier, worker, newcomer] {
+            assert_eq!(seq(&mut fleet, member, &written[0]), 6, "{member}");
+        }
+        assert!(fleet.agree(&[one, two, carrier, worker, newcomer]));
+    }
+}
+
 #[test]
 fn a_vouch_asks_for_what_was_refused_and_not_kept() {
     let mut fleet = Fleet::new(7);
@@ -194,7 +233,7 @@ fn a_vouch_asks_for_what_was_refused_and_not_kept() {
     let forgetful = fleet.add(small, OpenStrategy::new(), 1);
     let written = tips(&mut fleet, holder, 10);
     let witness = fleet.witness(holder, &written[9]);
-    let loss = OpenStrategy::loss(fleet.id(holder), vec![written[2]]);
+    let loss = fleet.loss(holder, &[written[2]]);
     fleet.control(owner, loss);
     fleet.connect(owner, forgetful);
     fleet.run();
@@ -218,7 +257,7 @@ fn a_predecessor_that_a_loss_cut_off_hides_nothing_in_the_frontier() {
     tips(&mut fleet, thief, 2); // a second log, which names the first
     fleet.connect(owner, thief);
     fleet.run();
-    let loss = OpenStrategy::loss(fleet.id(thief), vec![first[2]]);
+    let loss = fleet.loss(thief, &[first[2]]);
     fleet.control(owner, loss);
     fleet.run();
     let fresh = fleet.replica();
@@ -238,11 +277,5 @@ fn open_of(fleet: &mut Fleet, puppet: usize) -> Message {
 }
 
 fn run(entries: &[std::sync::Arc<partita_core::Entry>]) -> Message {
-    Message::Entries(partita_protocol::message::Run {
-        context: entries[0].header.context,
-        log: entries[0].header.log,
-        signature: entries.last().unwrap().signature,
-        entries: entries.to_vec(),
-        withheld: false,
-    })
+    Message::Entries(partita_protocol::message::Run::of(entries.to_vec()).unwrap())
 }

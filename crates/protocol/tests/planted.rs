@@ -135,14 +135,7 @@ fn guest(fleet: &mut Fleet, member: Member, seed: u8) -> LinkId {
 }
 
 fn run_of(entries: &[&Arc<Entry>]) -> Message {
-    let (first, last) = (entries[0], entries[entries.len() - 1]);
-    Message::Entries(Run {
-        context: first.header.context,
-        log: first.header.log,
-        signature: last.signature,
-        entries: entries.iter().map(|entry| (*entry).clone()).collect(),
-        withheld: false,
-    })
+    Message::Entries(Run::of(entries.iter().map(|entry| (*entry).clone()).collect()).unwrap())
 }
 
 fn changes(count: u8) -> Vec<Arc<Entry>> {
@@ -294,7 +287,7 @@ fn a_cut_document_loses_its_snapshot() -> bool {
     let key = Key::Snapshot(Fleet::context(0).id, samples::document(1));
     fleet.with(owner, |node, _| node.put_record(key.clone(), "with all five".into()));
     fleet.run();
-    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[2]]);
+    let loss = fleet.loss(thief, &[written[2]]);
     fleet.control(owner, loss);
     fleet.run();
     let view = fleet.store(owner).read().unwrap();
@@ -345,7 +338,7 @@ fn a_loss_cuts_a_log_back() -> bool {
     fleet.connect(owner, thief);
     let written = write_many(&mut fleet, thief, 10);
     fleet.run();
-    let loss = OpenStrategy::loss(fleet.id(thief), vec![written[3]]);
+    let loss = fleet.loss(thief, &[written[3]]);
     fleet.control(owner, loss);
     fleet.run();
     seq(&mut fleet, owner, &written[0]) == 4
@@ -362,7 +355,7 @@ fn what_was_built_upon_stays() -> bool {
     fleet.run();
     fleet.cut(to_worker);
     fleet.write(worker, 1, b"built on all five");
-    let loss = OpenStrategy::loss(fleet.id(removed), vec![written[1]]);
+    let loss = fleet.loss(removed, &[written[1]]);
     fleet.control(owner, loss);
     fleet.run();
     fleet.connect(owner, worker);

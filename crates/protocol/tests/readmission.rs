@@ -61,7 +61,7 @@ impl Scene {
     }
 
     fn lose(&mut self) -> EntryId {
-        let loss = OpenStrategy::loss(self.fleet.id(self.device), vec![self.first[2]]);
+        let loss = self.fleet.loss(self.device, &[self.first[2]]);
         control(&mut self.fleet, self.owner, loss)
     }
 
@@ -129,7 +129,7 @@ fn a_device_writes_on_in_the_same_open_and_is_told() {
         let mut scene = Scene::new(2);
         let (owner, device) = (scene.owner, scene.device);
         scene.meet(device, owner);
-        let loss = OpenStrategy::loss(scene.fleet.id(device), vec![scene.first[counted]]);
+        let loss = scene.fleet.loss(device, &[scene.first[counted]]);
         control(&mut scene.fleet, owner, loss);
         scene.fleet.run();
         assert!(scene.fleet.try_write(device, 1, b"without the right").is_err());
@@ -163,7 +163,7 @@ fn each_loss_is_lifted_for_itself() {
     scene.fleet.run();
     scene.fleet.cut(link);
     write(&mut scene.fleet, device, 2); // it has not heard of the second loss
-    let loss = OpenStrategy::loss(scene.fleet.id(device), vec![scene.first[2], second[2]]);
+    let loss = scene.fleet.loss(device, &[scene.first[2], second[2]]);
     control(&mut scene.fleet, owner, loss);
     let link = scene.meet(device, owner);
     assert_eq!(seq(&mut scene.fleet, device, &second[0].log), 3);
@@ -211,7 +211,7 @@ fn nobody_vouches_for_its_own_entries() {
     let owner = fleet.replica();
     let device = fleet.add(NodeConfig::default(), OpenStrategy::new().with_vouching(), 1);
     let written = write(&mut fleet, device, 5);
-    let loss = OpenStrategy::loss(fleet.id(device), vec![written[2]]);
+    let loss = fleet.loss(device, &[written[2]]);
     fleet.control(owner, loss);
     let readmission = OpenStrategy::readmit(fleet.id(device));
     fleet.control(owner, readmission);
@@ -232,6 +232,7 @@ struct Played {
 
 impl Played {
     fn new(counts: Vec<Tip>) -> Self {
+        let counts = samples::signed(&samples::signing_key(DEVICE), &counts);
         let mut fleet = Fleet::new(6);
         let owner = fleet.replica();
         let loss = control(&mut fleet, owner, OpenStrategy::loss(samples::replica(DEVICE), counts));
@@ -265,13 +266,7 @@ impl Played {
 }
 
 fn run(entries: &[Arc<Entry>]) -> Message {
-    Message::Entries(Run {
-        context: entries[0].header.context,
-        log: entries[0].header.log,
-        signature: entries.last().unwrap().signature,
-        entries: entries.to_vec(),
-        withheld: false,
-    })
+    Message::Entries(Run::of(entries.to_vec()).unwrap())
 }
 
 fn log(number: u8) -> SampleLog {
@@ -335,7 +330,8 @@ fn a_log_that_names_what_lifts_in_a_later_entry_alone_is_not_lifted_in_either_or
     fleet.say(puppet, &[open, run(&entries)]);
     assert_eq!(seq(&mut fleet, late, &old.id()), 4);
     let named = Tip { log: old.id(), seq: 1, head: entries[0].id };
-    fleet.control(owner, OpenStrategy::loss(samples::replica(DEVICE), vec![named]));
+    let listed = samples::signed(&samples::signing_key(DEVICE), &[named]);
+    fleet.control(owner, OpenStrategy::loss(samples::replica(DEVICE), listed));
     fleet.control(owner, OpenStrategy::lift(samples::replica(DEVICE), lifts));
     fleet.connect(owner, late);
     fleet.run();
@@ -443,7 +439,8 @@ fn in_whatever_order_rights_come_and_go_all_come_to_the_same_end() {
                 }
                 5 => {
                     let counts = fleet.node(owner).logs_of(&context, &replica);
-                    fleet.control(owner, OpenStrategy::loss(replica, counts));
+                    let loss = fleet.loss(writer, &counts);
+                    fleet.control(owner, loss);
                 }
                 6 | 7 => fleet.control(owner, OpenStrategy::readmit(replica)),
                 8 => restart(&mut fleet, members[below(5) as usize]),

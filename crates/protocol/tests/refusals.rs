@@ -195,13 +195,7 @@ fn a_control_entry_that_its_strategy_refuses_is_refused_once() {
     let puppet = fleet.puppet(a, 50);
     fleet.run();
     let open = fleet.said(puppet, 0).into_iter().find(|message| matches!(message, Message::Open(_))).unwrap();
-    let run = Message::Entries(partita_protocol::message::Run {
-        context,
-        log: log.id(),
-        signature: entry.signature,
-        entries: vec![entry],
-        withheld: false,
-    });
+    let run = Message::Entries(partita_protocol::message::Run::of(vec![entry]).unwrap());
     fleet.say(puppet, &[open, run]);
     assert_eq!(refusals(&fleet.said(puppet, 0)), [Refusal::Invalid]);
     assert!(fleet.held(a).is_empty());

@@ -103,11 +103,10 @@ impl World {
         while entries.last().is_some_and(|last| last.signature.is_none()) {
             entries.pop();
         }
-        let signature = entries.last()?.signature;
         let start = entries.first()?.header.start.as_ref();
         let lacks = |tip: &Tip| held(to.store(), &context, &tip.log).unwrap_or(0) < tip.seq;
         let hasty = start.is_some_and(|start| start.tips.iter().any(lacks));
-        Some((Run { context, log, entries, signature, withheld: false }, hasty))
+        Some((Run::of(entries)?, hasty))
     }
 
     /// A whole log of somebody who never was in a context, well-formed and signed.
@@ -130,9 +129,9 @@ impl World {
             payload_len: payload.len() as u64,
             payload_hash: EntryHeader::hash_payload(&payload),
         };
-        let entry = Entry::new(header, payload);
-        let signature = Some(EntryHeader::sign(&entry.id, &key));
-        Some(Run { context, log, entries: vec![Arc::new(entry)], signature, withheld: false })
+        let mut entry = Entry::new(header, payload);
+        entry.signature = Some(EntryHeader::sign(&entry.id, &key));
+        Run::of(vec![Arc::new(entry)])
     }
 
     fn see_message(&mut self, machine: MachineId, other: MachineId, message: &Message) {

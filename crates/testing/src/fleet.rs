@@ -191,6 +191,11 @@ impl Fleet {
         ReplicaId::from_bytes(*self.seats[member].key.verifying_key().as_bytes())
     }
 
+    /// The payload of a control entry that takes the right to write from a node, except for what these tips name.
+    pub fn loss(&self, member: Member, counts: &[Tip]) -> Bytes {
+        OpenStrategy::loss(self.id(member), samples::signed(&self.seats[member].key, counts))
+    }
+
     /// A node that runs.
     ///
     /// # Panics

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, Incarnation, LogId, LogStart, ReplicaId, Stamp, Tip,
-    timestamp_at,
+    ContextId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, Incarnation, LogId, LogStart, ReplicaId, SignedTip,
+    Stamp, Tip, timestamp_at,
 };
 use partita_crypto::{Secret, SigningKey};
 
@@ -37,6 +37,11 @@ pub fn log(seed: u8, context: ContextId, number: u8) -> LogId {
 /// An incarnation, by number.
 pub const fn incarnation(number: u8) -> Incarnation {
     Incarnation::from_bytes([number; 16])
+}
+
+/// These tips of logs of this key's replica, as a loss lists them.
+pub fn signed(key: &SigningKey, tips: &[Tip]) -> Vec<SignedTip> {
+    tips.iter().map(|tip| SignedTip { tip: *tip, signature: EntryHeader::sign(&tip.head, key) }).collect()
 }
 
 /// A log that grows: numbers, backlinks, times and signatures are right.
@@ -137,6 +142,11 @@ impl SampleLog {
     /// The last entry, if there is one.
     pub fn tip(&self) -> Option<Tip> {
         (self.seq > 0).then_some(Tip { log: self.log, seq: self.seq, head: self.head })
+    }
+
+    /// The last entry as a loss lists it.
+    pub fn signed_tip(&self) -> Option<SignedTip> {
+        self.tip().and_then(|tip| signed(&self.key, &[tip]).pop())
     }
 }
 

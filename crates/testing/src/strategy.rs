@@ -9,7 +9,7 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, ControlGraph, EntryId, EpochId,
     Grant, HeaderPrefix, Loss, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
-    Standing, StrategyEffect, StrategyError, Tip, Transcript, Verdict, Witness,
+    SignedTip, Standing, StrategyEffect, StrategyError, Transcript, Verdict, Witness,
     codec::{Reader, Writer},
 };
 use partita_crypto::VerifyingKey;
@@ -48,7 +48,7 @@ pub struct OpenStrategy {
 #[derive(Debug, Clone, Default)]
 struct Said {
     graph: ControlGraph,
-    losses: Vec<(EntryId, ReplicaId, Vec<Tip>)>,
+    losses: Vec<(EntryId, ReplicaId, Vec<SignedTip>)>,
     /// Each with what lifts.
     readmissions: Vec<(EntryId, ReplicaId, EntryId)>,
     standing: Standing,
@@ -65,7 +65,11 @@ impl Said {
             let lifts = |at: &EntryId| before.get(at).is_some_and(|before| before.contains(id));
             let mut lifted_by: Vec<EntryId> = of_replica.filter(|(at, ..)| lifts(at)).map(|(.., by)| *by).collect();
             lifted_by.sort_unstable();
-            losses.entry(*replica).or_default().push(Loss { tips: tips.clone(), lifted_by });
+            losses
+                .entry(*replica)
+                .or_default()
+                .push(Loss { tips: tips.iter().map(|listed| listed.tip).collect(), lifted_by });
+            self.standing.list(tips);
         }
         losses.values_mut().for_each(|losses| losses.sort_unstable());
         let again = losses.iter().filter(|(_, losses)| losses.iter().all(|loss| !loss.lifted_by.is_empty()));
@@ -159,12 +163,12 @@ impl OpenStrategy {
     }
 
     /// The payload of a control entry that takes the right to write from a replica, except for what these tips name.
-    pub fn loss(replica: ReplicaId, mut counts: Vec<Tip>) -> Bytes {
+    pub fn loss(replica: ReplicaId, mut counts: Vec<SignedTip>) -> Bytes {
         counts.sort_unstable();
         let mut out = Writer::new();
         out.u8(LOSS);
         out.raw(replica.as_bytes());
-        Tip::encode_all(&counts, &mut out);
+        SignedTip::encode_all(&counts, &mut out);
         out.finish()
     }
 
@@ -210,7 +214,7 @@ impl OpenStrategy {
         match input.u8().ok()? {
             LOSS => {
                 let replica = ReplicaId::from_bytes(input.array().ok()?);
-                let tips = Tip::decode_all(&mut input, MOST_TIPS).ok()?;
+                let tips = SignedTip::decode_all(&mut input, &replica, MOST_TIPS).ok()?;
                 said.losses.push((id, replica, tips));
             }
             READMIT => said.readmissions.push((id, ReplicaId::from_bytes(input.array().ok()?), id)),

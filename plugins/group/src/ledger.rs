@@ -402,7 +402,7 @@ fn rank(op: &Op) -> bool {
 }
 
 /// How far the logs of a device count by the op that took its right away: `None` when the op says nothing about it.
-pub(crate) fn caps_of<'a>(held: &Held, op: &'a Op, device: &ReplicaId) -> Option<&'a [partita_core::Tip]> {
+pub(crate) fn caps_of<'a>(held: &Held, op: &'a Op, device: &ReplicaId) -> Option<&'a [partita_core::SignedTip]> {
     let of = |caps: &'a Caps| {
         let at = caps.binary_search_by_key(device, |(device, _)| *device).ok();
         at.and_then(|at| caps.get(at)).map_or(&[][..], |(_, tips)| tips)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{ReplicaId, Tip, Turn};
+use partita_core::{ReplicaId, SignedTip, Turn};
 use partita_crypto::{BoxSecretKey, EPOCH_BOX_LEN};
 
 use crate::{
@@ -15,9 +15,6 @@ use crate::{
     role::{History, MemberId, Role},
     view::Membership,
 };
-
-/// What one listed log takes.
-const LISTED_LEN: usize = 58;
 
 impl Group {
     /// Adds a member whose device's card was handed over by some trusted way. It reads at once whatever `history` lets it read.
@@ -364,7 +361,7 @@ impl Group {
     /// The most logs that one op lists, so that an epoch fits beside them: thousands.
     fn most_listed(&self) -> usize {
         let boxes = EPOCH_BOX_LEN * self.state.view().readers.len();
-        MAX_PAYLOAD.saturating_sub(boxes + 32 * 1024) / LISTED_LEN
+        MAX_PAYLOAD.saturating_sub(boxes + 32 * 1024) / SignedTip::MAX_ENCODED
     }
 
     /// How far the logs of a member's devices count when it loses something now: as far as they are held here. Where they
@@ -372,11 +369,11 @@ impl Group {
     fn caps(&self, turn: &Turn<'_>, member: &MemberId) -> Caps {
         let about = self.state.ledger.members.get(member);
         let devices = about.into_iter().flat_map(|about| &about.devices);
-        let mut logs: Vec<(ReplicaId, Tip)> =
+        let mut logs: Vec<(ReplicaId, SignedTip)> =
             devices.flat_map(|device| self.tips(turn, device).into_iter().map(|tip| (*device, tip))).collect();
-        logs.sort_unstable_by_key(|(_, tip)| std::cmp::Reverse(tip.seq));
+        logs.sort_unstable_by_key(|(_, tip)| std::cmp::Reverse(tip.tip.seq));
         logs.truncate(self.most_listed());
-        let mut caps: BTreeMap<ReplicaId, Vec<Tip>> = BTreeMap::new();
+        let mut caps: BTreeMap<ReplicaId, Vec<SignedTip>> = BTreeMap::new();
         for (device, tip) in logs {
             if caps.len() < MAX_CAPPED || caps.contains_key(&device) {
                 caps.entry(device).or_default().push(tip);
@@ -388,12 +385,12 @@ impl Group {
 
     /// All logs of the device, not only tips: a newcomer gets control entries first, and must decide the same without
     /// knowing which log followed which.
-    fn tips(&self, turn: &Turn<'_>, device: &ReplicaId) -> Vec<Tip> {
+    fn tips(&self, turn: &Turn<'_>, device: &ReplicaId) -> Vec<SignedTip> {
         let mut tips = turn.view.logs_of(&self.context(), device);
         tips.sort_unstable();
-        tips.dedup_by_key(|tip| tip.log);
+        tips.dedup_by_key(|tip| tip.tip.log);
         if tips.len() > self.most_listed() {
-            tips.sort_unstable_by_key(|tip| std::cmp::Reverse(tip.seq));
+            tips.sort_unstable_by_key(|tip| std::cmp::Reverse(tip.tip.seq));
             tips.truncate(self.most_listed());
             tips.sort_unstable();
         }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, EpochId, Hash, ReplicaId, Signature, Tip, Witness,
+    ContextId, EpochId, Hash, ReplicaId, Signature, SignedTip, Witness,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_crypto::{BoxPublicKey, EPOCH_BOX_LEN, VerifyingKey};
@@ -36,7 +36,7 @@ const MAX_OP: usize = 8 * 1024 * 1024;
 
 /// How far the logs of a device count that loses a right: for each device, by rising id, its logs with the last entry that
 /// counts. A log that is not listed counts for nothing.
-pub(crate) type Caps = Vec<(ReplicaId, Vec<Tip>)>;
+pub(crate) type Caps = Vec<(ReplicaId, Vec<SignedTip>)>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -104,7 +104,7 @@ pub(crate) struct SetRole {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoveDevice {
     pub(crate) device: ReplicaId,
-    pub(crate) caps: Vec<Tip>,
+    pub(crate) caps: Vec<SignedTip>,
 }
 
 /// Who gets an epoch's secret.
@@ -213,7 +213,7 @@ impl Op {
             Self::RemoveDevice(remove) => {
                 out.u8(Self::REMOVE_DEVICE);
                 out.raw(remove.device.as_bytes());
-                Tip::encode_all(&remove.caps, out);
+                SignedTip::encode_all(&remove.caps, out);
             }
             Self::DeviceKey(key) => {
                 out.u8(Self::DEVICE_KEY);
@@ -270,6 +270,16 @@ impl Op {
         }
     }
 
+    /// How far it says that logs count, each device's list by itself.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &[SignedTip]> {
+        let (caps, device): (&[_], &[SignedTip]) = match self {
+            Self::Remove(Remove { caps, .. }) | Self::SetRole(SetRole { caps, .. }) | Self::Leave(caps) => (caps, &[]),
+            Self::RemoveDevice(remove) => (&[], &remove.caps),
+            _ => (&[], &[]),
+        };
+        caps.iter().map(|(_, tips)| &tips[..]).chain([device]).filter(|tips| !tips.is_empty())
+    }
+
     /// Reads one op. Signatures inside are checked here: an op that does not hold is no op.
     fn decode(context: &ContextId, bytes: &Bytes) -> Result<Self, DecodeError> {
         let mut input = Reader::new(bytes);
@@ -302,7 +312,8 @@ impl Op {
             }
             Self::REMOVE_DEVICE => {
                 let device = ReplicaId::from_bytes(input.array()?);
-                Self::RemoveDevice(RemoveDevice { device, caps: Tip::decode_all(&mut input, MAX_TIPS)? })
+                let caps = SignedTip::decode_all(&mut input, &device, MAX_TIPS)?;
+                Self::RemoveDevice(RemoveDevice { device, caps })
             }
             Self::DEVICE_KEY => {
                 let key = BoxPublicKey::parse(&input.array()?).map_err(|_| DecodeError::Invalid("X25519 key"))?;
@@ -459,7 +470,7 @@ fn encode_caps(caps: &Caps, out: &mut Writer) {
     out.varint(caps.len() as u64);
     for (device, tips) in caps {
         out.raw(device.as_bytes());
-        Tip::encode_all(tips, out);
+        SignedTip::encode_all(tips, out);
     }
 }
 
@@ -471,7 +482,8 @@ fn decode_caps(input: &mut Reader<'_>) -> Result<Caps, DecodeError> {
         if caps.last().is_some_and(|(last, _)| *last >= device) {
             return Err(DecodeError::NotCanonical);
         }
-        caps.push((device, Tip::decode_all(input, MAX_TIPS)?));
+        let tips = SignedTip::decode_all(input, &device, MAX_TIPS)?;
+        caps.push((device, tips));
     }
     Ok(caps)
 }

@@ -960,7 +960,7 @@ pub(crate) fn is_beyond(by: &Held, op: &Op, device: &ReplicaId, (log, seq, id): 
     let Some(tips) = caps_of(by, op, device) else {
         return false;
     };
-    match tips.iter().find(|tip| tip.log == log) {
+    match tips.iter().map(|listed| listed.tip).find(|tip| tip.log == log) {
         Some(tip) => seq > tip.seq || (seq == tip.seq && id != tip.head),
         // A departure cannot name itself: its own log counts up to it by rule.
         None => !(by.log == log && by.author == *device && seq <= by.seq),

@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) epochs: Epochs,
     /// The entries that vouch.
     vouching: Vec<usize>,
+    /// The entries that list how far logs count.
+    listing: Vec<usize>,
     current: OnceLock<Arc<Resolved>>,
     standing: OnceLock<Standing>,
     earlier: Mutex<Vec<Arc<Resolved>>>,
@@ -75,6 +77,7 @@ impl State {
             ledger: Ledger::new(id),
             epochs: Epochs::default(),
             vouching: Vec::new(),
+            listing: Vec::new(),
             current: OnceLock::new(),
             standing: OnceLock::new(),
             earlier: Mutex::default(),
@@ -183,6 +186,9 @@ impl State {
         if held.ops().iter().any(|op| matches!(op, Op::Vouch(_))) {
             self.vouching.push(at);
         }
+        if held.ops().iter().any(|op| op.listed().next().is_some()) {
+            self.listing.push(at);
+        }
         self.epochs.note(*self.id.as_bytes(), at, held);
         Ok(Some(at))
     }
@@ -261,7 +267,12 @@ impl State {
         let view = self.view();
         let writes = |device: &&ReplicaId| view.role(device).is_some_and(Role::writes);
         let readmitted = view.losses.keys().filter(writes).copied().collect();
-        Standing { losses: view.losses.clone(), readmitted, vouches: self.vouches() }
+        let mut standing = Standing { losses: view.losses.clone(), readmitted, ..Standing::default() };
+        standing.vouches = self.vouches();
+        for held in self.listing.iter().filter_map(|at| self.ledger.entry(*at)) {
+            held.ops().iter().flat_map(Op::listed).for_each(|tips| standing.list(tips));
+        }
+        standing
     }
 
     /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be removed. And

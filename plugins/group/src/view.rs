@@ -224,7 +224,7 @@ impl<'a> Resolver<'a> {
             if let Some((held, op)) = self.ledger.op(no)
                 && let Some(tips) = caps_of(held, op, device)
             {
-                let mut tips = tips.to_vec();
+                let mut tips: Vec<Tip> = tips.iter().map(|listed| listed.tip).collect();
                 if held.author == *device && matches!(op, Op::Leave(_)) {
                     // A departure cannot name itself: its own log counts up to it.
                     tips.retain(|tip| tip.log != held.log);

@@ -1,6 +1,6 @@
 //! What an owner does when a device is lost: revoke it, retire it, or start again with the mnemonic alone.
 
-use partita_core::{ContextId, ReplicaId, Tip, Turn};
+use partita_core::{ContextId, ReplicaId, SignedTip, Turn};
 use partita_crypto::Mnemonic;
 
 use crate::{
@@ -120,10 +120,10 @@ fn is_revoked(own: &Own, device: &ReplicaId) -> bool {
 
 /// All logs of the device, not only tips: a newcomer gets control entries first, and must decide the same without
 /// knowing which log followed which.
-fn caps(turn: &Turn<'_>, context: &ContextId, device: &ReplicaId) -> Result<Vec<Tip>, OwnerError> {
+fn caps(turn: &Turn<'_>, context: &ContextId, device: &ReplicaId) -> Result<Vec<SignedTip>, OwnerError> {
     let mut tips = turn.view.logs_of(context, device);
     tips.sort_unstable();
-    tips.dedup_by_key(|tip| tip.log);
+    tips.dedup_by_key(|listed| listed.tip.log);
     if tips.len() > MAX_TIPS { Err(OwnerError::TooManyLogs(tips.len())) } else { Ok(tips) }
 }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, EpochId, Hash, ReplicaId, Tip, Witness,
+    ContextId, EpochId, Hash, ReplicaId, SignedTip, Witness,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_crypto::EPOCH_BOX_LEN;
@@ -17,7 +17,7 @@ const VERSION: u8 = 1;
 pub(crate) const MAX_OPS: usize = 16;
 /// The most devices that an op names.
 const MAX_DEVICES: usize = 4096;
-/// The most logs that an op names: decades of opening a store several times a day.
+/// The most logs that an op lists: decades of opening a store several times a day.
 pub(crate) const MAX_TIPS: usize = 65_536;
 /// The most entries that one vouch shows: each costs a signature check.
 pub(crate) const MAX_WITNESSES: usize = 256;
@@ -37,7 +37,7 @@ pub(crate) enum Op {
     /// By its author: an epoch's secret, boxed again for a device that lacks it.
     Share(Share),
     /// By its author: the author ends itself, and its other logs count this far.
-    Retire(Vec<Tip>),
+    Retire(Vec<SignedTip>),
     /// By its author: these entries count although a loss cuts them off. Each is shown with the signature of the one who
     /// wrote it; by rising tip.
     Vouch(Vec<Witness>),
@@ -100,7 +100,7 @@ impl Op {
             }
             Self::Retire(tips) => {
                 out.u8(Self::RETIRE);
-                Tip::encode_all(tips, out);
+                SignedTip::encode_all(tips, out);
             }
             Self::Vouch(witnesses) => {
                 out.u8(Self::VOUCH);
@@ -110,8 +110,8 @@ impl Op {
         }
     }
 
-    /// Reads one op. Owner signatures are checked here: an op that does not hold is no op.
-    fn decode(context: &ContextId, bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Reads one op. Signatures in it are checked here: an op that does not hold is no op.
+    fn decode(context: &ContextId, author: &ReplicaId, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(bytes);
         let op = match input.u8()? {
             Self::CERTIFY => Self::Certify(Certificate::decode(&mut input)?),
@@ -122,7 +122,7 @@ impl Op {
                 recipient: ReplicaId::from_bytes(input.array()?),
                 sealed: input.array()?,
             }),
-            Self::RETIRE => Self::Retire(Tip::decode_all(&mut input, MAX_TIPS)?),
+            Self::RETIRE => Self::Retire(SignedTip::decode_all(&mut input, author, MAX_TIPS)?),
             Self::VOUCH => Self::Vouch(Witness::decode_all(&mut input, context, MAX_WITNESSES)?),
             _ => return Ok(Self::Unknown(Bytes::copy_from_slice(bytes))),
         };
@@ -163,7 +163,7 @@ impl Share {
     }
 }
 
-/// A payload that could be read, with all owner signatures checked.
+/// A payload that could be read, with all signatures in it checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payload {
     pub(crate) ops: Vec<Op>,
@@ -185,8 +185,8 @@ impl Payload {
         out.finish()
     }
 
-    /// Reads a payload of a control entry of this context.
-    pub(crate) fn decode(context: &ContextId, payload: &[u8]) -> Result<Self, DecodeError> {
+    /// Reads a payload of a control entry of this context and author.
+    pub(crate) fn decode(context: &ContextId, author: &ReplicaId, payload: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(payload);
         if input.u8()? != VERSION {
             return Err(DecodeError::Unknown("payload version"));
@@ -197,7 +197,7 @@ impl Payload {
         }
         let mut found = Self { ops: Vec::with_capacity(count), mode: None };
         for _ in 0..count {
-            let op = Op::decode(context, input.bytes("an op", MAX_OP)?)?;
+            let op = Op::decode(context, author, input.bytes("an op", MAX_OP)?)?;
             let owner = match &op {
                 Op::Certify(certificate) => Some(certificate.owner()),
                 Op::Revoke(revocation) => Some(revocation.owner),

@@ -10,12 +10,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EntryId, EpochId, Loss, ReplicaId, Signature, Standing, Tip};
+use partita_core::{EntryId, EpochId, Loss, ReplicaId, Signature, SignedTip, Standing, Tip};
 use partita_crypto::{BoxPublicKey, EpochFacts};
 
 use crate::{
     held::{AllHeld, Held},
     op::{Epoch, Op},
+    revocation::Revocation,
 };
 
 /// Whether a device is one of the owner's.
@@ -111,7 +112,7 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
                 *key = certificate.box_key().min(*key);
             }
             Op::Revoke(revocation) => {
-                losses.entry(revocation.device).or_default().insert(revocation.caps.clone());
+                losses.entry(revocation.device).or_default().insert(tips(&revocation.caps));
             }
             _ => {}
         }
@@ -141,11 +142,20 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
     let counting = |entry: &Held| counts(&certified, &standing, entry);
     let epochs = epochs(held, &counting);
     standing.vouches = vouches(held, &counting);
+    for (_, _, op) in ops(held) {
+        if let Op::Revoke(Revocation { caps, .. }) | Op::Retire(caps) = op {
+            standing.list(caps);
+        }
+    }
     Resolved { devices, standing, epochs }
 }
 
 fn ops(held: &AllHeld) -> impl Iterator<Item = (EntryId, &Held, &Op)> {
     held.iter().flat_map(|(id, entry)| entry.ops.iter().map(move |op| (*id, entry, op)))
+}
+
+fn tips(listed: &[SignedTip]) -> Vec<Tip> {
+    listed.iter().map(|listed| listed.tip).collect()
 }
 
 fn standing_of(losses: &BTreeMap<ReplicaId, BTreeSet<Vec<Tip>>>) -> Standing {
@@ -162,8 +172,9 @@ fn counts(certified: &BTreeMap<ReplicaId, BoxPublicKey>, standing: &Standing, en
 }
 
 /// A retirement cannot name itself, so its own log counts up to it by rule.
-fn final_tips(id: EntryId, entry: &Held, caps: &[Tip]) -> Vec<Tip> {
-    let mut tips: Vec<Tip> = caps.iter().filter(|tip| tip.log != entry.log).copied().collect();
+fn final_tips(id: EntryId, entry: &Held, caps: &[SignedTip]) -> Vec<Tip> {
+    let mut tips = tips(caps);
+    tips.retain(|tip| tip.log != entry.log);
     tips.push(Tip { log: entry.log, seq: entry.seq, head: id });
     tips.sort_unstable();
     tips

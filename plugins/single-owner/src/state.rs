@@ -48,7 +48,7 @@ impl ContextState {
         if self.held.contains_key(&entry.id) {
             return Ok(None);
         }
-        let payload = Payload::decode(&self.id, entry.payload)
+        let payload = Payload::decode(&self.id, &entry.author, entry.payload)
             .map_err(|error| StrategyError(format!("not a control entry of a single owner: {error}")))?;
         let mut parents: Vec<EntryId> = entry.parents.iter().filter(|id| **id != EntryId::NONE).copied().collect();
         parents.sort_unstable();
@@ -70,7 +70,7 @@ impl ContextState {
         if !missing.is_empty() {
             return Verdict::Undecided(missing);
         }
-        let payload = match claim.control.map(|payload| Payload::decode(&self.id, payload)).transpose() {
+        let payload = match claim.control.map(|payload| Payload::decode(&self.id, &claim.author, payload)).transpose() {
             Ok(payload) => payload,
             Err(_) => return Verdict::Excluded(Refusal::Invalid),
         };

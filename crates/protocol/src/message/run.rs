@@ -10,6 +10,7 @@ use partita_core::{
 
 use super::MAX_RUN_ENTRIES;
 
+/// Every run ends at a signature. An early draft had others, which are refused.
 const SIGNED: u8 = 1;
 const WITHHELD: u8 = 2;
 
@@ -27,9 +28,8 @@ pub struct Run {
     pub log: LogId,
     /// The entries by rising number; at least one. Their own signatures do not travel, only the last one's.
     pub entries: Vec<Arc<Entry>>,
-    /// The author's signature over the last entry: with the backlinks it covers all. None where a loss or a vouch names
-    /// the last entry by its hash.
-    pub signature: Option<Signature>,
+    /// The author's signature over the last entry: with the backlinks it covers all.
+    pub signature: Signature,
     /// Whether the payload of the only entry is withheld: it is large and travels as fragments when asked for.
     pub withheld: bool,
 }
@@ -44,6 +44,13 @@ pub struct RunLimits {
 }
 
 impl Run {
+    /// A run of entries of one log that follow each other, the last one signed; `None` where it is not, or there is none.
+    pub fn of(entries: Vec<Arc<Entry>>) -> Option<Self> {
+        let last = entries.last()?;
+        let (context, log, signature) = (last.header.context, last.header.log, last.signature?);
+        Some(Self { context, log, entries, signature, withheld: false })
+    }
+
     /// The bytes that the run's entries take in the receiver's memory: what credit counts.
     pub fn cost(&self) -> u64 {
         self.entries.iter().map(|entry| entry.size() as u64).sum()
@@ -62,8 +69,7 @@ impl Run {
     pub(super) fn encode(&self, out: &mut Writer) {
         out.raw(self.context.as_bytes());
         out.raw(self.log.as_bytes());
-        let signed = if self.signature.is_some() { SIGNED } else { 0 };
-        out.u8(signed | if self.withheld { WITHHELD } else { 0 });
+        out.u8(SIGNED | if self.withheld { WITHHELD } else { 0 });
         out.varint(self.first_seq());
         if self.first_seq() != 1 {
             out.raw(self.entries.first().map_or(EntryId::NONE, |entry| entry.header.backlink).as_bytes());
@@ -73,9 +79,7 @@ impl Run {
         for entry in &self.entries {
             encode_entry(entry, &mut document, self.withheld, out);
         }
-        if let Some(signature) = &self.signature {
-            out.raw(signature.as_bytes());
-        }
+        out.raw(self.signature.as_bytes());
     }
 
     pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -84,6 +88,9 @@ impl Run {
         let flags = input.u8()?;
         if flags & !(SIGNED | WITHHELD) != 0 {
             return Err(DecodeError::Unknown("run flags"));
+        }
+        if flags & SIGNED == 0 {
+            return Err(DecodeError::Invalid("run without a signature"));
         }
         let withheld = flags & WITHHELD != 0;
         let first = input.varint()?;
@@ -106,7 +113,7 @@ impl Run {
             backlink = entry.id;
             entries.push(Arc::new(entry));
         }
-        let signature = if flags & SIGNED != 0 { Some(Signature::from_bytes(input.array()?)) } else { None };
+        let signature = Signature::from_bytes(input.array()?);
         Ok(Self { context, log, entries, signature, withheld })
     }
 }

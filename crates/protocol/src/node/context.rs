@@ -8,7 +8,7 @@ use std::{
 
 use partita_core::{
     ContextInfo, ControlGraph, DocumentId, Entry, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Signature,
-    Standing, Timestamp, Tip,
+    SignedTip, Standing, Timestamp, Tip,
 };
 use partita_crypto::VerifyingKey;
 
@@ -231,11 +231,23 @@ impl Context {
         }
     }
 
-    /// The signature over an entry of a log that is held: its own, or the one that a vouch for it brings along.
-    pub(super) fn signature(&self, log: &LogId, entry: &Entry) -> Option<Signature> {
-        let writer = || self.logs.get(log).map(|log| log.record.replica());
-        let tip = Tip { log: *log, seq: entry.header.seq, head: entry.id };
-        entry.signature.or_else(|| self.standing.signature(&writer()?, &tip))
+    /// Its author's signature over an entry: its own, or the one that a loss or a vouch brings along.
+    pub(super) fn signature(&self, entry: &Entry) -> Option<Signature> {
+        let tip = Tip { log: entry.header.log, seq: entry.header.seq, head: entry.id };
+        entry.signature.or_else(|| self.standing.signature(&tip))
+    }
+
+    /// Every log of one replica with its last entry that counts, as a loss lists them. Where a loss names another entry at
+    /// that place than the one held, the log is forked, and the named one counts.
+    pub(super) fn counted(&self, replica: &ReplicaId) -> Vec<SignedTip> {
+        let counted = self.logs_of(replica).filter_map(|(tip, log)| {
+            let named = || self.standing.named_at(replica, &tip.log, tip.seq.min(log.cap));
+            let held = (tip.seq <= log.cap).then_some(tip);
+            let signed = |tip: Tip| Some(SignedTip { tip, signature: self.standing.signature(&tip)? });
+            let own = held.zip(log.record.signature).map(|(tip, signature)| SignedTip { tip, signature });
+            own.or_else(|| held.and_then(signed)).or_else(|| named().and_then(signed))
+        });
+        counted.collect()
     }
 
     /// Whether a remote's entries of so many bytes fit, on their way and in the store.

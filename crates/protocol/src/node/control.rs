@@ -2,7 +2,9 @@
 
 use std::{any::Any, collections::BTreeMap};
 
-use partita_core::{ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, StrategyError, Tip, Turn};
+use partita_core::{
+    ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, SignedTip, StrategyError, Turn,
+};
 
 use super::{Node, context::Context};
 use crate::effect::{Effect, Notice};
@@ -13,8 +15,8 @@ const MOST_ROUNDS: usize = 32;
 struct View<'a>(&'a BTreeMap<ContextId, Context>);
 
 impl ContextView for View<'_> {
-    fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<Tip> {
-        self.0.get(context).map_or_else(Vec::new, |local| local.logs_of(replica).map(|(tip, _)| tip).collect())
+    fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<SignedTip> {
+        self.0.get(context).map_or_else(Vec::new, |local| local.counted(replica))
     }
 
     fn contexts(&self) -> Vec<ContextInfo> {

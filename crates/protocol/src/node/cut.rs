@@ -89,9 +89,13 @@ impl Node {
 
     /// What this replica had built on before it knew of the loss is vouched for; the rest is cut off.
     pub(super) fn on_built_on(&mut self, context: ContextId, log: LogId, entry: Option<Arc<Entry>>) {
-        if let Some(entry) = entry
+        if let Some(mut entry) = entry
             && let Some(local) = self.contexts.get(&context)
         {
+            if let Some(signature) = local.signature(&entry) {
+                // It may be where an earlier loss had cut the log, which brought the signature along.
+                Arc::make_mut(&mut entry).signature = Some(signature);
+            }
             let start = local.logs.get(&log).map(|log| &log.record.start);
             let witness = start.and_then(|start| Witness::of(&entry, start));
             let vouch = |witness| self.strategies[local.strategy].vouch(&context, &[witness]);
@@ -125,7 +129,7 @@ impl Node {
         context: ContextId,
         log: LogId,
         keep: u64,
-        record: Option<LogRecord>,
+        record: Option<Box<LogRecord>>,
         after: Vec<Arc<Entry>>,
     ) {
         let Some(local) = self.contexts.get_mut(&context) else {
@@ -176,7 +180,7 @@ impl Node {
             Some(record) => {
                 state.durable = state.durable.min(record.seq);
                 state.durable_head = record.head;
-                state.record = record;
+                state.record = *record;
                 self.commits.log_changed(context, log);
             }
             None => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use partita_core::{Entry, LogId, Tip};
+use partita_core::{Entry, LogId, Signature};
 
 use super::{context::Context, link::Link};
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
 
 /// What a log has for a session.
 pub(super) enum Gathered {
-    /// A run. Its last entry is signed, or named by a loss or a vouch.
-    Run(Vec<Arc<Entry>>),
+    /// A run, and its author's signature over the last entry.
+    Run(Vec<Arc<Entry>>, Signature),
     /// One entry whose payload travels as fragments.
-    Large(Arc<Entry>),
+    Large(Arc<Entry>, Signature),
     /// The store has what comes next.
     Read,
     /// Nothing yet: what is there cannot be verified before the author's next signature comes.
@@ -32,9 +32,8 @@ pub(super) fn fragment_bytes(config: &NodeConfig) -> usize {
 
 struct Cutter<'a> {
     local: &'a Context,
-    log: LogId,
-    /// Whether a loss or a vouch can name entries of this log at all.
-    may_be_named: bool,
+    /// Whether a loss or a vouch can have brought along signatures of entries of this log at all.
+    may_be_listed: bool,
     most: (usize, usize),
     fragment_bytes: usize,
     run: Vec<Arc<Entry>>,
@@ -47,13 +46,7 @@ struct Cutter<'a> {
 
 impl Cutter<'_> {
     fn is_proved(&self, entry: &Entry) -> bool {
-        entry.signature.is_some()
-            || self.may_be_named
-                && self.local.logs.get(&self.log).is_some_and(|log| {
-                    let tip = Tip { log: self.log, seq: entry.header.seq, head: entry.id };
-                    self.local.standing.names(&log.record.replica(), &tip)
-                        || self.local.signature(&self.log, entry).is_some()
-                })
+        entry.signature.is_some() || self.may_be_listed && self.local.signature(entry).is_some()
     }
 
     /// Takes the next entry; false when the run is over.
@@ -97,8 +90,7 @@ pub(super) fn gather(link: &Link, local: &Context, log: LogId, from: u64, config
     };
     let mut cutter = Cutter {
         local,
-        log,
-        may_be_named: local.standing.has_loss(&state.record.replica()),
+        may_be_listed: !local.standing.listed.is_empty() || local.standing.has_loss(&state.record.replica()),
         // Control entries of several logs rest on each other, so a run of them may be taken in part. What is taken must be
         // provable to others by itself: each goes with its own signature.
         most: if state.record.control {
@@ -132,11 +124,12 @@ pub(super) fn gather(link: &Link, local: &Context, log: LogId, from: u64, config
         }
     }
     if cutter.large {
-        return cutter.run.pop().map_or(Gathered::Wait, Gathered::Large);
+        let entry = cutter.run.pop().and_then(|entry| Some((local.signature(&entry)?, entry)));
+        return entry.map_or(Gathered::Wait, |(signature, entry)| Gathered::Large(entry, signature));
     }
-    if cutter.cut > 0 {
-        cutter.run.truncate(cutter.cut);
-        return Gathered::Run(cutter.run);
+    cutter.run.truncate(cutter.cut);
+    if let Some(signature) = cutter.run.last().and_then(|last| local.signature(last)) {
+        return Gathered::Run(cutter.run, signature);
     }
     if cutter.full {
         Gathered::Never

@@ -62,7 +62,7 @@ impl Node {
         };
         if cap == u64::MAX {
             // What no signature covers could not be verified by others.
-            while chain.last().is_some_and(|last| last.signature.is_none() && !is_named(last)) {
+            while chain.last().is_some_and(|last| local.signature(last).is_none()) {
                 chain.pop();
             }
         }

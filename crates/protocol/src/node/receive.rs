@@ -101,30 +101,14 @@ impl Node {
             Ok(author) => author,
             Err(text) => return self.violation_text(id, text.into()),
         };
-        match &run.signature {
-            Some(signature) => {
-                if EntryHeader::verify(&end.id, &author, signature).is_err() {
-                    return self.violation_text(id, "a run whose signature does not hold".into());
-                }
-            }
-            None => {
-                let tip = Tip { log, seq: end.header.seq, head: end.id };
-                let writer = partita_core::ReplicaId::from_bytes(*author.as_bytes());
-                if !local.standing.names(&writer, &tip) {
-                    // The remote knows of a loss that names it, and this node does not.
-                    let were = local.graph.len();
-                    let heads = Vec::new();
-                    let until = Until::Control { heads, were };
-                    let halt = Halt::until(held + 1, Refusal::NeedControl, until);
-                    return self.refuse(id, context, log, halt);
-                }
-            }
+        if EntryHeader::verify(&end.id, &author, &run.signature).is_err() {
+            return self.violation_text(id, "a run whose signature does not hold".into());
         }
         if let Some(link) = self.sessions.link_mut(&id, &context) {
             link.halted.remove(&log);
         }
-        if let (Some(last), Some(signature)) = (entries.last_mut(), run.signature) {
-            Arc::make_mut(last).signature = Some(signature);
+        if let Some(last) = entries.last_mut() {
+            Arc::make_mut(last).signature = Some(run.signature);
         }
         if run.withheld {
             return self.on_withheld(id, context, entries.swap_remove(0));

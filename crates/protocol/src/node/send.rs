@@ -239,15 +239,8 @@ impl Node {
                 continue;
             }
             match gather(link, local, log, from, config) {
-                Gathered::Run(entries) => {
-                    let last = entries.last();
-                    let run = Run {
-                        context,
-                        log,
-                        signature: last.and_then(|last| local.signature(&log, last)),
-                        entries,
-                        withheld: false,
-                    };
+                Gathered::Run(entries, signature) => {
+                    let run = Run { context, log, signature, entries, withheld: false };
                     link.sent.insert(log, run.last_seq());
                     let page = link.pages.get(&log);
                     if page.and_then(|page| page.last()).is_some_and(|last| last.header.seq <= run.last_seq()) {
@@ -258,8 +251,8 @@ impl Node {
                     let cost = run.cost();
                     return Turn::Say(Box::new(Message::Entries(run)), cost);
                 }
-                Gathered::Large(entry) => {
-                    let run = withheld(&entry, local.signature(&log, &entry));
+                Gathered::Large(entry, signature) => {
+                    let run = withheld(&entry, signature);
                     let offset = None;
                     link.large.insert(log, LargeOut { entry, offset });
                     session.drop_page(context, log);
@@ -294,7 +287,7 @@ fn is_echo_by_author(peer: &PeerInfo, local: &Context, log: &LogId) -> bool {
 }
 
 /// The run of a large entry: its header alone.
-fn withheld(entry: &Entry, signature: Option<Signature>) -> Run {
+fn withheld(entry: &Entry, signature: Signature) -> Run {
     let mut header = entry.clone();
     header.payload = Bytes::new();
     Run {

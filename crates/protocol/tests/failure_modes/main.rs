@@ -44,14 +44,7 @@ fn is_ack(message: &Message) -> bool {
 }
 
 fn run_of(entries: &[&Arc<Entry>]) -> Message {
-    let (first, last) = (entries[0], entries[entries.len() - 1]);
-    Message::Entries(Run {
-        context: first.header.context,
-        log: first.header.log,
-        signature: last.signature,
-        entries: entries.iter().map(|entry| (*entry).clone()).collect(),
-        withheld: false,
-    })
+    Message::Entries(Run::of(entries.iter().map(|entry| (*entry).clone()).collect()).unwrap())
 }
 
 /// A remote that the test plays: it has the context of number 0 open both ways and holds nothing of it.

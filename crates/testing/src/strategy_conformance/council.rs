@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use partita_core::{
     Access, Claim, ContextId, ContextInfo, ContextView, ControlEntry, Entry, EntryId, EpochId, Grant, HeaderPrefix,
-    Incarnation, Now, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Stamp, StrategyError,
-    Tip, Transcript, Turn, Verdict,
+    Incarnation, Now, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, SignedTip, Stamp,
+    StrategyError, Transcript, Turn, Verdict,
 };
 use partita_crypto::VerifyingKey;
 use rand_chacha::ChaCha20Rng;
@@ -67,9 +67,9 @@ impl Draft {
 struct View<'a>(&'a BTreeMap<(Who, ContextId), SampleLog>);
 
 impl ContextView for View<'_> {
-    fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<Tip> {
+    fn logs_of(&self, context: &ContextId, replica: &ReplicaId) -> Vec<SignedTip> {
         let logs = self.0.iter().filter(|((_, of), log)| of == context && log.replica() == *replica);
-        logs.filter_map(|(_, log)| log.tip()).collect()
+        logs.filter_map(|(_, log)| log.signed_tip()).collect()
     }
 
     fn contexts(&self) -> Vec<ContextInfo> {

@@ -111,8 +111,7 @@ impl<'s> World<'s> {
             let mut log = SampleLog::of(self.subject.stranger.key.clone(), *id, 7);
             log.state(Stamp::default());
             let entry = log.change(samples::document(1), &b"intruder"[..]);
-            let (signature, log) = (entry.signature, log.id());
-            said.push(Message::Entries(Run { context: *id, log, entries: vec![entry], signature, withheld: false }));
+            said.extend(Run::of(vec![entry]).map(Message::Entries));
             said.push(Message::Credit(1 << 30));
             self.fleet.say(link, &said);
         }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use partita_core::{
     Access, ContextInfo, EpochId, HeaderPrefix, Opened, PartitionStrategy as _, PeerInfo, Refusal, RemoteContext,
-    SessionId, Tip, Transcript, Verdict,
+    SessionId, Transcript, Verdict,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_crypto::{EPOCH_BOX_LEN, EpochSecret, Hash};
@@ -325,7 +325,7 @@ fn attack_07_an_honest_op_counts_although_its_parent_is_a_removed_members() {
 fn attack_07_what_an_honest_change_built_on_counts_by_a_vouch() {
     let (mut ada, mut ben, mut cay) = trio();
     let (one, nine) = (cay.witness(1), cay.witness(9));
-    ben.note(cay.replica, one.tip());
+    ben.note(cay.replica, cay.signed(one.tip()));
     remove(&mut ben, &cay);
     assert_eq!(cay.cap_at(&ben), Some(1));
     // In advance, by cay for itself, or by somebody without the right: nothing.
@@ -384,7 +384,7 @@ fn attack_11_a_card_with_a_weak_key_or_anothers_signature_is_none() {
 /// Defence: the checks of order and length in `Op::decode` (op.rs), and `Reader` itself.
 #[test]
 fn attack_13_a_payload_has_one_encoding() {
-    let ada = Device::founder(1, Policy::default());
+    let mut ada = Device::founder(1, Policy::default());
     let context = ada.context;
     for payload in super::bytes::payloads() {
         let (context, payload) = payload;
@@ -398,12 +398,24 @@ fn attack_13_a_payload_has_one_encoding() {
     }
     let (a, b) = (partita_core::ReplicaId::from_bytes([1; 32]), partita_core::ReplicaId::from_bytes([2; 32]));
     let caps = |devices: [_; 2]| {
-        let caps = devices.map(|device| (device, Vec::<Tip>::new())).to_vec();
+        let caps = devices.map(|device| (device, Vec::new())).to_vec();
         Payload::encode(&[Op::Leave(caps)])
     };
     assert!(Payload::decode(&context, &caps([a, b])).is_ok());
     assert!(Payload::decode(&context, &caps([b, a])).is_err());
     assert!(Payload::decode(&context, &caps([a, a])).is_err());
+    // A list of what counts of somebody's logs holds with that somebody's signatures alone.
+    let cay = Device::added_by(&mut ada, 77, Role::Write, History::All);
+    let tip = cay.witness(3).tip();
+    for (signed, counts) in [(cay.signed(tip), true), (ada.signed(tip), false)] {
+        let caps = vec![(cay.replica, vec![signed])];
+        let remove = Op::Remove(crate::op::Remove { member: cay.member(), caps: caps.clone() });
+        let demote = Op::SetRole(crate::op::SetRole { member: cay.member(), role: Role::Read, caps: caps.clone() });
+        let device = Op::RemoveDevice(crate::op::RemoveDevice { device: cay.replica, caps: vec![signed] });
+        for op in [remove, demote, device, Op::Leave(caps)] {
+            assert_eq!(Payload::decode(&context, &Payload::encode(&[op])).is_ok(), counts);
+        }
+    }
     let share = |epochs: [u8; 2]| {
         let epochs = epochs.map(|n| EpochId(Hash::from_bytes([n; 32]))).to_vec();
         Payload::encode(&[Op::Share(Share { recipient: a, epochs, sealed: vec![0; 48 + 64].into() })])

@@ -1,7 +1,7 @@
 //! The wire bytes of version 1.
 
 use bytes::Bytes;
-use partita_core::{ContextId, EntryId, EpochId, Hash, LogId, ReplicaId, Tip};
+use partita_core::{ContextId, EntryHeader, EntryId, EpochId, Hash, LogId, ReplicaId, SignedTip, Tip};
 use partita_crypto::{EPOCH_BOX_LEN, Secret, SigningKey};
 
 use super::world::keys_of;
@@ -28,9 +28,14 @@ fn invite_keys() -> InviteKeys {
 fn ops() -> (ContextId, Vec<Op>) {
     let context = genesis().context().unwrap().id;
     let id = |n: u8| ReplicaId::from_bytes([n; 32]);
-    let tip = |n: u8| Tip { log: LogId::from_bytes([n; 16]), seq: u64::from(n), head: EntryId::from_bytes([n; 32]) };
+    let mut capped = ["dan", "eve"].map(keys_of);
+    capped.sort_unstable_by_key(|keys| keys.replica());
+    let tip = |of: usize, n: u8| {
+        let tip = Tip { log: LogId::from_bytes([n; 16]), seq: u64::from(n), head: EntryId::from_bytes([n; 32]) };
+        SignedTip { tip, signature: EntryHeader::sign(&tip.head, &capped[of].signing) }
+    };
     let epoch = |n: u8| EpochId(Hash::from_bytes([n; 32]));
-    let caps = || vec![(id(1), vec![tip(1), tip(2)]), (id(2), Vec::new())];
+    let caps = || vec![(capped[0].replica(), vec![tip(0, 1), tip(0, 2)]), (capped[1].replica(), Vec::new())];
     let member = MemberId(id(1));
     let cay = keys_of("cay");
     let second = Card::new(&keys_of("ada.2"), Some(MemberId(keys_of("ada").replica())));
@@ -44,7 +49,7 @@ fn ops() -> (ContextId, Vec<Op>) {
         Op::Remove(Remove { member, caps: caps() }),
         Op::SetRole(SetRole { member, role: Role::Read, caps: caps() }),
         Op::AddDevice(second),
-        Op::RemoveDevice(RemoveDevice { device: id(2), caps: vec![tip(1)] }),
+        Op::RemoveDevice(RemoveDevice { device: capped[1].replica(), caps: vec![tip(1, 1)] }),
         Op::DeviceKey(cay.boxes.public()),
         Op::Epoch(Epoch {
             scope: Scope::Archive,

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use partita_core::{
     AuthProvider as _, Claim, ContextId, ContextInfo, ContextView, ControlGraph, Entry, EntryHeader, EntryId,
-    EntryKind, EpochId, HeaderPrefix, Keystore, LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, Stamp,
-    Timestamp, Tip, Turn, Verdict, Witness,
+    EntryKind, EpochId, HeaderPrefix, Keystore, LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, SignedTip,
+    Stamp, Timestamp, Tip, Turn, Verdict, Witness,
 };
+use partita_crypto::{Secret, SigningKey};
 use partita_testing::MemoryKeystore;
 use rand_chacha::ChaCha8Rng;
 
@@ -20,10 +21,10 @@ pub(super) fn at(seconds: u64) -> Now {
 
 /// What a node knows of logs.
 #[derive(Default)]
-pub(super) struct View(BTreeMap<ReplicaId, BTreeMap<LogId, Tip>>);
+pub(super) struct View(BTreeMap<ReplicaId, BTreeMap<LogId, SignedTip>>);
 
 impl ContextView for View {
-    fn logs_of(&self, _: &ContextId, replica: &ReplicaId) -> Vec<Tip> {
+    fn logs_of(&self, _: &ContextId, replica: &ReplicaId) -> Vec<SignedTip> {
         self.0.get(replica).map(|logs| logs.values().copied().collect()).unwrap_or_default()
     }
 
@@ -43,16 +44,18 @@ pub(super) struct Peer<S> {
     pub(super) graph: ControlGraph,
     pub(super) view: View,
     pub(super) rng: ChaCha8Rng,
+    key: SigningKey,
     nonce: [u8; 16],
 }
 
 pub(super) type Device = Peer<Group>;
 
 impl<S: PartitionStrategy> Peer<S> {
-    pub(super) fn new(strategy: S, replica: ReplicaId, context: ContextId, seed: u64) -> Self {
+    pub(super) fn new(strategy: S, key: SigningKey, context: ContextId, seed: u64) -> Self {
         Self {
             strategy,
-            replica,
+            replica: ReplicaId::from_bytes(*key.verifying_key().as_bytes()),
+            key,
             context,
             writing: true,
             now: at(0),
@@ -71,7 +74,8 @@ impl<S: PartitionStrategy> Peer<S> {
     /// The next control entry of this peer's own log, resting on these heads; not yet given to anybody.
     pub(super) fn write_with(&self, heads: &[EntryId], payload: Bytes) -> Said {
         let log = self.log();
-        let last = self.view.logs_of(&self.context, &self.replica).into_iter().find(|tip| tip.log == log);
+        let last =
+            self.view.logs_of(&self.context, &self.replica).into_iter().map(|last| last.tip).find(|tip| tip.log == log);
         let (seq, backlink) = last.map_or((1, EntryId::NONE), |tip| (tip.seq + 1, tip.head));
         let header = EntryHeader {
             context: self.context,
@@ -87,7 +91,8 @@ impl<S: PartitionStrategy> Peer<S> {
         };
         let mut parents = heads.to_vec();
         parents.push(backlink);
-        Said { id: header.id(), author: self.replica, header, parents, payload }
+        let id = header.id();
+        Said { id, author: self.replica, signature: EntryHeader::sign(&id, &self.key), header, parents, payload }
     }
 
     /// What a node does with a control entry.
@@ -104,14 +109,19 @@ impl<S: PartitionStrategy> Peer<S> {
             self.strategy.control(self.now, &said.entry()).unwrap();
             self.graph.insert(said.id, said.parents.clone()).unwrap();
             self.entries.push(said.clone());
-            self.note(said.author, Tip { log: said.header.log, seq: said.header.seq, head: said.id });
+            self.note(said.author, said.signed_tip());
         }
         verdict
     }
 
     /// This log of a replica is held so far.
-    pub(super) fn note(&mut self, replica: ReplicaId, tip: Tip) {
-        self.view.0.entry(replica).or_default().insert(tip.log, tip);
+    pub(super) fn note(&mut self, replica: ReplicaId, last: SignedTip) {
+        self.view.0.entry(replica).or_default().insert(last.tip.log, last);
+    }
+
+    /// An entry of this peer's, as others list it.
+    pub(super) fn signed(&self, tip: Tip) -> SignedTip {
+        SignedTip { tip, signature: EntryHeader::sign(&tip.head, &self.key) }
     }
 
     /// Takes what another holds and this one can take; what is refused stays where it is.
@@ -127,8 +137,8 @@ impl<S: PartitionStrategy> Peer<S> {
 
 impl Device {
     pub(super) fn of(group: Group, seed: u64) -> Self {
-        let (replica, context) = (group.device(), group.context());
-        Self::new(group, replica, context, seed)
+        let (key, context) = (group.keys.signing.clone(), group.context());
+        Self::new(group, key, context, seed)
     }
 
     /// The founder of a new group.
@@ -167,7 +177,7 @@ impl Device {
     /// The end of its own control log.
     pub(super) fn view_tip(&self) -> Tip {
         let tips = self.view.logs_of(&self.context, &self.replica);
-        tips.into_iter().find(|tip| tip.log == self.log()).unwrap()
+        tips.into_iter().map(|last| last.tip).find(|tip| tip.log == self.log()).unwrap()
     }
 
     pub(super) fn member(&self) -> MemberId {
@@ -299,7 +309,7 @@ pub(super) fn keystore() -> Arc<dyn Keystore> {
 }
 
 pub(super) fn relay(context: ContextId) -> Peer<GroupRelay> {
-    Peer::new(GroupRelay::new(), ReplicaId::from_bytes([0xee; 32]), context, 99)
+    Peer::new(GroupRelay::new(), SigningKey::from_seed(&Secret::from_bytes([0xee; 32])), context, 99)
 }
 
 pub(super) fn card_of(device: &Device) -> Card {

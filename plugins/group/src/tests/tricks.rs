@@ -59,7 +59,7 @@ fn a_promotion_takes_nothing_from_what_was_done_before() {
     let (mut ada, mut ben) = pair(Policy::default());
     let mut cay = Device::added_by(&mut ben, 3, Role::Write, History::All);
     settle(&mut [&mut ada, &mut ben, &mut cay]);
-    let one = ben.witness(1).tip();
+    let one = ben.signed(ben.witness(1).tip());
     for device in [&mut ada, &mut cay] {
         device.note(ben.replica, one);
     }
@@ -293,7 +293,7 @@ fn nobody_is_safe_from_removal_by_having_much() {
         log[..4].copy_from_slice(&n.to_be_bytes());
         let tip =
             partita_core::Tip { log: partita_core::LogId::from_bytes(log), seq: 1, head: partita_core::EntryId::NONE };
-        ada.note(ben.replica, tip);
+        ada.note(ben.replica, ben.signed(tip));
     }
     for seed in 100..180 {
         let further = Card::new(&super::world::keys_of(&format!("further {seed}")), Some(who));

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use partita_core::{
-    ContextId, ControlEntry, DeviceKeys, Entry, EntryHeader, EntryId, EntryKind, LogId, LogStart, ReplicaId, Stamp,
-    Timestamp, Tip, Witness,
+    ContextId, ControlEntry, DeviceKeys, Entry, EntryHeader, EntryId, EntryKind, LogId, LogStart, ReplicaId, Signature,
+    SignedTip, Stamp, Timestamp, Tip, Witness,
 };
 use partita_crypto::{Secret, SigningKey};
 use partita_testing::MemoryKeystore;
@@ -43,12 +43,19 @@ pub(super) struct Said {
     pub(super) header: EntryHeader,
     pub(super) parents: Vec<EntryId>,
     pub(super) payload: bytes::Bytes,
+    pub(super) signature: Signature,
 }
 
 impl Said {
     pub(super) fn entry(&self) -> ControlEntry<'_> {
-        let Self { id, author, header, parents, payload } = self;
+        let Self { id, author, header, parents, payload, .. } = self;
         ControlEntry { id: *id, author: *author, header, parents, payload }
+    }
+
+    /// As the end of its log.
+    pub(super) fn signed_tip(&self) -> SignedTip {
+        let tip = Tip { log: self.header.log, seq: self.header.seq, head: self.id };
+        SignedTip { tip, signature: self.signature }
     }
 }
 
@@ -116,10 +123,10 @@ impl World {
     }
 
     /// The last entry of a device among these.
-    pub(super) fn tips(&self, seen: &BTreeSet<EntryId>, device: &ReplicaId) -> Vec<Tip> {
+    pub(super) fn tips(&self, seen: &BTreeSet<EntryId>, device: &ReplicaId) -> Vec<SignedTip> {
         let own = self.said.iter().filter(|said| said.author == *device && seen.contains(&said.id));
         let last = own.max_by_key(|said| said.header.seq);
-        last.map(|said| Tip { log: said.header.log, seq: said.header.seq, head: said.id }).into_iter().collect()
+        last.map(Said::signed_tip).into_iter().collect()
     }
 
     /// What an actor has seen that comes after its own last entry and these.
@@ -153,7 +160,8 @@ impl World {
             payload_hash: EntryHeader::hash_payload(&payload),
         };
         let id = header.id();
-        self.said.push(Said { id, author, header, parents: heads, payload });
+        let signature = EntryHeader::sign(&id, &keys_of(actor).signing);
+        self.said.push(Said { id, author, header, parents: heads, payload, signature });
         self.by_label.insert(label.into(), id);
         self.last.insert(actor.into(), id);
         id

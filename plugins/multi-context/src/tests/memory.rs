@@ -5,8 +5,8 @@ use std::any::Any;
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ContextView, ControlEntry, CryptoRng, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
-    StrategyEffect, StrategyError, Tip, Transcript, Verdict,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, SignedTip,
+    StrategyEffect, StrategyError, Transcript, Verdict,
 };
 use partita_crypto::VerifyingKey;
 
@@ -110,7 +110,7 @@ impl AuthProvider for Club {
 pub(super) struct Empty;
 
 impl ContextView for Empty {
-    fn logs_of(&self, _: &ContextId, _: &ReplicaId) -> Vec<Tip> {
+    fn logs_of(&self, _: &ContextId, _: &ReplicaId) -> Vec<SignedTip> {
         Vec::new()
     }
     fn contexts(&self) -> Vec<ContextInfo> {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, EntryId, EpochId, Hash, LogId, ReplicaId, Tip, Witness, codec::DecodeError, codec::Writer,
+    ContextId, EntryHeader, EntryId, EpochId, Hash, LogId, ReplicaId, SignedTip, Tip, Witness, codec::DecodeError,
+    codec::Writer,
 };
 use partita_crypto::{Mnemonic, Secret, SigningKey, rand_core::Rng as _};
 
@@ -19,8 +20,19 @@ use crate::{
     revocation::Revocation,
 };
 
-fn tip(n: u8) -> Tip {
-    Tip { log: LogId::from_bytes([n; 16]), seq: 300, head: EntryId::from_bytes([n; 32]) }
+fn key() -> SigningKey {
+    SigningKey::from_seed(&Secret::from_bytes([3; 32]))
+}
+
+/// Whose control entries these are.
+fn author() -> ReplicaId {
+    ReplicaId::from_bytes(*key().verifying_key().as_bytes())
+}
+
+/// The end of a log of the author's.
+fn tip(n: u8) -> SignedTip {
+    let tip = Tip { log: LogId::from_bytes([n; 16]), seq: 300, head: EntryId::from_bytes([n; 32]) };
+    SignedTip { tip, signature: EntryHeader::sign(&tip.head, &key()) }
 }
 
 /// Two entries of one log.
@@ -38,7 +50,7 @@ fn ops() -> (ContextId, Vec<Op>) {
     let [first, second] = [3, 4].map(|n| ReplicaId::from_bytes([n; 32]));
     let ops = vec![
         Op::Certify(SingleOwner::certify(&mnemonic, &request)),
-        Op::Revoke(Revocation::sign(&owner, &context, first, vec![tip(1), tip(2)])),
+        Op::Revoke(Revocation::sign(&owner, &context, author(), vec![tip(1), tip(2)])),
         Op::Epoch(Epoch {
             covers: vec![first],
             commitment: Hash::from_bytes([5; 32]),
@@ -61,14 +73,15 @@ fn fingerprint(bytes: &[u8]) -> String {
 fn the_golden_bytes_of_version_1_do_not_change() {
     let (context, ops) = ops();
     let payload = Payload::encode(&ops);
-    assert_eq!(Payload::decode(&context, &payload).unwrap().ops, ops);
-    assert_eq!(fingerprint(&payload), "1568 869723574fd0e7a62046065eda69a75b2d2c649fee6a8583422cdceb9df3f1b3");
-    // Small enough to be read here: version, count, length, tag, count, log, number, head.
+    assert_eq!(Payload::decode(&context, &author(), &payload).unwrap().ops, ops);
+    assert_eq!(fingerprint(&payload), "1760 8b9cb851b78b94e2a44da9680ea16d335bfbda1663f1b24bf490320078e0816c");
+    // Small enough to be read here: version, count, length, tag, count, log, number, head, signature.
     let retire = Payload::encode(&[Op::Retire(vec![tip(1)])]);
-    let mut expected = vec![1, 1, 52, 5, 1];
+    let mut expected = vec![1, 1, 116, 5, 1];
     expected.extend([1; 16]);
     expected.extend([0xac, 0x02]);
     expected.extend([1; 32]);
+    expected.extend(tip(1).signature.as_bytes());
     assert_eq!(retire, expected);
     let place = Place { context, author: ReplicaId::from_bytes([3; 32]) };
     let Op::Epoch(epoch) = &ops[2] else { panic!() };
@@ -84,27 +97,27 @@ fn the_golden_bytes_of_version_1_do_not_change() {
 #[test]
 fn an_op_of_a_later_version_is_kept_and_passed_over() {
     let (context, _) = ops();
-    let found = Payload::decode(&context, &[1, 1, 3, 99, 1, 2]).unwrap();
+    let found = Payload::decode(&context, &author(), &[1, 1, 3, 99, 1, 2]).unwrap();
     assert_eq!(found.ops, [Op::Unknown(Bytes::from_static(&[99, 1, 2]))]);
     assert!(!found.ops[0].is_owner_signed());
-    assert_eq!(Payload::decode(&context, &[2, 1, 1, 99]), Err(DecodeError::Unknown("payload version")));
+    assert_eq!(Payload::decode(&context, &author(), &[2, 1, 1, 99]), Err(DecodeError::Unknown("payload version")));
 }
 
 #[test]
 fn a_payload_has_one_to_sixteen_ops_and_nothing_after() {
     let (context, _) = ops();
-    assert!(Payload::decode(&context, &[1, 0]).is_err());
-    assert!(Payload::decode(&context, &[]).is_err());
+    assert!(Payload::decode(&context, &author(), &[1, 0]).is_err());
+    assert!(Payload::decode(&context, &author(), &[]).is_err());
     let retire = Op::Retire(vec![tip(1)]);
     let full = Payload::encode(&vec![retire.clone(); MAX_OPS]);
-    assert!(Payload::decode(&context, &full).is_ok());
-    assert!(Payload::decode(&context, &Payload::encode(&vec![retire.clone(); MAX_OPS + 1])).is_err());
+    assert!(Payload::decode(&context, &author(), &full).is_ok());
+    assert!(Payload::decode(&context, &author(), &Payload::encode(&vec![retire.clone(); MAX_OPS + 1])).is_err());
     let mut trailing = Payload::encode(&[retire]).to_vec();
     trailing.push(0);
-    assert_eq!(Payload::decode(&context, &trailing), Err(DecodeError::Trailing));
+    assert_eq!(Payload::decode(&context, &author(), &trailing), Err(DecodeError::Trailing));
     let mut out = Writer::new();
     out.raw(&[1, 1, 2, 6, 0x80]);
-    assert!(Payload::decode(&context, out.as_slice()).is_err());
+    assert!(Payload::decode(&context, &author(), out.as_slice()).is_err());
 }
 
 #[test]
@@ -116,7 +129,7 @@ fn lists_out_of_order_are_refused() {
     let doubled = Epoch { covers: vec![epoch.covers[0]; 2], ..epoch.clone() };
     let swapped_witnesses = witnesses(context).into_iter().rev().collect();
     for bad in [Op::Epoch(swapped), Op::Epoch(doubled), Op::Vouch(swapped_witnesses), Op::Retire(vec![tip(1); 2])] {
-        assert_eq!(Payload::decode(&context, &Payload::encode(&[bad])), Err(DecodeError::NotCanonical));
+        assert_eq!(Payload::decode(&context, &author(), &Payload::encode(&[bad])), Err(DecodeError::NotCanonical));
     }
 }
 
@@ -128,14 +141,14 @@ fn a_changed_word_of_the_owner_is_none() {
         for at in 0..payload.len() {
             let mut bad = payload.to_vec();
             bad[at] ^= 1;
-            match Payload::decode(&context, &bad) {
+            match Payload::decode(&context, &author(), &bad) {
                 Err(_) => {}
                 // Another tag makes it an op of a later version, which says nothing.
                 Ok(found) => assert!(matches!(found.ops[..], [Op::Unknown(_)]), "byte {at}"),
             }
         }
         let other = ContextId::from_bytes([1; 32]);
-        assert!(Payload::decode(&other, &payload).is_err());
+        assert!(Payload::decode(&other, &author(), &payload).is_err());
     }
 }
 
@@ -145,7 +158,7 @@ fn no_bytes_crash_the_decoder_and_what_it_takes_it_writes_again() {
     let whole = Payload::encode(&ops);
     let mut random = rng(42);
     for end in 0..whole.len() {
-        assert!(Payload::decode(&context, &whole[..end]).is_err());
+        assert!(Payload::decode(&context, &author(), &whole[..end]).is_err());
     }
     // Without the owner-signed ops a mutation is not caught by a signature, and goes deeper.
     let device_signed = Payload::encode(&ops[2..]);
@@ -160,7 +173,7 @@ fn no_bytes_crash_the_decoder_and_what_it_takes_it_writes_again() {
                 _ => bytes.insert(at, random.next_u32() as u8),
             }
         }
-        if let Ok(found) = Payload::decode(&context, &bytes) {
+        if let Ok(found) = Payload::decode(&context, &author(), &bytes) {
             assert_eq!(Payload::encode(&found.ops), bytes);
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();

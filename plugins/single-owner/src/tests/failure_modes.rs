@@ -7,7 +7,7 @@ use partita_core::{
 };
 use partita_crypto::VerifyingKey;
 
-use super::net::{Device, NOW, Peer, header, settle};
+use super::net::{Device, NOW, Peer, header, key_of_a_relay, settle};
 use crate::{
     SingleOwnerRelay,
     op::{Op, Payload},
@@ -68,7 +68,7 @@ fn who_comes_first_to_a_fresh_relay_cannot_claim_a_foreign_owner() {
     let proof = crate::proof::prove(&stranger.strategy.me.keys, &stranger.strategy.me.certificate, &session, &mine);
     assert_eq!(relay.verify(NOW, &session, &key, &mine, &proof), Err(Refusal::BadProof));
     // Nor does it become the owner by writing first.
-    let mut relay = Peer::new(relay, partita_core::ReplicaId::from_bytes([0xee; 32]), mine.id, 99);
+    let mut relay = Peer::new(relay, key_of_a_relay(), mine.id, 99);
     stranger.context = mine.id;
     let certify = Payload::encode(&[Op::Certify(stranger.strategy.me.certificate.clone())]);
     let first = stranger.write_with(&[], certify);

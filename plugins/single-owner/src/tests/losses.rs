@@ -4,7 +4,7 @@ use partita_core::{EntryId, LogId, PartitionStrategy as _, Refusal, ReplicaId, T
 use partita_crypto::{Mnemonic, Secret};
 
 use super::net::{Device, settle};
-use crate::{DeviceStanding, OwnerError, op::Op, op::Payload};
+use crate::{DeviceStanding, OwnerError, op::Op, op::Payload, revocation::Revocation};
 
 /// An owner's three devices, which know of each other and share an epoch.
 pub(super) fn three() -> (Device, Device, Device, Mnemonic) {
@@ -37,8 +37,8 @@ fn only_the_owners_words_revoke_and_only_a_known_other_device() {
 fn a_revocation_caps_every_log_and_begins_an_epoch_that_the_thief_cannot_open() {
     let (mut laptop, mut phone, mut tablet, mnemonic) = three();
     let before = laptop.epoch().unwrap();
-    laptop.note(phone.replica, tip(40, 9));
-    laptop.note(phone.replica, tip(41, 3));
+    laptop.note(phone.replica, phone.signed(tip(40, 9)));
+    laptop.note(phone.replica, phone.signed(tip(41, 3)));
     laptop.revoke(&mnemonic, phone.replica);
     let after = laptop.epoch().unwrap();
     assert_ne!(before, after);
@@ -141,7 +141,7 @@ fn a_backdated_entry_is_authorised_by_its_heads_and_cut_off_by_the_standing() {
     let (mut laptop, phone, tablet, mnemonic) = three();
     let old_heads = phone.graph.heads();
     let epoch = phone.epoch();
-    laptop.note(phone.replica, tip(40, 2));
+    laptop.note(phone.replica, phone.signed(tip(40, 2)));
     laptop.revoke(&mnemonic, phone.replica);
     let log = LogId::from_bytes([40; 16]);
     let header = phone.data_header(log, &old_heads, epoch);
@@ -167,11 +167,13 @@ fn what_a_revoked_device_says_later_counts_nowhere() {
     let share = crate::op::Share::create(&mut phone.rng, place, shared, &secret, (laptop.replica, key)).unwrap();
     let epoch = phone.strategy.own[0].new_epoch(&phone.strategy.me, None, &mut phone.rng).unwrap();
     let seen = tablet.witness(1000);
-    phone.say(&[epoch, Op::Share(share), Op::Vouch(vec![seen]), Op::Retire(vec![tip(40, 1000)])]);
+    let last = phone.signed(tip(40, 1000));
+    phone.say(&[epoch, Op::Share(share), Op::Vouch(vec![seen]), Op::Retire(vec![last])]);
     let writable = laptop.epoch();
     laptop.pull(&phone);
     assert_eq!(laptop.resolved().devices, before.devices);
-    assert_eq!(laptop.resolved().standing, before.standing);
+    let (after, before_it) = (&laptop.resolved().standing, &before.standing);
+    assert_eq!((&after.losses, &after.vouches), (&before_it.losses, &before_it.vouches));
     // The epoch is known, since somebody may have written under it in good faith. Nobody does from here on.
     assert!(laptop.resolved().epochs.iter().all(|(id, epoch)| before.epochs.contains_key(id) || !epoch.rightful));
     assert_eq!(laptop.epoch(), writable);
@@ -219,7 +221,8 @@ fn a_revoked_device_is_not_certified_again() {
 #[test]
 fn a_retired_device_keeps_its_work_and_leaves_no_key_behind_it() {
     let (mut laptop, mut phone, mut tablet, mnemonic) = three();
-    phone.note(phone.replica, tip(40, 9));
+    let last = phone.signed(tip(40, 9));
+    phone.note(phone.replica, last);
     phone.turn(|owner, turn| owner.retire(turn)).unwrap();
     let last = phone.entries.last().unwrap().clone();
     assert_eq!(phone.turn(|owner, turn| owner.retire(turn)), Err(OwnerError::Lost));
@@ -237,7 +240,7 @@ fn a_retired_device_keeps_its_work_and_leaves_no_key_behind_it() {
     assert!(!phone.holds(&new));
 
     // Whoever buys it digs up the key: the owner can still revoke, and the smaller limit counts.
-    laptop.note(phone.replica, tip(40, 5));
+    laptop.note(phone.replica, phone.signed(tip(40, 5)));
     laptop.revoke(&mnemonic, phone.replica);
     assert_eq!(
         laptop.strategy.standing(&laptop.context).cap(&phone.replica, &LogId::from_bytes([40; 16]), |_| false),
@@ -249,7 +252,7 @@ fn a_retired_device_keeps_its_work_and_leaves_no_key_behind_it() {
 #[test]
 fn a_retirement_beyond_the_owners_cap_does_not_count() {
     let (mut laptop, mut phone, tablet, mnemonic) = three();
-    laptop.note(phone.replica, tip(40, 9));
+    laptop.note(phone.replica, phone.signed(tip(40, 9)));
     laptop.revoke(&mnemonic, phone.replica);
     // The thief would rather have nothing of the phone's work count.
     phone.say(&[Op::Retire(Vec::new())]);
@@ -259,6 +262,27 @@ fn a_retirement_beyond_the_owners_cap_does_not_count() {
         Some(9)
     );
     drop(tablet);
+}
+
+/// The owner may take a device's right away. It cannot put words into its mouth: what a loss lists is taken from anybody
+/// who brings it.
+#[test]
+fn nobody_lists_what_the_lost_device_did_not_sign() {
+    let (mut laptop, phone, mut tablet, mnemonic) = three();
+    let owner = crate::owner::OwnerKeys::of(&mnemonic);
+    let invented = laptop.signed(tip(40, 9));
+    let revocation = |caps| Op::Revoke(Revocation::sign(&owner, &laptop.context, phone.replica, caps));
+    let forged = Payload::encode(&[revocation(vec![invented])]);
+    assert!(Payload::decode(&laptop.context, &laptop.replica, &forged).is_err());
+    let honest = Payload::encode(&[revocation(vec![phone.signed(tip(40, 9))])]);
+    assert!(Payload::decode(&laptop.context, &laptop.replica, &honest).is_ok());
+    let sent = laptop.write_with(&laptop.graph.heads(), forged);
+    assert_ne!(tablet.give(&sent), Verdict::Accept);
+
+    let retired =
+        |by: &Device, last| Payload::decode(&by.context, &by.replica, &Payload::encode(&[Op::Retire(vec![last])]));
+    assert!(retired(&phone, invented).is_err());
+    assert!(retired(&phone, phone.signed(tip(40, 9))).is_ok());
 }
 
 #[test]
@@ -277,7 +301,7 @@ fn a_revocation_concerns_the_plain_context_too() {
     let plain = laptop.strategy.plain_context();
     assert_eq!(appended.iter().map(|(context, _)| *context).collect::<Vec<_>>(), [laptop.context, plain]);
     // One context's revocation says nothing in the other.
-    assert!(Payload::decode(&plain, &appended[0].1).is_err());
-    let ops = Payload::decode(&plain, &appended[1].1).unwrap().ops;
+    assert!(Payload::decode(&plain, &phone.replica, &appended[0].1).is_err());
+    let ops = Payload::decode(&plain, &phone.replica, &appended[1].1).unwrap().ops;
     assert!(!ops.iter().any(|op| matches!(op, Op::Epoch(_))), "a plain context has no epochs");
 }

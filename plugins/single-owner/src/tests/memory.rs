@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex};
 
-use partita_core::{ContextId, ContextInfo, ContextView, Keystore, KeystoreError, LogId, ReplicaId, Tip};
+use partita_core::{ContextId, ContextInfo, ContextView, Keystore, KeystoreError, LogId, ReplicaId, SignedTip};
 use partita_crypto::Zeroizing;
 
 #[derive(Default)]
@@ -21,10 +21,10 @@ impl Keystore for Memory {
 
 /// What the node knows of logs.
 #[derive(Default)]
-pub(super) struct View(pub(super) BTreeMap<ReplicaId, BTreeMap<LogId, Tip>>);
+pub(super) struct View(pub(super) BTreeMap<ReplicaId, BTreeMap<LogId, SignedTip>>);
 
 impl ContextView for View {
-    fn logs_of(&self, _: &ContextId, replica: &ReplicaId) -> Vec<Tip> {
+    fn logs_of(&self, _: &ContextId, replica: &ReplicaId) -> Vec<SignedTip> {
         self.0.get(replica).map(|logs| logs.values().copied().collect()).unwrap_or_default()
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use partita_core::{
     Claim, ContextId, ContextView, ControlEntry, ControlGraph, Entry, EntryHeader, EntryId, EntryKind, EpochId,
-    HeaderPrefix, LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, Stamp, StrategyEffect, Timestamp, Tip,
-    Turn, Verdict, Witness,
+    HeaderPrefix, LogId, LogStart, Now, Opened, PartitionStrategy, ReplicaId, Signature, SignedTip, Stamp,
+    StrategyEffect, Timestamp, Tip, Turn, Verdict, Witness,
 };
-use partita_crypto::{Mnemonic, SigningKey, rand_core::SeedableRng};
+use partita_crypto::{Mnemonic, Secret, SigningKey, rand_core::SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::memory::{Memory, View};
@@ -28,6 +28,7 @@ pub(super) struct Sent {
     pub(super) header: EntryHeader,
     pub(super) parents: Vec<EntryId>,
     pub(super) payload: Bytes,
+    pub(super) signature: Signature,
 }
 
 impl Sent {
@@ -41,7 +42,7 @@ impl Sent {
     }
 
     pub(super) fn entry(&self) -> ControlEntry<'_> {
-        let Self { id, author, header, parents, payload } = self;
+        let Self { id, author, header, parents, payload, .. } = self;
         ControlEntry { id: *id, author: *author, header, parents, payload }
     }
 }
@@ -51,6 +52,7 @@ pub(super) struct Peer<S> {
     pub(super) strategy: S,
     pub(super) replica: ReplicaId,
     pub(super) context: ContextId,
+    key: SigningKey,
     seed: u8,
     /// Whether a local write waits.
     pub(super) writing: bool,
@@ -61,6 +63,10 @@ pub(super) struct Peer<S> {
 }
 
 pub(super) type Device = Peer<SingleOwner>;
+
+pub(super) fn key_of_a_relay() -> SigningKey {
+    SigningKey::from_seed(&Secret::from_bytes([0xee; 32]))
+}
 
 /// A header of an entry that rests on `heads`.
 pub(super) fn header(
@@ -86,11 +92,12 @@ pub(super) fn header(
 }
 
 impl<S: PartitionStrategy> Peer<S> {
-    pub(super) fn new(strategy: S, replica: ReplicaId, context: ContextId, seed: u64) -> Self {
+    pub(super) fn new(strategy: S, key: SigningKey, context: ContextId, seed: u64) -> Self {
         Self {
             strategy,
-            replica,
+            replica: ReplicaId::from_bytes(*key.verifying_key().as_bytes()),
             context,
+            key,
             seed: seed as u8,
             writing: true,
             entries: Vec::new(),
@@ -102,13 +109,20 @@ impl<S: PartitionStrategy> Peer<S> {
 
     /// The next control entry of this peer's own log, with these heads; not yet given to anybody.
     pub(super) fn write_with(&mut self, heads: &[EntryId], payload: Bytes) -> Sent {
-        let last = self.view.logs_of(&self.context, &self.replica).into_iter().find(|tip| tip.log == self.log());
+        let last = self
+            .view
+            .logs_of(&self.context, &self.replica)
+            .into_iter()
+            .map(|last| last.tip)
+            .find(|tip| tip.log == self.log());
         let (seq, backlink) = last.map_or((1, EntryId::NONE), |tip| (tip.seq + 1, tip.head));
         let place = (self.log(), seq, backlink);
         let header = header(self.context, self.replica, place, EntryKind::Control, (heads, None), &payload);
         let mut parents = heads.to_vec();
         parents.push(backlink);
-        Sent { id: header.id(), author: self.replica, header, parents, payload }
+        let id = header.id();
+        let signature = EntryHeader::sign(&id, &self.key);
+        Sent { id, author: self.replica, header, parents, payload, signature }
     }
 
     /// This peer's own control log.
@@ -135,14 +149,20 @@ impl<S: PartitionStrategy> Peer<S> {
             self.strategy.control(NOW, &sent.entry()).unwrap();
             self.graph.insert(sent.id, sent.parents.clone()).unwrap();
             self.entries.push(sent.clone());
-            self.note(sent.author, Tip { log: sent.header.log, seq: sent.header.seq, head: sent.id });
+            let tip = Tip { log: sent.header.log, seq: sent.header.seq, head: sent.id };
+            self.note(sent.author, SignedTip { tip, signature: sent.signature });
         }
         verdict
     }
 
     /// This log of a replica is held so far.
-    pub(super) fn note(&mut self, replica: ReplicaId, tip: Tip) {
-        self.view.0.entry(replica).or_default().insert(tip.log, tip);
+    pub(super) fn note(&mut self, replica: ReplicaId, last: SignedTip) {
+        self.view.0.entry(replica).or_default().insert(last.tip.log, last);
+    }
+
+    /// An entry of this peer's, as others list it.
+    pub(super) fn signed(&self, tip: Tip) -> SignedTip {
+        SignedTip { tip, signature: EntryHeader::sign(&tip.head, &self.key) }
     }
 
     pub(super) fn pull<T>(&mut self, other: &Peer<T>) {
@@ -168,8 +188,8 @@ impl Device {
     }
 
     pub(super) fn of(owner: SingleOwner, seed: u64) -> Self {
-        let (replica, context) = (owner.device(), owner.context());
-        Self::new(owner, replica, context, seed)
+        let (key, context) = (owner.me.keys.signing.clone(), owner.context());
+        Self::new(owner, key, context, seed)
     }
 
     /// A call of the application into its plugin, and then what the node does with what it asks for.

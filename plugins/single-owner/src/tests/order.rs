@@ -90,9 +90,10 @@ fn concurrent_enrolments_rotations_and_a_revocation() {
 #[test]
 fn a_vouch_a_retirement_and_a_revocation_that_cuts_it_off() {
     let (mut a, mut b, mut c, mnemonic) = three();
-    a.note(b.replica, b.witness(3).tip());
+    a.note(b.replica, b.signed(b.witness(3).tip()));
     a.revoke(&mnemonic, b.replica);
-    b.note(b.replica, b.witness(7).tip());
+    let last = b.signed(b.witness(7).tip());
+    b.note(b.replica, last);
     b.turn(|owner, turn| owner.retire(turn)).unwrap();
     c.pull(&a);
     let witness = b.witness(5);
@@ -106,7 +107,7 @@ fn a_vouch_a_retirement_and_a_revocation_that_cuts_it_off() {
 fn the_same_revocation_in_two_logs_is_one_loss() {
     let (mut a, mut b, c, mnemonic) = three();
     a.revoke(&mnemonic, c.replica);
-    let payload = crate::op::Payload::decode(&a.context, &a.entries.last().unwrap().payload).unwrap();
+    let payload = crate::op::Payload::decode(&a.context, &a.replica, &a.entries.last().unwrap().payload).unwrap();
     let revocation: Vec<Op> = payload.ops.into_iter().filter(Op::is_owner_signed).collect();
     b.say(&revocation);
     b.pull(&a);
@@ -138,7 +139,7 @@ fn whatever_three_devices_do_in_six_entries() {
                     });
                 }
                 2 | 3 if at != other => {
-                    let tip = devices[other].witness(1 + pick(9) as u64).tip();
+                    let tip = devices[other].signed(devices[other].witness(1 + pick(9) as u64).tip());
                     devices[at].note(it, tip);
                     let _ = devices[at].turn(|owner, turn| owner.revoke(turn, &mnemonic, it));
                 }

@@ -6,11 +6,11 @@ use partita_core::{
 };
 use partita_crypto::VerifyingKey;
 
-use super::net::{Device, NOW, Peer, header, settle};
+use super::net::{Device, NOW, Peer, header, key_of_a_relay, settle};
 use crate::{SingleOwner, SingleOwnerRelay, op::Op, op::Payload};
 
 fn relay(of: &Device) -> Peer<SingleOwnerRelay> {
-    Peer::new(SingleOwnerRelay::new(), partita_core::ReplicaId::from_bytes([0xee; 32]), of.context, 99)
+    Peer::new(SingleOwnerRelay::new(), key_of_a_relay(), of.context, 99)
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn a_remaining_writer_vouches_for_what_it_had_built_on() {
     let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
     settle(&mut [&mut laptop, &mut phone, &mut tablet]);
     assert_eq!(tablet.strategy.vouch(&tablet.context, &[phone.witness(7)]), None, "there is no loss to answer");
-    laptop.note(phone.replica, phone.witness(5).tip());
+    laptop.note(phone.replica, phone.signed(phone.witness(5).tip()));
     laptop.revoke(&mnemonic, phone.replica);
     tablet.pull(&laptop);
     let seen = [6, 8, 7].map(|seq| phone.witness(seq));
@@ -42,7 +42,7 @@ fn nobody_vouches_in_advance_or_for_itself() {
     tablet.say(&[Op::Vouch(vec![in_advance])]);
     laptop.pull(&phone);
     laptop.pull(&tablet);
-    laptop.note(phone.replica, phone.witness(5).tip());
+    laptop.note(phone.replica, phone.signed(phone.witness(5).tip()));
     laptop.revoke(&mnemonic, tablet.replica);
     phone.pull(&laptop);
     let own = phone.witness(2000);
@@ -83,7 +83,7 @@ fn nobody_vouches_for_what_its_author_did_not_sign() {
     let (mut laptop, mnemonic) = Device::first(1);
     let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
     settle(&mut [&mut laptop, &mut phone, &mut tablet]);
-    laptop.note(phone.replica, phone.witness(5).tip());
+    laptop.note(phone.replica, phone.signed(phone.witness(5).tip()));
     laptop.revoke(&mnemonic, phone.replica);
     tablet.pull(&laptop);
     let mut genuine = Writer::new();
@@ -94,11 +94,14 @@ fn nobody_vouches_for_what_its_author_did_not_sign() {
     for offset in 0..genuine.len() {
         let mut forged = payload.to_vec();
         forged[at + offset] ^= 1;
-        assert!(Payload::decode(&laptop.context, &forged).is_err(), "byte {offset}");
+        assert!(Payload::decode(&laptop.context, &tablet.replica, &forged).is_err(), "byte {offset}");
     }
-    assert!(Payload::decode(&laptop.context, &payload).is_ok());
+    assert!(Payload::decode(&laptop.context, &tablet.replica, &payload).is_ok());
     let mut unsigned = payload.to_vec();
     unsigned[at + genuine.len() - 64..at + genuine.len()].copy_from_slice(Signature::from_bytes([0; 64]).as_bytes());
-    assert!(Payload::decode(&laptop.context, &unsigned).is_err());
-    assert!(Payload::decode(&partita_core::ContextId::from_bytes([1; 32]), &payload).is_err(), "elsewhere");
+    assert!(Payload::decode(&laptop.context, &tablet.replica, &unsigned).is_err());
+    assert!(
+        Payload::decode(&partita_core::ContextId::from_bytes([1; 32]), &tablet.replica, &payload).is_err(),
+        "elsewhere"
+    );
 }
