@@ -366,7 +366,8 @@ impl World {
                     return Some(format!("{name} does not have {:?}, with edit {number} in it", edit.document));
                 };
                 let found = marks.entry(edit.document).or_insert_with(|| text.marks().unwrap_or_default());
-                if let Some(missing) = edit.seen.iter().find(|seen| !found.contains(seen)) {
+                let is_there = |seen: &u64| found.contains(seen) || self.truth.edits[*seen as usize].lost;
+                if let Some(missing) = edit.seen.iter().find(|seen| !is_there(seen)) {
                     let author = &self.machines[edit.machine].name;
                     return Some(format!(
                         "{name} does not show edit {missing}, which {author} had seen in {:?} when it made edit {number}",

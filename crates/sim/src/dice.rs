@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 /// One actor's own randomness.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Dice(ChaCha20Rng);
 
 impl Dice {
@@ -18,9 +18,14 @@ impl Dice {
         Self(ChaCha20Rng::from_seed(*hash.finalize().as_bytes()))
     }
 
-    /// A generator for a part of an actor.
+    /// Dice for a part of an actor, which do not disturb its own.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(ChaCha20Rng::from_seed(self.bytes()))
+    }
+
+    /// The same as a generator.
     pub(crate) fn split(&mut self) -> Box<dyn CryptoRng + Send> {
-        Box::new(ChaCha20Rng::from_seed(self.bytes()))
+        Box::new(self.fork().0)
     }
 
     pub(crate) fn rng(&mut self) -> &mut dyn CryptoRng {
@@ -59,6 +64,13 @@ impl Dice {
     /// From zero to one.
     pub(crate) fn unit(&mut self) -> f64 {
         f64::from(u32::from_le_bytes(self.bytes())) / f64::from(u32::MAX)
+    }
+
+    /// Text that compresses by a quarter at most.
+    pub(crate) fn letters(&mut self, count: usize) -> String {
+        let mut bytes = vec![0; count];
+        self.0.fill_bytes(&mut bytes);
+        bytes.into_iter().map(|byte| char::from(b'0' + byte % 64)).collect()
     }
 
     pub(crate) fn pick<T: Clone>(&mut self, of: &[T]) -> Option<T> {

@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use partita_core::ContextId;
+use partita_group::Role;
 use partita_testing::disk::{Crash, Fault, FaultyDisk};
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     machine::{Machine, MachineId},
     mix::Trouble,
     network::LinkId,
+    truth::Kind,
     world::{Happening, World},
 };
 
@@ -34,6 +36,10 @@ pub(crate) enum Story {
     Feud { judge: MachineId, culprit: MachineId, witness: Option<MachineId>, context: ContextId },
     /// See [`Trouble::Hasty`].
     Hasty { machine: MachineId, context: ContextId },
+    /// See [`Trouble::Crossing`].
+    Crossing { away: MachineId, host: MachineId, newcomer: MachineId, context: ContextId },
+    /// See [`Trouble::Torn`].
+    Torn { machine: MachineId, context: ContextId },
 }
 
 #[derive(Debug)]
@@ -280,6 +286,13 @@ impl World {
             }
             Trouble::Feud => self.feud()?,
             Trouble::Hasty => self.hasty()?,
+            Trouble::Crossing => self.crossing()?,
+            Trouble::Torn => {
+                let (machine, context) = self.some_insider()?;
+                let name = self.name(machine);
+                self.note(format!("{name} writes much over a connection that breaks"));
+                self.begin(Story::Torn { machine, context });
+            }
             Trouble::Garbage => {
                 let machine = self.some_device()?;
                 self.write_garbage(machine)?;
@@ -323,15 +336,36 @@ impl World {
         Some(())
     }
 
-    /// A story begins with somebody going away.
+    fn crossing(&mut self) -> Option<()> {
+        let (away, context) = self.some_insider()?;
+        let known = &self.truth.contexts[&context];
+        if known.kind != Kind::Group {
+            return None;
+        }
+        let hosts =
+            known.allowed.difference(&known.gone).copied().filter(|at| *at != away && self.machines[*at].is_up());
+        let hosts: Vec<_> = hosts.collect();
+        let host = self.faults.dice.pick(&hosts)?;
+        let newcomer = self.newcomer(context)?;
+        let (name, other) = (self.name(away), self.name(newcomer));
+        self.note(format!("{name} goes away and will change the keys; meanwhile {other} is let in"));
+        self.tell(away, Story::Crossing { away, host, newcomer, context });
+        Some(())
+    }
+
+    /// A story that begins with somebody going away.
     fn tell(&mut self, away: MachineId, story: Story) {
         self.machines[away].online = false;
         self.cut_off(away);
+        self.begin(story);
+        self.last(Lasting::Away(away), Duration::from_secs(30));
+    }
+
+    fn begin(&mut self, story: Story) {
         for step in 0..8 {
             let after = Duration::from_millis(1500 * step + self.faults.dice.below(800) as u64);
             self.plan(after, Happening::Tell(story, step));
         }
-        self.last(Lasting::Away(away), Duration::from_secs(30));
     }
 
     pub(crate) fn go_on(&mut self, story: Story, step: u64) {
@@ -352,6 +386,22 @@ impl World {
                 let life = self.machines[machine].life;
                 self.plan(Duration::from_millis(500), Happening::Start(machine, life));
             }
+            (Story::Crossing { host, newcomer, context, .. }, 0) => {
+                self.let_in(host, newcomer, context, Role::Write);
+                self.settle(host);
+            }
+            (Story::Crossing { away, context, .. }, 1) => self.rotate(away, context),
+            (Story::Crossing { away, newcomer, context, .. }, 2..=6) => {
+                self.people_edit(away, context);
+                self.people_read(newcomer, context);
+            }
+            (Story::Torn { machine, context }, 0 | 2 | 4) => {
+                for link in self.links.values_mut().filter(|link| link.ends.iter().any(|end| end.machine == machine)) {
+                    link.wires.iter_mut().for_each(|wire| wire.bytes_per_second = 2_000);
+                }
+                self.people_write_much(machine, context);
+            }
+            (Story::Torn { machine, .. }, _) => self.cut_off(machine),
             (Story::Hasty { machine, context }, 7) => self.machines[machine].smuggles = Some((machine, context)),
             _ => {}
         }
@@ -493,9 +543,13 @@ impl World {
         for number in 0..self.faults.lasting.len() {
             self.mend(number);
         }
-        for machine in &mut self.machines {
-            machine.disk.mend();
-            machine.cut_in_commit = None;
+        for machine in 0..self.machines.len() {
+            self.machines[machine].disk.mend();
+            self.machines[machine].cut_in_commit = None;
+            // Who offers what it does not hold is not sent it: whoever did so begins anew, and honestly.
+            if self.machines[machine].smuggles.take().is_some() {
+                self.cut_off(machine);
+            }
         }
         for link in self.links.values_mut() {
             for wire in &mut link.wires {

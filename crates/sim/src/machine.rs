@@ -218,7 +218,7 @@ impl Machine {
             let parts = DriverParts { node, store, host: Quiet, tap: None, observer: Arc::new(()) };
             Running::relay(identity, parts, clock)
         } else {
-            let mut dice = self.dice.clone();
+            let mut dice = self.dice.fork();
             let parts = SimulatedParts {
                 store,
                 incarnation,
@@ -229,8 +229,6 @@ impl Machine {
                 random: Box::new(move || dice.split()),
                 clock: Box::new(clock),
             };
-            // Its own dice go on elsewhere.
-            let _: [u8; 32] = self.dice.bytes();
             Running::device(identity, SimulatedEngine::open(parts))
         });
         self.life += 1;

@@ -76,6 +76,11 @@ pub(crate) enum Trouble {
     Feud,
     /// A device that wrote before and after a restart, while it was away, offers the later log first, and is cut off.
     Hasty,
+    /// A member that is away begins a new key epoch and writes under it, while somebody whom it does not know of is let in and
+    /// opens everything.
+    Crossing,
+    /// Somebody writes a great deal at once, and the connection breaks again and again while that is on its way.
+    Torn,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -104,6 +109,8 @@ const TROUBLES: &[Trouble] = &[
     Trouble::Forger,
     Trouble::Feud,
     Trouble::Hasty,
+    Trouble::Crossing,
+    Trouble::Torn,
 ];
 
 /// A world's shape.
@@ -244,6 +251,11 @@ impl Mix {
             troubles.push(Trouble::Garbage);
         }
         let strikes = dice.range(0, 15) as u32;
+        let mut limits = draw_limits(dice);
+        if troubles.contains(&Trouble::Torn) {
+            // What is large is a matter of the limit: text of real size would only take time.
+            limits.fragment_bytes = limits.fragment_bytes.min(2_000);
+        }
         Self {
             owners: (0..owners).map(|_| dice.range(1, most.min(4))).collect(),
             groups: (0..groups).map(|_| dice.range(1, most.min(4))).collect(),
@@ -259,7 +271,7 @@ impl Mix {
             bytes_per_second: dice.pick(&[20_000, 100_000, 4 << 20]).unwrap_or(4 << 20),
             long_edits: if dice.chance(400) { dice.range(50, 300) } else { 0 },
             readers: dice.range(0, 300),
-            limits: draw_limits(dice),
+            limits,
         }
     }
 }

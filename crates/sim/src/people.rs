@@ -22,6 +22,14 @@ const MOST_FOUNDERS: usize = 10;
 /// More machines than this do not come to be in a small world.
 const MOST_MACHINES: usize = 14;
 
+/// How much somebody writes.
+#[derive(Debug, Clone, Copy)]
+enum Much {
+    AsDrawn,
+    /// Many pieces, in a world where this trouble can happen.
+    InPieces,
+}
+
 #[derive(Debug)]
 pub(crate) struct People {
     dice: Dice,
@@ -206,17 +214,32 @@ impl World {
         } else {
             let burst = if self.people.dice.chance(100) { self.people.dice.range(2, 30) } else { 1 };
             for _ in 0..burst {
-                self.edit(machine, context);
+                self.edit(machine, context, Much::AsDrawn);
             }
         }
         self.settle(machine);
     }
 
     pub(crate) fn people_edit(&mut self, machine: MachineId, context: ContextId) {
+        self.people_write(machine, context, Much::AsDrawn);
+    }
+
+    /// So much that it travels in many pieces.
+    pub(crate) fn people_write_much(&mut self, machine: MachineId, context: ContextId) {
+        self.people_write(machine, context, Much::InPieces);
+    }
+
+    fn people_write(&mut self, machine: MachineId, context: ContextId, much: Much) {
         if self.machines[machine].contexts.contains_key(&context) {
-            self.edit(machine, context);
+            self.edit(machine, context, much);
             self.settle(machine);
         }
+    }
+
+    pub(crate) fn rotate(&mut self, machine: MachineId, context: ContextId) {
+        let rotate = |group: &mut Group, turn: &mut partita_core::Turn<'_>| group.rotate(turn);
+        self.with::<Group, _, _>(machine, context, "rotates".into(), Change::None, rotate);
+        self.settle(machine);
     }
 
     pub(crate) fn people_read(&mut self, machine: MachineId, context: ContextId) {
@@ -260,7 +283,7 @@ impl World {
         }
     }
 
-    fn edit(&mut self, machine: MachineId, context: ContextId) {
+    fn edit(&mut self, machine: MachineId, context: ContextId, much: Much) {
         let documents = self.truth.contexts.get(&context).map(|known| known.documents.clone()).unwrap_or_default();
         let Some((document, crdt)) = self.people.dice.pick(&documents) else {
             return self.create(machine, context);
@@ -275,8 +298,12 @@ impl World {
         let seen = text.marks().unwrap_or_default();
         let late = self.all_know_of(context, machine);
         let edit = self.truth.begin_edit(context, document, machine, seen, late);
-        let long = self.people.dice.chance(self.mix.long_edits);
-        match text.edit(edit, &mut self.people.dice, long) {
+        let letters = match much {
+            Much::InPieces => self.people.dice.range(8_000, 16_000),
+            Much::AsDrawn if self.people.dice.chance(self.mix.long_edits) => self.people.dice.range(200, 6_000),
+            Much::AsDrawn => self.people.dice.range(0, 20),
+        };
+        match text.edit(edit, &mut self.people.dice, letters) {
             Ok(commit) => {
                 let name = self.name(machine);
                 self.note(format!("{name} makes edit {edit} in {document:?}"));
@@ -412,9 +439,7 @@ impl World {
                     group.leave(turn)
                 });
             }
-            _ => self.with::<Group, _, _>(machine, context, "rotates".into(), Change::None, |group, turn| {
-                group.rotate(turn)
-            }),
+            _ => self.rotate(machine, context),
         }
     }
 
@@ -435,7 +460,7 @@ impl World {
     }
 
     /// Somebody who is not in the group: a new machine, or one from elsewhere.
-    fn newcomer(&mut self, context: ContextId) -> Option<MachineId> {
+    pub(crate) fn newcomer(&mut self, context: ContextId) -> Option<MachineId> {
         let allowed = &self.truth.contexts[&context].allowed;
         let others: Vec<_> = (0..self.machines.len())
             .filter(|at| {

@@ -42,9 +42,9 @@ impl Text {
         }
     }
 
-    /// Writes an edit's mark, and perhaps more.
-    pub(crate) fn edit(&self, edit: u64, dice: &mut Dice, long: bool) -> Result<Commit<()>, String> {
-        let words = if long { "many words ".repeat(dice.range(20, 2000)) } else { "word ".repeat(dice.range(0, 4)) };
+    /// Writes an edit's mark and so many letters, which do not compress well.
+    pub(crate) fn edit(&self, edit: u64, dice: &mut Dice, letters: usize) -> Result<Commit<()>, String> {
+        let words = dice.letters(letters);
         let (place, erase) = (dice.below(1 << 20), dice.chance(200));
         match self {
             Self::Automerge(document) => document

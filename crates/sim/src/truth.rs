@@ -71,6 +71,8 @@ pub(crate) struct Edit {
     pub(crate) kept: bool,
     /// Whether it must be found in the end.
     pub(crate) must: bool,
+    /// Every disk that held it was lost: nobody can show it, and what was built on it stays without it.
+    pub(crate) lost: bool,
     /// What its author saw in the document: honest work does not vanish under those who built on it.
     pub(crate) seen: BTreeSet<u64>,
     /// Its author had been shut out, and everybody knew: it counts nowhere.
@@ -176,7 +178,17 @@ impl Truth {
         seen: BTreeSet<u64>,
         late: bool,
     ) -> u64 {
-        self.edits.push(Edit { context, document, machine, place: None, kept: false, must: false, seen, late });
+        self.edits.push(Edit {
+            context,
+            document,
+            machine,
+            place: None,
+            kept: false,
+            must: false,
+            lost: false,
+            seen,
+            late,
+        });
         self.edits.len() as u64 - 1
     }
 
@@ -212,7 +224,8 @@ impl Truth {
                     && store.and_then(|store| held(store, &edit.context, &log)).is_some_and(|held| held >= seq)
             };
             edit.must = machines.iter().enumerate().any(|(at, other)| at != machine && holds(other));
-            given_up += usize::from(!edit.must);
+            edit.lost = !edit.must;
+            given_up += usize::from(edit.lost);
         }
         given_up
     }

@@ -61,13 +61,10 @@ impl World {
         }
         let pinned = self.machines[target].replica;
         let (dialer, acceptor) = {
-            let mut rng = self.machines[machine].dice.clone();
-            let _: [u8; 32] = self.machines[machine].dice.bytes();
-            let mut other = self.machines[target].dice.clone();
-            let _: [u8; 32] = self.machines[target].dice.bytes();
+            let (mut own, mut other) = (self.machines[machine].dice.fork(), self.machines[target].dice.fork());
             let identity = |at: MachineId| self.machines[at].running.as_ref().map(|running| running.identity.clone());
             let (Some(here), Some(there)) = (identity(machine), identity(target)) else { return };
-            (Handshake::dial(here, Some(pinned), rng.rng()), Handshake::accept(there, other.rng()))
+            (Handshake::dial(here, Some(pinned), own.rng()), Handshake::accept(there, other.rng()))
         };
         let (Ok((dialer, first)), Ok(acceptor)) = (dialer, acceptor) else {
             return self.violate("a handshake could not begin");
