@@ -62,7 +62,8 @@ pub enum EngineEvent {
         /// The document.
         document: DocumentId,
     },
-    /// Changes of others arrived for a document.
+    /// Changes of others arrived for a document, and are on their way into it:
+    /// [`Document::subscribe`](crate::Document::subscribe) tells when it shows them.
     DocumentChanged {
         /// The context.
         context: ContextId,

@@ -8,7 +8,7 @@ mod town;
 use std::{any::Any, convert::Infallible};
 
 use automerge::{ROOT, transaction::Transactable};
-use common::{Home, has, put, string};
+use common::{Home, has, put, shows, string};
 use partita::{
     DocumentError, SystemRandom,
     automerge::Automerge,
@@ -89,17 +89,15 @@ async fn a_copy_of_a_yrs_document_is_a_document_like_any_other() {
     write("milk, ").durable().await.unwrap();
     let copy = a.notes.share_copy(&old).await.unwrap();
     let copy_b = b.get::<Yrs>(copy.id()).await;
-    let read = |document: &partita::Document<Yrs>| {
-        document.read(|tx| tx.get_text("plan").map(|plan| plan.get_string(tx)).unwrap_or_default())
-    };
-    b.until("the copy's text", async || read(&copy_b) == "milk, bread").await;
+    let plan = |tx: &yrs::Transaction<'_>| tx.get_text("plan").map(|plan| plan.get_string(tx)).unwrap_or_default();
+    shows(&copy_b, "the copy's text", |tx| plan(tx) == "milk, bread").await;
     let edited = copy_b.change(|tx| {
         tx.get_or_insert_text("plan").push(tx, ", tea");
         Ok(())
     });
     edited.unwrap().durable().await.unwrap();
-    a.until("the edit", async || read(&copy) == "milk, bread, tea").await;
-    assert_eq!(read(&old), "milk, bread");
+    shows(&copy, "the edit", |tx| plan(tx) == "milk, bread, tea").await;
+    assert_eq!(old.read(plan), "milk, bread");
     for device in [a, b] {
         device.engine.close().await.unwrap();
     }

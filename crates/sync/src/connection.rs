@@ -28,6 +28,8 @@ use crate::{
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How many bytes of received frames wait for the driver before a connection is read no further.
 const RECEIVE_BYTES: usize = 2 * MAX_FRAME;
+/// A frame of at most so many bytes is worked off where it was received, if the driver has nothing else to do.
+const SHORT_FRAME: usize = 4096;
 /// How many frames are sealed before they are handed to the transport.
 const SEND_TOGETHER: usize = 32;
 /// How long a transport that takes nothing holds up the end of its connection.
@@ -104,13 +106,13 @@ pub(crate) enum Role {
 }
 
 /// A connection for as long as it is there, however it ends: also when its task is dropped.
-struct Open<C> {
+struct Open<C: Send + 'static> {
     driver: DriverHandle<C>,
     dialled: bool,
     session: Option<SessionId>,
 }
 
-impl<C> Open<C> {
+impl<C: Send + 'static> Open<C> {
     fn new(driver: DriverHandle<C>, role: Role) -> Self {
         let dialled = matches!(role, Role::Dial(_));
         driver.observer.observe(&Observation::ConnectionOpened { dialled });
@@ -118,10 +120,10 @@ impl<C> Open<C> {
     }
 }
 
-impl<C> Drop for Open<C> {
+impl<C: Send + 'static> Drop for Open<C> {
     fn drop(&mut self) {
         if let Some(session) = self.session {
-            let _ = self.driver.sender.send(Input::Event(Event::Disconnected(session)));
+            let _ = self.driver.sender.leave(Input::Event(Event::Disconnected(session)));
         }
         let (dialled, authenticated) = (self.dialled, self.session.is_some());
         self.driver.observer.observe(&Observation::ConnectionClosed { dialled, authenticated });
@@ -173,7 +175,7 @@ async fn serve_inside<C: Send + 'static>(
     let (closing, closed) = oneshot::channel();
     let remote = RemoteSession { session, remote, incarnation, handshake, dialled, pinned };
     let end = End::new(remote.peer().replica, writer, closing);
-    if driver.sender.send(Input::Connected(remote, end)).is_err() {
+    if driver.sender.leave(Input::Connected(remote, end)).is_err() {
         return CloseReason::Closing.into();
     }
     open.session = Some(session);
@@ -200,7 +202,7 @@ async fn cut_off(closed: oneshot::Receiver<CloseReason>) -> CloseReason {
     reason
 }
 
-async fn write<C>(
+async fn write<C: Send + 'static>(
     mut sink: Box<dyn FrameSink>,
     mut sealer: Sealer,
     mut outgoing: frames::UnboundedReceiver<Outgoing>,
@@ -232,13 +234,13 @@ async fn write<C>(
         }
         let bytes = sealed.iter().map(Bytes::len).sum();
         driver.observer.observe(&Observation::Sent { frames: sealed.len(), bytes });
-        let _ = driver.sender.send(Input::Event(Event::Sent(session, plain_bytes)));
+        let _ = driver.sender.tell(Input::Event(Event::Sent(session, plain_bytes)));
     }
     let _ = sink.close().await;
     ended.unwrap_or(CloseReason::Closing.into())
 }
 
-async fn read<C>(
+async fn read<C: Send + 'static>(
     mut source: Box<dyn FrameSource>,
     mut opener: Opener,
     session: SessionId,
@@ -260,7 +262,11 @@ async fn read<C>(
         let Ok(permit) = room.clone().acquire_many_owned(bytes).await else {
             return CloseReason::Closing.into();
         };
-        if driver.sender.send(Input::Frame(session, plain, permit)).is_err() {
+        let short = plain.len() <= SHORT_FRAME;
+        let frame = Input::Frame(session, plain, permit);
+        // What may take long must not hold up other tasks of the runtime.
+        let told = if short { driver.sender.tell(frame) } else { driver.sender.leave(frame) };
+        if told.is_err() {
             return CloseReason::Closing.into();
         }
     }

@@ -142,7 +142,7 @@ impl<C: Send + 'static, R: Fn(ConnectionEvent) + Send + Sync + 'static> Line<C, 
                 biased;
                 _ = &mut *stop => {
                     if let Some(session) = self.session() {
-                        let _ = self.driver.sender.send(Input::HangUp(session));
+                        let _ = self.driver.sender.leave(Input::HangUp(session));
                         let _ = timeout(GOODBYE, connection).await;
                     }
                     return End::Stopped;
@@ -152,7 +152,7 @@ impl<C: Send + 'static, R: Fn(ConnectionEvent) + Send + Sync + 'static> Line<C, 
                     backoff.reset();
                     match self.session() {
                         Some(session) => {
-                            let _ = self.driver.sender.send(Input::Event(Event::Probe(session)));
+                            let _ = self.driver.sender.leave(Input::Event(Event::Probe(session)));
                         }
                         None => give_up = Some(began + FRESH),
                     }

@@ -1,8 +1,9 @@
-//! The thread that drives the node.
+//! What drives the node.
 
 use std::{
-    sync::{Arc, mpsc::RecvTimeoutError},
-    thread,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, OnceLock},
+    thread::{self, Thread},
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use crate::{
     notices, now,
     sampler::{Queues, Sampler},
     store_thread::{self, Work},
+    wake::{Shared, Sleeper, Taker, Teller},
 };
 
 /// How often time passes for a node to which nothing else happens.
@@ -53,9 +55,6 @@ pub struct DriverParts<H: Host> {
     pub observer: Arc<dyn Observer>,
 }
 
-/// Both ends of what the driver is told.
-type Inputs<C> = (Sender<Input<C>>, Inbox<Input<C>>);
-
 /// What tells the time: the machine's clocks, or a simulator's.
 pub(crate) type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
@@ -89,6 +88,37 @@ pub struct Driver<H: Host> {
     sampler: Sampler,
     /// Jobs for the store that have to see what is not yet on its way there.
     jobs: Vec<StoreJob<H::Command>>,
+    /// Who asked for the end, for the driver's thread.
+    stop: Option<oneshot::Sender<()>>,
+    /// Until when the driver's thread means to sleep, on the monotonic clock.
+    sleeps_until: Duration,
+}
+
+/// The driver's thread, once it runs.
+#[derive(Default)]
+struct DriverThread(OnceLock<Thread>);
+
+impl Sleeper for DriverThread {
+    fn wake(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl<H: Host> Taker for Driver<H> {
+    type Item = Input<H::Command>;
+
+    fn inbox(&self) -> &Inbox<Self::Item> {
+        &self.inbox
+    }
+
+    fn take_here(&mut self) -> bool {
+        self.stop = self.turn(None);
+        self.stop.is_some()
+            || self.inbox.waiting() > 0
+            || self.node.tick_due().is_some_and(|due| due < self.sleeps_until)
+    }
 }
 
 impl<H: Host> Driver<H> {
@@ -97,28 +127,38 @@ impl<H: Host> Driver<H> {
     /// # Errors
     /// When the system gives no threads.
     pub fn start(parts: DriverParts<H>) -> Result<DriverHandle<H::Command>, StoreError> {
-        let (sender, inbox) = queue();
-        let (store, store_thread) = store_thread::start(parts.store.clone(), sender.clone(), parts.observer.clone())?;
-        let (mut driver, handle) = Self::new(parts, (sender, inbox), store, Arc::new(now));
-        driver.store_thread = Some(store_thread);
+        let (queue_end, inbox) = queue();
+        let (work, to_do) = queue();
+        let (store, observer, identity) = (parts.store.clone(), parts.observer.clone(), parts.node.identity.clone());
+        let shared = Shared::new(Self::new(parts, inbox, work, Arc::new(now)));
+        let sleeper = Arc::new(DriverThread::default());
+        let sender = Teller::of(queue_end, &shared, sleeper.clone());
+        let store_thread = store_thread::start(store, to_do, sender.clone(), observer.clone())?;
+        if let Some(driver) = &mut *shared.lock() {
+            driver.store_thread = Some(store_thread);
+        }
+        let run = move || {
+            // Before it looks for the first time: whoever told something earlier woke nobody.
+            let _ = sleeper.0.set(thread::current());
+            Self::run(&shared);
+        };
         thread::Builder::new()
             .name("partita-node".into())
-            .spawn(move || driver.run())
+            .spawn(run)
             .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
-        Ok(handle)
+        Ok(DriverHandle { sender, identity, observer })
     }
 
     /// A driver that has to be told when to work.
     pub(crate) fn new(
         parts: DriverParts<H>,
-        (sender, inbox): Inputs<H::Command>,
+        inbox: Inbox<Input<H::Command>>,
         store: Sender<Work<H::Command>>,
         clock: Clock,
-    ) -> (Self, DriverHandle<H::Command>) {
+    ) -> Self {
         let DriverParts { node, store: _, host, tap, observer } = parts;
-        let identity = node.identity.clone();
         let time = clock();
-        let driver = Self {
+        Self {
             node: Node::new(time, node),
             host,
             inbox,
@@ -128,25 +168,44 @@ impl<H: Host> Driver<H> {
             ticked: time.monotonic,
             ends: Ends::default(),
             tap,
-            observer: observer.clone(),
+            observer,
             sampler: Sampler::default(),
             jobs: Vec::new(),
-        };
-        (driver, DriverHandle { sender, identity, observer })
+            stop: None,
+            sleeps_until: Duration::ZERO,
+        }
     }
 
-    fn run(mut self) {
+    /// The driver's thread: takes what nobody else took, lets time pass, and ends the driver.
+    fn run(shared: &Shared<Self>) {
         loop {
-            let wait = self.node.tick_due().map_or(TICK, |due| due.saturating_sub(self.now().monotonic).min(TICK));
-            let first = match self.inbox.recv_timeout(wait) {
-                Ok(input) => Some(input),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return self.finish(None),
-            };
-            if let Some(done) = self.turn(first) {
-                return self.finish(Some(done));
+            let mut guard = shared.lock();
+            let Some(driver) = guard.as_mut() else { return };
+            let turn = || driver.stop.take().or_else(|| driver.turn(None));
+            let stop = catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|panic| {
+                *guard = None; // everybody who waits for it is told by that
+                resume_unwind(panic)
+            });
+            if stop.is_some() {
+                let driver = guard.take();
+                drop(guard);
+                return driver.map_or((), |driver| driver.finish(stop));
+            }
+            let wait = guard.as_mut().map_or(Duration::ZERO, Self::fall_asleep);
+            drop(guard);
+            if !wait.is_zero() {
+                thread::park_timeout(wait);
             }
         }
+    }
+
+    /// How long the driver's thread may sleep.
+    fn fall_asleep(&mut self) -> Duration {
+        let time = self.now().monotonic;
+        let due = self.node.tick_due().map_or(TICK, |due| due.saturating_sub(time).min(TICK));
+        let wait = if self.inbox.waiting() > 0 { Duration::ZERO } else { due };
+        self.sleeps_until = time.saturating_add(wait);
+        wait
     }
 
     fn now(&self) -> Now {

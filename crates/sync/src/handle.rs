@@ -6,7 +6,7 @@ use partita_core::{Observer, ReplicaId, StoreError};
 use partita_protocol::channel::LocalIdentity;
 use tokio::sync::oneshot;
 
-use crate::{driver::Input, inbox::Sender};
+use crate::{driver::Input, wake::Teller};
 
 /// The driver has stopped: the engine was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,12 +15,12 @@ pub struct Stopped;
 
 /// Talks to a running driver. Cheap to clone.
 pub struct DriverHandle<C> {
-    pub(crate) sender: Sender<Input<C>>,
+    pub(crate) sender: Teller<Input<C>>,
     pub(crate) identity: LocalIdentity,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
-impl<C> std::fmt::Debug for DriverHandle<C> {
+impl<C: Send + 'static> std::fmt::Debug for DriverHandle<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DriverHandle").field("replica", &self.replica()).finish_non_exhaustive()
     }
@@ -32,18 +32,27 @@ impl<C> Clone for DriverHandle<C> {
     }
 }
 
-impl<C> DriverHandle<C> {
+impl<C: Send + 'static> DriverHandle<C> {
     /// Who the node is.
     pub fn replica(&self) -> ReplicaId {
         self.identity.replica()
     }
 
-    /// Hands the host a command. Never blocks.
+    /// Hands the host a command. Never waits for anybody; if the driver is at rest, the command is carried out here. So it
+    /// must not be called while holding a lock that the host may want.
     ///
     /// # Errors
     /// [`Stopped`].
     pub fn command(&self, command: C) -> Result<(), Stopped> {
-        self.sender.send(Input::Command(command)).map_err(|_| Stopped)
+        self.sender.tell(Input::Command(command)).map_err(|_| Stopped)
+    }
+
+    /// Hands the host a command that is carried out on another thread.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn command_elsewhere(&self, command: C) -> Result<(), Stopped> {
+        self.sender.leave(Input::Command(command)).map_err(|_| Stopped)
     }
 
     /// Sends a question all the way round: to the node's thread, from there to the store's, and back.
@@ -55,14 +64,14 @@ impl<C> DriverHandle<C> {
         let (store_answers, store) = oneshot::channel();
         let (back_answers, back) = oneshot::channel();
         let probing = Probing { node: node_answers, store: StoreProbing { store: store_answers, back: back_answers } };
-        self.sender.send(Input::Probe(probing)).map_err(|_| Stopped)?;
+        self.sender.leave(Input::Probe(probing)).map_err(|_| Stopped)?;
         Ok(Probe { waits_for: Leg::Node, node, store, back })
     }
 
     /// Lets everything that was written become durable, ends all sessions, and stops the driver.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
-        if self.sender.send(Input::Stop(done)).is_ok() {
+        if self.sender.leave(Input::Stop(done)).is_ok() {
             let _ = stopped.await;
         }
     }

@@ -18,7 +18,7 @@ pub struct HostContext<'a, C> {
     pub observer: &'a dyn Observer,
 }
 
-/// An embedder's own part of the driver's thread. Nothing here may block for long.
+/// An embedder's own part of the driver, on whichever thread does its work. Nothing here may block for long.
 pub trait Host: Send + 'static {
     /// What other threads ask of it.
     type Command: Send + 'static;

@@ -1,7 +1,5 @@
 //! A queue between threads that knows how long it is.
 
-use std::time::Duration;
-
 use crate::sync_types::{Arc, AtomicUsize, Ordering, mpsc};
 
 /// The end that is written to.
@@ -49,10 +47,6 @@ impl<T> Sender<T> {
 impl<T> Inbox<T> {
     pub(crate) fn recv(&self) -> Result<T, mpsc::RecvError> {
         self.receiver.recv().inspect(|_| self.taken())
-    }
-
-    pub(crate) fn recv_timeout(&self, timeout: Duration) -> Result<T, mpsc::RecvTimeoutError> {
-        self.receiver.recv_timeout(timeout).inspect(|_| self.taken())
     }
 
     pub(crate) fn try_recv(&self) -> Result<T, mpsc::TryRecvError> {

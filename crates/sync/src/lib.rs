@@ -1,8 +1,9 @@
 //! Partita's runtime: it performs the protocol's effects, and decides nothing.
 //!
-//! One thread drives the [`Node`](partita_protocol::Node), one performs its store's reads and commits in the order in
+//! The [`Node`](partita_protocol::Node) lies under a lock: what happens while it is at rest is taken by the thread that tells
+//! it, the rest by a thread of its own. Another thread performs its store's reads and commits in the order in
 //! which they were asked for, and tasks on the caller's tokio runtime move frames. What an embedder adds to the node —
-//! the engine its documents, a relay nothing — is a [`Host`] on the driver's thread.
+//! the engine its documents, a relay nothing — is a [`Host`] beside the node.
 
 mod accept;
 mod address;
@@ -25,6 +26,7 @@ mod state;
 mod stepped;
 mod store_thread;
 mod sync_types;
+mod wake;
 
 pub use accept::accept_connections;
 pub use address::{RelayUrl, RelayUrlError, Transports};

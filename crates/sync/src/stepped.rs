@@ -14,6 +14,7 @@ use crate::{
     host::Host,
     inbox::{Inbox, Sender, queue},
     store_thread::{self, Work},
+    wake::Teller,
 };
 
 /// What the store is to do next.
@@ -81,8 +82,9 @@ impl<H: Host> Stepped<H> {
     ) -> (Self, DriverHandle<H::Command>) {
         let (sender, inbox) = queue();
         let (worker, work) = queue();
-        let (store, observer) = (parts.store.clone(), parts.observer.clone());
-        let (driver, handle) = Driver::new(parts, (sender.clone(), inbox), worker, Arc::new(clock));
+        let (store, observer, identity) = (parts.store.clone(), parts.observer.clone(), parts.node.identity.clone());
+        let driver = Driver::new(parts, inbox, worker, Arc::new(clock));
+        let handle = DriverHandle { sender: Teller::quiet(sender.clone()), identity, observer: observer.clone() };
         let stepped = Self { driver, sender, work, next: None, store, observer, ending: None, ended: false };
         (stepped, handle)
     }

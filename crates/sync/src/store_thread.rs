@@ -8,12 +8,7 @@ use partita_protocol::{
     reads::{ReadRequest, answer},
 };
 
-use crate::{
-    driver::Input,
-    handle::StoreProbing,
-    host::StoreJob,
-    inbox::{Sender, queue},
-};
+use crate::{driver::Input, handle::StoreProbing, host::StoreJob, inbox::Inbox, wake::Teller};
 
 pub(crate) enum Work<C> {
     Commit(u64, Batch),
@@ -25,23 +20,28 @@ pub(crate) enum Work<C> {
 /// Starts the thread; it ends when the sender is dropped, and the store is closed with it.
 pub(crate) fn start<C: Send + 'static>(
     store: Arc<dyn Store>,
-    driver: Sender<Input<C>>,
+    inbox: Inbox<Work<C>>,
+    driver: Teller<Input<C>>,
     observer: Arc<dyn Observer>,
-) -> Result<(Sender<Work<C>>, thread::JoinHandle<()>), StoreError> {
-    let (sender, inbox) = queue();
+) -> Result<thread::JoinHandle<()>, StoreError> {
     let run = move || {
         while let Ok(work) = inbox.recv() {
             let input = perform(work, &*store, &*observer);
-            if driver.send(input).is_err() {
+            // What follows from a commit is little: acknowledgements, the next commit. What was read is a lot of work, and
+            // this thread has reads of its own to do meanwhile.
+            let told = match input {
+                Input::Event(Event::Committed(..)) => driver.tell(input),
+                _ => driver.leave(input),
+            };
+            if told.is_err() {
                 return; // the driver is gone, and nobody waits for an answer
             }
         }
     };
-    let thread = thread::Builder::new()
+    thread::Builder::new()
         .name("partita-store".into())
         .spawn(run)
-        .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
-    Ok((sender, thread))
+        .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))
 }
 
 /// Does a piece of work, and says what the driver is to be told of it.
