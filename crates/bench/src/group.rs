@@ -3,8 +3,6 @@
 use std::{
     hint::black_box,
     ops::ControlFlow,
-    path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +16,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRng, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
-use crate::pair::{self, End, Wire, now};
+use crate::{
+    pair::{self, End, Wire, now},
+    peer::Peer,
+};
 
 /// The sizes, each with the rounds that its figures are the middle of.
 const SIZES: [(usize, usize); 5] = [(8, 31), (32, 21), (128, 15), (512, 7), (1000, 5)];
@@ -76,7 +77,7 @@ struct Peers {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
-    let peers = if arguments.alone { Err("left out".into()) } else { build_peers() };
+    let peers = if arguments.alone { Err("left out".into()) } else { Peer::build("peers", "partita-bench-peers") };
     if let Err(why) = &peers {
         println!("the other protocols: {why}");
     }
@@ -89,7 +90,10 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     for (n, rounds) in SIZES.into_iter().filter(|(n, _)| *n <= arguments.most) {
         let mut figures = town.measure(n, rounds)?;
         if let Ok(peers) = &peers {
-            let others = ask_peers(peers, n)?;
+            let others = peers.ask(&[&n.to_string()]).unwrap_or_else(|why| {
+                println!("the other protocols failed at {n}: {why}");
+                Peers::default()
+            });
             figures.beekem_remove_ms = others.beekem_remove_ms;
             figures.openmls_remove_ms = others.openmls_remove_ms;
         }
@@ -396,29 +400,6 @@ impl Boxes {
 fn middle(mut took: Vec<Duration>) -> f64 {
     took.sort_unstable();
     took.get(took.len() / 2).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
-}
-
-/// Builds the other protocols' crate, which is not of the workspace, and says where its program is.
-fn build_peers() -> Result<PathBuf, Failure> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-    let here = std::env::current_exe()?;
-    let target = here.ancestors().nth(2).ok_or("this program lies nowhere")?.join("peers");
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--release", "--locked", "--quiet", "--target-dir"]).arg(&target).current_dir(&folder);
-    match build.status() {
-        Ok(status) if status.success() => Ok(target.join("release/partita-bench-peers")),
-        Ok(status) => Err(format!("crates/bench/peers was not built: {status}").into()),
-        Err(error) => Err(format!("crates/bench/peers was not built: {error}").into()),
-    }
-}
-
-fn ask_peers(program: &Path, n: usize) -> Result<Peers, Failure> {
-    let answer = Command::new(program).arg(n.to_string()).output()?;
-    if !answer.status.success() {
-        println!("the other protocols failed at {n}: {}", String::from_utf8_lossy(&answer.stderr).trim());
-        return Ok(Peers::default());
-    }
-    Ok(serde_json::from_slice(&answer.stdout)?)
 }
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
 //! Partita's figures. A table for people, then one line of JSON; ratios against a limit or a peer in the same run,
 //! because absolute times mean nothing on a shared machine.
 
+mod burst;
+mod cold;
+mod devices;
 mod group;
+mod live;
 mod owners;
 mod pair;
+mod peer;
 mod report;
 mod resume;
 mod seal;
 mod strategy;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -23,8 +29,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Figure {
+    /// Five thousand changes at once, until another device shows the last, beside samod.
+    Burst(burst::Arguments),
+    /// A new device fetches a thousand small documents and can read them, beside samod.
+    Cold(cold::Arguments),
     /// What it costs to let somebody into a group, and to shut somebody out, beside bare boxes and other protocols.
     Group(group::Arguments),
+    /// One change, through a relay, to another device's document, beside a bare relay and samod.
+    Live(live::Arguments),
     /// What a reconnect costs: when nothing changed, and when one entry of many is missing.
     Resume(resume::Arguments),
     /// What it costs that a group's payloads are sealed: catching up beside a plain context.
@@ -35,7 +47,10 @@ enum Figure {
 
 fn main() -> Outcome {
     match Arguments::parse().figure {
+        Figure::Burst(arguments) => burst::run(&arguments),
+        Figure::Cold(arguments) => cold::run(&arguments),
         Figure::Group(arguments) => group::run(&arguments),
+        Figure::Live(arguments) => live::run(&arguments),
         Figure::Resume(arguments) => resume::run(&arguments),
         Figure::Seal(arguments) => seal::run(&arguments),
         Figure::Strategy(arguments) => strategy::run(&arguments),

@@ -1,20 +1,12 @@
 //! What it costs that strategies are plugins.
 
-use std::{
-    collections::BTreeSet,
-    hint::black_box,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, hint::black_box, sync::Arc, time::Instant};
 
-use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
-use partita::{Engine, FileKeystore, SystemRandom, automerge::Automerge};
 use partita_core::{
     Claim, ContextInfo, EntryId, EntryKind, EpochId, PartitionStrategy, PeerInfo, ReplicaId, SessionId, Verdict,
 };
 use partita_multi_context::MultiContext;
 use partita_protocol::{Arrival, NodeConfig, Notice};
-use partita_relay::Relay;
 use partita_single_owner::{SingleOwner, SingleOwnerRelay};
 use partita_testing::samples;
 use rand_chacha::ChaCha20Rng;
@@ -22,7 +14,7 @@ use rand_core::SeedableRng as _;
 use serde::Serialize;
 
 use crate::{
-    owners,
+    live, owners,
     pair::{End, Wire, now},
     report,
 };
@@ -30,12 +22,8 @@ use crate::{
 /// How many decisions one figure is the middle of: so many rounds of so many.
 const ROUNDS: usize = 21;
 const EACH: usize = 20_000;
-/// How many live changes are made.
-const CHANGES: usize = 300;
 /// How many contexts the multi-context strategy holds.
 const CONTEXTS: usize = 100;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -59,7 +47,7 @@ struct Figures {
 pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     let [direct_ns, single_owner_ns, multi_context_ns] = decisions()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let live_ns = runtime.block_on(live()).map_err(|error| error.to_string())?;
+    let live_ns = runtime.block_on(live::automerge_change_ns()).map_err(|error| error.to_string())?;
     let share =
         |ns: f64| format!("{ns:.0} ns, {:.3} % of a live change more than by hand", (ns - direct_ns) / live_ns * 100.0);
     let rows = [
@@ -175,46 +163,4 @@ fn decisions() -> Result<[f64; 3], Box<dyn std::error::Error>> {
         (single, measure(|targets| ask(multi, &question, targets)))
     })?;
     Ok([direct, asked.0??, asked.1?])
-}
-
-/// The middle of live changes over real sockets and stores, in nanoseconds.
-async fn live() -> Result<f64, Failure> {
-    let folder = tempfile::tempdir()?;
-    let path = |name: &str| folder.path().join(name);
-    let relay = Relay::builder(path("relay")).listen("ws://127.0.0.1:0").open().await?;
-    let url = relay.url().to_string();
-    let (owner, words) = SingleOwner::create(&FileKeystore::create(path("a.key"))?, &mut SystemRandom)?;
-    let context = owner.context();
-    let a = Engine::builder(path("a")).strategy(owner).connect(&url).open().await?;
-    let keystore = FileKeystore::create(path("b.key"))?;
-    let request = SingleOwner::request(&keystore, &mut SystemRandom)?;
-    SingleOwner::accept(&keystore, &SingleOwner::certify(&words, &request))?;
-    let b = Engine::builder(path("b")).strategy(SingleOwner::open(&keystore)?).connect(&url).open().await?;
-    let here = a.context(context).await?.create::<Automerge>().await?;
-    let notes = b.context(context).await?;
-    let mut events = b.events();
-    let there = loop {
-        match notes.get::<Automerge>(here.id()).await {
-            Ok(found) => break found,
-            Err(_) => drop(tokio::time::timeout(Duration::from_secs(1), events.recv()).await),
-        }
-    };
-    let mut took = Vec::with_capacity(CHANGES);
-    let (_, mut changes) = there.subscribe(|_| ())?;
-    for n in 0..CHANGES as i64 {
-        let began = Instant::now();
-        drop(here.change(|tx| tx.put(ROOT, "n", n))?);
-        let shows =
-            |doc: &automerge::Automerge| doc.get(ROOT, "n").ok().flatten().and_then(|(value, _)| value.as_i64());
-        while there.read(shows) != Some(n) {
-            let changed = tokio::time::timeout(Duration::from_secs(30), changes.next()).await?;
-            changed.ok_or("the engine closed")?;
-        }
-        took.push(began.elapsed());
-    }
-    a.close().await?;
-    b.close().await?;
-    relay.close().await;
-    took.sort_unstable();
-    Ok(took[CHANGES / 2].as_nanos() as f64)
 }
