@@ -113,15 +113,19 @@ async fn changes() -> Result<[Vec<Duration>; 2], Failure> {
     let plan = here.create::<Automerge>().await?;
     let shown = wait_for::<Automerge>(&b, &there, plan.id()).await?;
     let shows = |doc: &automerge::Automerge| doc.get(ROOT, "n").ok().flatten().and_then(|(value, _)| value.as_i64());
-    let automerge = times(&shown, |n| Ok(drop(plan.change(|tx| tx.put(ROOT, "n", n))?)), shows).await?;
+    let change = |n: i64| {
+        let _on_its_way = plan.change(|tx| tx.put(ROOT, "n", n))?;
+        Ok(())
+    };
+    let automerge = times(&shown, change, shows).await?;
     let text = here.create::<Yrs>().await?;
     let shown = wait_for::<Yrs>(&b, &there, text.id()).await?;
     let change = |n: i64| {
-        let changed = text.change(|tx| {
+        let _on_its_way = text.change(|tx| {
             tx.get_or_insert_map("m").insert(tx, "n", n);
             Ok(())
-        });
-        Ok(drop(changed?))
+        })?;
+        Ok(())
     };
     let shows = |tx: &yrs::Transaction<'_>| match tx.get_map("m").and_then(|map| map.get(tx, "n")) {
         Some(yrs::Out::Any(yrs::Any::Number(yrs::Number::Int(n)))) => Some(n),

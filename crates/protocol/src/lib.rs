@@ -21,4 +21,4 @@ pub use backoff::Backoff;
 pub use config::NodeConfig;
 pub use effect::{Appended, Arrival, CloseReason, Effect, Event, Notice, Progress, RemoteSession};
 pub use node::{AppendError, ContextStatus, LagCursor, Node, NodeParts, PeerStatus, SendError, SessionStatus};
-pub use record::LogRecord;
+pub use record::{LogRecord, SignedPlace};

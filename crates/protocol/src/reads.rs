@@ -9,7 +9,10 @@ use partita_core::{
     ContextId, ContextKind, DocumentId, Entry, EntryId, EntryRef, Key, LogId, ReplicaId, StoreError, StoreRead,
 };
 
-use crate::record::LogRecord;
+use crate::{
+    message::MAX_RUN_ENTRIES,
+    record::{LogRecord, SignedPlace},
+};
 
 /// A question to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,9 +255,13 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         }
         ControlFlow::Continue(())
     })?;
-    for (log, record) in state.logs.iter_mut().filter(|(_, record)| record.signature.is_none()) {
-        // Written before signatures were kept, or cut back.
-        record.signature = page(store, context, log, record.seq, 1)?.first().and_then(|last| last.signature);
+    for (log, record) in state.logs.iter_mut().filter(|(_, record)| record.signed.is_none()) {
+        // Written before signatures were kept, or cut back into its first run. No run is longer than this.
+        let from = record.seq.saturating_sub(MAX_RUN_ENTRIES as u64).max(1);
+        let last = page(store, context, log, from, usize::MAX)?;
+        let signed = last.iter().rev().find_map(|entry| entry.signature.map(|signature| (entry, signature)));
+        record.signed =
+            signed.map(|(entry, signature)| SignedPlace { seq: entry.header.seq, head: entry.id, signature });
     }
     state.quarantined = excluded.into_iter().filter_map(|(log, kept)| Some((log, kept?))).collect();
     if bad {

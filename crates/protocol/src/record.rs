@@ -8,6 +8,17 @@ use partita_core::{
 /// Version 1 had no signature, and left out what the log was begun in knowledge of where that was nothing.
 const VERSION: u8 = 2;
 
+/// An entry of a log and its author's signature over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedPlace {
+    /// Its number.
+    pub seq: u64,
+    /// Its id.
+    pub head: EntryId,
+    /// The signature.
+    pub signature: Signature,
+}
+
 /// The state of one log after its last entry held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {
@@ -19,8 +30,9 @@ pub struct LogRecord {
     pub seq: u64,
     /// Its id.
     pub head: EntryId,
-    /// Its author's signature over it; `None` where the log was cut back to an entry that came without one.
-    pub signature: Option<Signature>,
+    /// The last entry held that came with its author's signature. Behind it there are entries only while a run was taken in
+    /// part, or where the log was cut back into one.
+    pub signed: Option<SignedPlace>,
     /// The control heads in force after it.
     pub heads: Vec<EntryId>,
     /// The control heads that its first entry names: what a data log was begun in knowledge of, which decides what losses
@@ -59,7 +71,7 @@ impl LogRecord {
             control: entry.header.kind.is_control(),
             seq: 0,
             head: EntryId::NONE,
-            signature: None,
+            signed: None,
             heads: Vec::new(),
             knew: Self::knew_at_start(entry).to_vec(),
             epochs: Vec::new(),
@@ -81,7 +93,9 @@ impl LogRecord {
     pub fn extend(&mut self, entry: &Entry) {
         self.seq = entry.header.seq;
         self.head = entry.id;
-        self.signature = entry.signature;
+        if let Some(signature) = entry.signature {
+            self.signed = Some(SignedPlace { seq: self.seq, head: self.head, signature });
+        }
         if let Some(stamp) = &entry.header.stamp {
             self.heads.clone_from(&stamp.heads);
             if self.epoch() != stamp.epoch {
@@ -112,7 +126,11 @@ impl LogRecord {
         out.varint(self.begun);
         out.varint(self.bytes);
         put_heads(&self.knew, &mut out);
-        out.bytes(self.signature.as_ref().map_or(&[], |signature| signature.as_bytes()));
+        out.varint(self.signed.map_or(0, |signed| signed.seq));
+        if let Some(SignedPlace { head, signature, .. }) = &self.signed {
+            out.raw(head.as_bytes());
+            out.raw(signature.as_bytes());
+        }
         out.finish()
     }
 
@@ -148,9 +166,9 @@ impl LogRecord {
         let bytes = input.varint()?;
         // A record that was written before this was kept ends here.
         let knew = if version == 1 && input.is_empty() { Vec::new() } else { take_heads(&mut input)? };
-        let signature = if version == 1 { None } else { take_signature(&mut input)? };
+        let signed = if version == 1 { None } else { take_signed(&mut input)? };
         input.end()?;
-        Ok(Self { start, control, seq, head, signature, heads, knew, epochs, time, begun, bytes })
+        Ok(Self { start, control, seq, head, signed, heads, knew, epochs, time, begun, bytes })
     }
 }
 
@@ -166,11 +184,13 @@ fn take_heads(input: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
     (0..count).map(|_| Ok(EntryId::from_bytes(input.array()?))).collect()
 }
 
-fn take_signature(input: &mut Reader<'_>) -> Result<Option<Signature>, DecodeError> {
-    match input.bytes("a signature", Signature::LEN)? {
-        [] => Ok(None),
-        bytes => Ok(Some(Signature::from_bytes(bytes.try_into().map_err(|_| DecodeError::Invalid("signature"))?))),
+fn take_signed(input: &mut Reader<'_>) -> Result<Option<SignedPlace>, DecodeError> {
+    let seq = input.varint()?;
+    if seq == 0 {
+        return Ok(None);
     }
+    let (head, signature) = (EntryId::from_bytes(input.array()?), Signature::from_bytes(input.array()?));
+    Ok(Some(SignedPlace { seq, head, signature }))
 }
 
 #[cfg(test)]
@@ -185,7 +205,11 @@ mod tests {
             control: false,
             seq: 3,
             head: EntryId::from_bytes([3; 32]),
-            signature: Some(Signature::from_bytes([10; 64])),
+            signed: Some(SignedPlace {
+                seq: 2,
+                head: EntryId::from_bytes([11; 32]),
+                signature: Signature::from_bytes([10; 64]),
+            }),
             heads: ids(&[4]),
             knew: ids(knew),
             epochs: vec![(1, None)],
@@ -200,7 +224,7 @@ mod tests {
         for knew in [&[][..], &[8, 9]] {
             let record = record(knew);
             assert_eq!(LogRecord::decode(&record.encode()), Ok(record.clone()));
-            let unsigned = LogRecord { signature: None, ..record };
+            let unsigned = LogRecord { signed: None, ..record };
             assert_eq!(LogRecord::decode(&unsigned.encode()), Ok(unsigned));
         }
     }
@@ -213,9 +237,9 @@ mod tests {
             bytes.truncate(bytes.len() - cut);
             LogRecord::decode(&bytes)
         };
-        let signature = 1 + Signature::LEN;
-        assert_eq!(of_version_1(&[8], signature), Ok(LogRecord { signature: None, ..record(&[8]) }));
-        assert_eq!(of_version_1(&[8], signature + 33), Ok(LogRecord { signature: None, ..record(&[]) }));
+        let signed = 1 + EntryId::LEN + Signature::LEN;
+        assert_eq!(of_version_1(&[8], signed), Ok(LogRecord { signed: None, ..record(&[8]) }));
+        assert_eq!(of_version_1(&[8], signed + 33), Ok(LogRecord { signed: None, ..record(&[]) }));
         assert!(of_version_1(&[8], 0).is_err(), "and with one it is none of version 1");
     }
 }

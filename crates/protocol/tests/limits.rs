@@ -225,6 +225,42 @@ fn what_was_built_on_behind_one_loss_is_vouched_for_against_a_second_that_says_l
     }
 }
 
+/// A run is taken as far as it can be. Its author's signature stands at its end, so whoever holds it in part lists the log
+/// up to where others can believe it, rather than not at all: what is not listed counts for nothing.
+#[test]
+fn a_log_that_is_held_in_part_of_a_run_is_listed_as_far_as_it_can_be_proved() {
+    let mut fleet = Fleet::new(10);
+    let owner = fleet.replica();
+    let context = Fleet::context(0).id;
+    let mut log = samples::SampleLog::new(77, context, 1);
+    let change = |log: &mut samples::SampleLog| log.change(samples::document(1), &b"a change"[..]);
+    let first = [change(&mut log), change(&mut log)];
+    let mut second = vec![change(&mut log), change(&mut log)];
+    let unknown = partita_core::EntryId::from_bytes([5; 32]);
+    log.state(partita_core::Stamp { heads: vec![unknown], epoch: None });
+    second.push(change(&mut log));
+    let puppet = fleet.puppet(owner, 77);
+    fleet.run();
+    let open = open_of(&mut fleet, puppet);
+    fleet.say(puppet, &[open, run(&first), run(&second)]);
+    let listed = |fleet: &mut Fleet| {
+        let now = fleet.now();
+        fleet
+            .node(owner)
+            .with_strategy::<OpenStrategy, _>(now, |_, turn| turn.view.logs_of(&context, &samples::replica(77)))
+            .unwrap()
+    };
+    let held = fleet.held(owner);
+    assert_eq!(held.iter().map(|tip| tip.seq).collect::<Vec<_>>(), [4], "the third rests on what is not here");
+    let found = listed(&mut fleet);
+    assert_eq!(found.iter().map(|listed| listed.tip.seq).collect::<Vec<_>>(), [2]);
+    assert_eq!(found, samples::signed(&samples::signing_key(77), &[found[0].tip]));
+    assert_eq!(found[0].tip.head, first[1].id);
+    fleet.crash(owner);
+    fleet.start(owner);
+    assert_eq!(listed(&mut fleet), found, "and after a restart");
+}
+
 #[test]
 fn a_vouch_asks_for_what_was_refused_and_not_kept() {
     let mut fleet = Fleet::new(7);

@@ -237,15 +237,19 @@ impl Context {
         entry.signature.or_else(|| self.standing.signature(&tip))
     }
 
-    /// Every log of one replica with its last entry that counts, as a loss lists them. Where a loss names another entry at
-    /// that place than the one held, the log is forked, and the named one counts.
+    /// Every log of one replica with its last entry that counts, as a loss lists them: where it cannot be proved to others,
+    /// because a run was taken in part, the last one that can. Where a loss names another entry at that place than the one
+    /// held, the log is forked, and the named one counts.
     pub(super) fn counted(&self, replica: &ReplicaId) -> Vec<SignedTip> {
         let counted = self.logs_of(replica).filter_map(|(tip, log)| {
             let named = || self.standing.named_at(replica, &tip.log, tip.seq.min(log.cap));
             let held = (tip.seq <= log.cap).then_some(tip);
             let signed = |tip: Tip| Some(SignedTip { tip, signature: self.standing.signature(&tip)? });
-            let own = held.zip(log.record.signature).map(|(tip, signature)| SignedTip { tip, signature });
-            own.or_else(|| held.and_then(signed)).or_else(|| named().and_then(signed))
+            let before = log.record.signed.filter(|signed| signed.seq <= tip.seq.min(log.cap)).map(|signed| {
+                SignedTip { tip: Tip { log: tip.log, seq: signed.seq, head: signed.head }, signature: signed.signature }
+            });
+            let own = before.filter(|before| Some(before.tip) == held);
+            own.or_else(|| held.and_then(signed)).or_else(|| named().and_then(signed)).or(before)
         });
         counted.collect()
     }
