@@ -1,6 +1,9 @@
 //! How far the logs of those who lost their right to write still count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     EntryId, LogId, ReplicaId, Signature, SignedTip, Tip,
@@ -42,8 +45,8 @@ pub struct Standing {
     /// What remaining writers vouched for, with the signatures of those who wrote it.
     pub vouches: BTreeMap<Tip, Signature>,
     /// The signatures that losses bring along for what they list: of losses that do not count as well, for who wrote an entry
-    /// does not depend on that.
-    pub listed: BTreeMap<Tip, Signature>,
+    /// does not depend on that. Shared: it only grows, and a standing is asked for after each control entry.
+    pub listed: Arc<BTreeMap<Tip, Signature>>,
 }
 
 impl Standing {
@@ -69,8 +72,9 @@ impl Standing {
 
     /// Keeps what a loss lists in [`listed`](Self::listed). Of two signatures over one entry, all replicas keep the same.
     pub fn list(&mut self, tips: &[SignedTip]) {
+        let listed = Arc::make_mut(&mut self.listed);
         for SignedTip { tip, signature } in tips {
-            let kept = self.listed.entry(*tip).or_insert(*signature);
+            let kept = listed.entry(*tip).or_insert(*signature);
             *kept = *signature.min(kept);
         }
     }

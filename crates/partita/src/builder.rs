@@ -15,7 +15,6 @@ use partita_sync::{Driver, DriverHandle, DriverParts, FileKeystore, RelayUrl, Sy
 use tokio::sync::broadcast;
 
 use crate::{
-    cell,
     engine::{Engine, Shared},
     error::OpenError,
     events::EngineEvent,
@@ -178,7 +177,7 @@ impl Builder {
         }
         let ways = Ways::new();
         let (jobs, receiver) = mpsc::channel();
-        worker::start(receiver, self.limits, ways.report.clone())?;
+        worker::start(receiver, self.limits, ways.wake.clone())?;
         let host = EngineHost::new(HostParts {
             types: self.types,
             keys: keys.clone(),
@@ -227,10 +226,8 @@ fn open_store(path: PathBuf, maker: Option<StoreMaker>, incarnation: Incarnation
 /// The ways between an engine's parts, made before the driver that some of them lead to.
 pub(crate) struct Ways {
     pub(crate) events: Events,
-    /// From documents to the driver.
+    /// From documents and their worker to the driver.
     pub(crate) wake: Arc<dyn Fn(Command) + Send + Sync>,
-    /// From their worker to the driver: it has documents locked when it tells something.
-    pub(crate) report: Arc<dyn Fn(Command) + Send + Sync>,
     /// The driver that `wake` leads to, once there is one.
     pub(crate) late: Arc<Mutex<Option<DriverHandle<Command>>>>,
 }
@@ -238,18 +235,14 @@ pub(crate) struct Ways {
 impl Ways {
     pub(crate) fn new() -> Self {
         let late: Arc<Mutex<Option<DriverHandle<Command>>>> = Arc::default();
-        let way = |here: fn() -> bool| {
-            let to_driver = late.clone();
-            Arc::new(move |command| {
-                let driver = to_driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Some(driver) = driver {
-                    let _ = if here() { driver.command(command) } else { driver.command_elsewhere(command) };
-                }
-            })
-        };
-        let wake = way(|| !cell::holds_a_document());
-        let report = way(|| false);
-        Self { events: broadcast::channel(EVENTS).0, wake, report, late }
+        let to_driver = late.clone();
+        let wake = Arc::new(move |command| {
+            let driver = to_driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(driver) = driver {
+                let _ = driver.command(command);
+            }
+        });
+        Self { events: broadcast::channel(EVENTS).0, wake, late }
     }
 
     pub(crate) fn lead_to(&self, driver: &DriverHandle<Command>) {

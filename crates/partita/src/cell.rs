@@ -101,11 +101,6 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Whether this thread has a document locked: then it must not do the driver's work, which may want that document.
-pub(crate) fn holds_a_document() -> bool {
-    HELD.with_borrow(|held| !held.is_empty())
-}
-
 /// The thread has the document locked already.
 #[derive(Debug)]
 pub(crate) struct AlreadyHeld;
@@ -210,7 +205,7 @@ impl Cell {
         self.say_loaded();
     }
 
-    /// Calls with the node: here, or on the driver's thread.
+    /// Calls with the node, on the driver's thread.
     pub(crate) async fn with_node<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Node, Now) -> R + Send + 'static,

@@ -103,6 +103,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.disconnect();
         *lock(&self.late) = None;
+        self.driver.end();
     }
 }
 

@@ -71,7 +71,7 @@ impl SimulatedEngine {
     pub fn open(mut parts: SimulatedParts) -> Self {
         let ways = Ways::new();
         let (jobs, receiver) = mpsc::channel();
-        let worker = Worker::new(Limits::default(), ways.report.clone());
+        let worker = Worker::new(Limits::default(), ways.wake.clone());
         let host = EngineHost::new(HostParts {
             types: shipped_types(),
             keys: parts.keys.clone(),

@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{AutomergeError, ROOT, transaction::Transactable as _};
 use common::{Home, put, string};
-use partita::{ChangeError, DocumentError, Engine, FileKeystore, OpenError, automerge::Automerge, yrs::Yrs};
+use partita::{
+    ChangeError, DocumentError, Engine, FileKeystore, OpenError, automerge::Automerge, core::StoreError, yrs::Yrs,
+};
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 fn insert(tx: &mut yrs::TransactionMut<'_>, text: &str) -> Result<(), partita::yrs::Error> {
@@ -161,4 +163,27 @@ async fn a_store_in_use_and_a_wrong_url_are_named() {
         assert!(matches!(error, OpenError::Url(_) | OpenError::Transport(_)), "{url}: {error}");
     }
     a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_dropped_stores_what_was_changed_and_lets_go_of_its_file() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let id = plan.id();
+    let _on_its_way = put(&plan, "kept", "x");
+    drop((plan, a));
+    let again = common::patiently("the file", async {
+        loop {
+            match home.builder("a", false).open().await {
+                Ok(engine) => return engine,
+                Err(OpenError::Store(StoreError::InUse(_))) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let again = common::Device::of(again.await).await;
+    let plan = again.notes.get::<Automerge>(id).await.unwrap();
+    plan.read(|doc| assert_eq!(string(doc, "kept"), Some("x".into())));
+    again.engine.close().await.unwrap();
 }

@@ -20,6 +20,9 @@ pub(crate) enum Command {
 impl Host for RelayHost {
     type Command = Command;
 
+    /// It waits for nobody.
+    const ANYWHERE: bool = true;
+
     fn command(&mut self, context: &mut HostContext<'_, Command>, command: Command) {
         match command {
             Command::TakeEntries(takes) => context.node.set_takes_entries(context.now, takes),

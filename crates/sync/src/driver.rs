@@ -55,6 +55,9 @@ pub struct DriverParts<H: Host> {
     pub observer: Arc<dyn Observer>,
 }
 
+/// Those who asked for the end, and wait for it.
+pub(crate) type Stop = Vec<oneshot::Sender<()>>;
+
 /// What tells the time: the machine's clocks, or a simulator's.
 pub(crate) type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
@@ -88,8 +91,8 @@ pub struct Driver<H: Host> {
     sampler: Sampler,
     /// Jobs for the store that have to see what is not yet on its way there.
     jobs: Vec<StoreJob<H::Command>>,
-    /// Who asked for the end, for the driver's thread.
-    stop: Option<oneshot::Sender<()>>,
+    /// Who asked for the end, for the driver's thread. Nothing else is taken then.
+    stop: Option<Stop>,
     /// Until when the driver's thread means to sleep, on the monotonic clock.
     sleeps_until: Duration,
 }
@@ -114,7 +117,9 @@ impl<H: Host> Taker for Driver<H> {
     }
 
     fn take_here(&mut self) -> bool {
-        self.stop = self.turn(None);
+        if self.stop.is_none() {
+            self.stop = self.turn();
+        }
         self.stop.is_some()
             || self.inbox.waiting() > 0
             || self.node.tick_due().is_some_and(|due| due < self.sleeps_until)
@@ -132,7 +137,11 @@ impl<H: Host> Driver<H> {
         let (store, observer, identity) = (parts.store.clone(), parts.observer.clone(), parts.node.identity.clone());
         let shared = Shared::new(Self::new(parts, inbox, work, Arc::new(now)));
         let sleeper = Arc::new(DriverThread::default());
-        let sender = Teller::of(queue_end, &shared, sleeper.clone());
+        let sender = if H::ANYWHERE {
+            Teller::of(queue_end, &shared, sleeper.clone())
+        } else {
+            Teller::to_thread(queue_end, sleeper.clone())
+        };
         let store_thread = store_thread::start(store, to_do, sender.clone(), observer.clone())?;
         if let Some(driver) = &mut *shared.lock() {
             driver.store_thread = Some(store_thread);
@@ -181,12 +190,12 @@ impl<H: Host> Driver<H> {
         loop {
             let mut guard = shared.lock();
             let Some(driver) = guard.as_mut() else { return };
-            let turn = || driver.stop.take().or_else(|| driver.turn(None));
+            let turn = || driver.stop.take().or_else(|| driver.turn());
             let stop = catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|panic| {
                 *guard = None; // everybody who waits for it is told by that
                 resume_unwind(panic)
             });
-            if stop.is_some() {
+            if let Some(stop) = stop {
                 let driver = guard.take();
                 drop(guard);
                 return driver.map_or((), |driver| driver.finish(stop));
@@ -213,13 +222,13 @@ impl<H: Host> Driver<H> {
     }
 
     /// Takes what happened, lets time pass, and performs what comes of it. Answers who asked for the end, if somebody did.
-    pub(crate) fn turn(&mut self, first: Option<Input<H::Command>>) -> Option<oneshot::Sender<()>> {
-        let more: Vec<_> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(ROUND).collect();
-        let mut stop = None;
-        for input in first.into_iter().chain(more) {
+    pub(crate) fn turn(&mut self) -> Option<Stop> {
+        let inputs: Vec<_> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(ROUND).collect();
+        let mut stop: Option<Stop> = None;
+        for input in inputs {
             // What came with the stop still counts: it may be the end of the commit that the stop waits for.
             match input {
-                Input::Stop(done) => stop = Some(done),
+                Input::Stop(done) => stop.get_or_insert_default().push(done),
                 input => self.take(input),
             }
         }
@@ -380,7 +389,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Stores what waits, says goodbye, and closes the store.
-    fn finish(mut self, done: Option<oneshot::Sender<()>>) {
+    fn finish(mut self, stop: Stop) {
         self.begin_end();
         while !self.node.is_settled() {
             match self.inbox.recv() {
@@ -394,8 +403,8 @@ impl<H: Host> Driver<H> {
             let _ = thread.join();
         }
         drop(self.host);
-        if let Some(done) = done {
-            let _ = done.send(());
+        for done in stop {
+            let _ = done.send(()); // whoever asked may have gone
         }
     }
 

@@ -38,20 +38,11 @@ impl<C: Send + 'static> DriverHandle<C> {
         self.identity.replica()
     }
 
-    /// Hands the host a command. Never waits for anybody; if the driver is at rest, the command is carried out here. So it
-    /// must not be called while holding a lock that the host may want.
+    /// Hands the host a command. Never blocks.
     ///
     /// # Errors
     /// [`Stopped`].
     pub fn command(&self, command: C) -> Result<(), Stopped> {
-        self.sender.tell(Input::Command(command)).map_err(|_| Stopped)
-    }
-
-    /// Hands the host a command that is carried out on another thread.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub fn command_elsewhere(&self, command: C) -> Result<(), Stopped> {
         self.sender.leave(Input::Command(command)).map_err(|_| Stopped)
     }
 
@@ -66,6 +57,11 @@ impl<C: Send + 'static> DriverHandle<C> {
         let probing = Probing { node: node_answers, store: StoreProbing { store: store_answers, back: back_answers } };
         self.sender.leave(Input::Probe(probing)).map_err(|_| Stopped)?;
         Ok(Probe { waits_for: Leg::Node, node, store, back })
+    }
+
+    /// Does what [`stop`](Self::stop) does, and waits for none of it. For those who cannot: a program that drops its engine.
+    pub fn end(&self) {
+        let _ = self.sender.leave(Input::Stop(oneshot::channel().0)); // it may have ended already
     }
 
     /// Lets everything that was written become durable, ends all sessions, and stops the driver.

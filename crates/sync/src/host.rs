@@ -23,6 +23,10 @@ pub trait Host: Send + 'static {
     /// What other threads ask of it.
     type Command: Send + 'static;
 
+    /// Whether its work may be done by whoever tells the driver something, where that is at rest, which saves waking the
+    /// driver's thread. Only for a host that never waits for a lock, and calls nothing of an application's that might.
+    const ANYWHERE: bool = false;
+
     /// Something was asked.
     fn command(&mut self, context: &mut HostContext<'_, Self::Command>, command: Self::Command);
 

@@ -8,7 +8,7 @@ use partita_protocol::{CloseReason, Event, Node, RemoteSession};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    driver::{Driver, DriverParts, Input},
+    driver::{Driver, DriverParts, Input, Stop},
     ends::{End, Outgoing},
     handle::DriverHandle,
     host::Host,
@@ -64,7 +64,7 @@ pub struct Stepped<H: Host> {
     store: Arc<dyn Store>,
     observer: Arc<dyn Observer>,
     /// Who waits for the end.
-    ending: Option<oneshot::Sender<()>>,
+    ending: Option<Stop>,
     ended: bool,
 }
 
@@ -120,7 +120,7 @@ impl<H: Host> Stepped<H> {
             return;
         }
         if self.ending.is_none() {
-            self.ending = self.driver.turn(None);
+            self.ending = self.driver.turn();
             if self.ending.is_some() {
                 self.driver.begin_end();
             }
@@ -130,7 +130,7 @@ impl<H: Host> Stepped<H> {
         if self.ending.is_some() && self.driver.node().is_settled() {
             self.driver.say_goodbye();
             self.ended = true;
-            if let Some(done) = self.ending.take() {
+            for done in self.ending.take().into_iter().flatten() {
                 let _ = done.send(());
             }
         }

@@ -74,7 +74,16 @@ impl<T: Taker> Shared<T> {
 /// Tells a taker something.
 pub(crate) struct Teller<I> {
     queue: inbox::Sender<I>,
-    taker: Option<(Weak<dyn Takes>, Arc<dyn Sleeper>)>,
+    way: Way,
+}
+
+#[derive(Clone)]
+enum Way {
+    /// Somebody looks.
+    #[allow(dead_code)] // for simulators
+    Quiet,
+    Thread(Arc<dyn Sleeper>),
+    Here(Weak<dyn Takes>, Arc<dyn Sleeper>),
 }
 
 /// A taker of any type.
@@ -90,7 +99,7 @@ impl<T: Taker> Takes for Shared<T> {
 
 impl<I> Clone for Teller<I> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), taker: self.taker.clone() }
+        Self { queue: self.queue.clone(), way: self.way.clone() }
     }
 }
 
@@ -98,7 +107,12 @@ impl<I: Send + 'static> Teller<I> {
     /// Puts things in a queue, and nothing else: somebody looks.
     #[cfg(feature = "simulation")]
     pub(crate) fn quiet(queue: inbox::Sender<I>) -> Self {
-        Self { queue, taker: None }
+        Self { queue, way: Way::Quiet }
+    }
+
+    /// Leaves everything to the thread.
+    pub(crate) fn to_thread(queue: inbox::Sender<I>, thread: Arc<dyn Sleeper>) -> Self {
+        Self { queue, way: Way::Thread(thread) }
     }
 
     pub(crate) fn of<T: Taker<Item = I>>(
@@ -107,17 +121,21 @@ impl<I: Send + 'static> Teller<I> {
         thread: Arc<dyn Sleeper>,
     ) -> Self {
         let taker: Arc<dyn Takes> = taker.clone();
-        Self { queue, taker: Some((Arc::downgrade(&taker), thread)) }
+        Self { queue, way: Way::Here(Arc::downgrade(&taker), thread) }
     }
 
     /// Tells it, and lets it take that here if it has nothing else to do. Never call it while holding a lock that the taker
     /// may want.
     pub(crate) fn tell(&self, item: I) -> Result<(), Gone> {
         self.queue.send(item).map_err(|_| Gone)?;
-        if let Some((taker, thread)) = &self.taker
-            && taker.upgrade().is_none_or(|taker| taker.take())
-        {
-            thread.wake();
+        match &self.way {
+            Way::Quiet => {}
+            Way::Thread(thread) => thread.wake(),
+            Way::Here(taker, thread) => {
+                if taker.upgrade().is_none_or(|taker| taker.take()) {
+                    thread.wake();
+                }
+            }
         }
         Ok(())
     }
@@ -125,7 +143,7 @@ impl<I: Send + 'static> Teller<I> {
     /// Tells it, and leaves it to its thread.
     pub(crate) fn leave(&self, item: I) -> Result<(), Gone> {
         self.queue.send(item).map_err(|_| Gone)?;
-        if let Some((_, thread)) = &self.taker {
+        if let Way::Thread(thread) | Way::Here(_, thread) = &self.way {
             thread.wake();
         }
         Ok(())

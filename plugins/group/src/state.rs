@@ -59,8 +59,8 @@ pub(crate) struct State {
     pub(crate) epochs: Epochs,
     /// The entries that vouch.
     vouching: Vec<usize>,
-    /// The entries that list how far logs count.
-    listing: Vec<usize>,
+    /// What entries list of how far logs count, whether or not they do.
+    listed: Arc<BTreeMap<Tip, Signature>>,
     current: OnceLock<Arc<Resolved>>,
     standing: OnceLock<Standing>,
     earlier: Mutex<Vec<Arc<Resolved>>>,
@@ -77,7 +77,7 @@ impl State {
             ledger: Ledger::new(id),
             epochs: Epochs::default(),
             vouching: Vec::new(),
-            listing: Vec::new(),
+            listed: Arc::default(),
             current: OnceLock::new(),
             standing: OnceLock::new(),
             earlier: Mutex::default(),
@@ -187,7 +187,9 @@ impl State {
             self.vouching.push(at);
         }
         if held.ops().iter().any(|op| op.listed().next().is_some()) {
-            self.listing.push(at);
+            let mut known = Standing { listed: std::mem::take(&mut self.listed), ..Standing::default() };
+            held.ops().iter().flat_map(Op::listed).for_each(|tips| known.list(tips));
+            self.listed = known.listed;
         }
         self.epochs.note(*self.id.as_bytes(), at, held);
         Ok(Some(at))
@@ -267,12 +269,8 @@ impl State {
         let view = self.view();
         let writes = |device: &&ReplicaId| view.role(device).is_some_and(Role::writes);
         let readmitted = view.losses.keys().filter(writes).copied().collect();
-        let mut standing = Standing { losses: view.losses.clone(), readmitted, ..Standing::default() };
-        standing.vouches = self.vouches();
-        for held in self.listing.iter().filter_map(|at| self.ledger.entry(*at)) {
-            held.ops().iter().flat_map(Op::listed).for_each(|tips| standing.list(tips));
-        }
-        standing
+        let (vouches, listed) = (self.vouches(), self.listed.clone());
+        Standing { losses: view.losses.clone(), readmitted, vouches, listed }
     }
 
     /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be removed. And

@@ -1,4 +1,4 @@
-//! The engine's part of the driver: documents around the node.
+//! The engine's part of the driver's thread: documents around the node.
 //!
 //! An application's handle marks its document dirty; the driver takes the local changes and appends them. Entries of
 //! others come as notices; the driver hands their payloads to the worker, which opens and applies them.
