@@ -1,5 +1,5 @@
-//! Whoever tells the driver something lets it take that at once, on its own thread, if the driver has nothing else to do;
-//! otherwise the driver's thread takes it.
+//! Where the host allows it, whoever tells the driver something lets it take that at once, there, if the driver has nothing
+//! else to do; otherwise the driver's thread takes it.
 //!
 //! A thread that is woken for each event costs more than most events do: tens of microseconds, nine times between a key
 //! pressed here and the screen of another device. So the driver lies under a lock, and its own thread is there for time that
