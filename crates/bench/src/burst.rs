@@ -4,26 +4,16 @@ use std::time::{Duration, Instant};
 
 use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
 use partita::automerge::Automerge;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     devices::{Failure, Household, Traffic, until, wait_for},
-    peer::Peer,
+    peer::{BesideSamod, Peer, Seconds},
     report,
 };
 
 const ROUNDS: usize = 5;
 const CHANGES: i64 = 5000;
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Also print the figures as one line of JSON, the last one.
-    #[arg(long)]
-    json: bool,
-    /// Without samod, which has to be built.
-    #[arg(long)]
-    alone: bool,
-}
 
 #[derive(Debug, Serialize)]
 struct Figures {
@@ -36,18 +26,13 @@ struct Figures {
     samod_seconds: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Seconds {
-    seconds: f64,
-}
-
 struct Burst {
     took: Duration,
     entries: u64,
     wire_bytes: u64,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
+pub(crate) fn run(arguments: &BesideSamod) -> crate::Outcome {
     let samod = Peer::samod(arguments.alone);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut rounds = Vec::new();

@@ -4,26 +4,16 @@ use std::time::{Duration, Instant};
 
 use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
 use partita::automerge::Automerge;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     devices::{Failure, Household, PATIENCE, Traffic, wait_for},
-    peer::Peer,
+    peer::{BesideSamod, Peer, Seconds},
     report,
 };
 
 const ROUNDS: usize = 5;
 const DOCUMENTS: i64 = 1000;
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Also print the figures as one line of JSON, the last one.
-    #[arg(long)]
-    json: bool,
-    /// Without samod, which has to be built.
-    #[arg(long)]
-    alone: bool,
-}
 
 #[derive(Debug, Serialize)]
 struct Figures {
@@ -32,12 +22,7 @@ struct Figures {
     samod_seconds: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Seconds {
-    seconds: f64,
-}
-
-pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
+pub(crate) fn run(arguments: &BesideSamod) -> crate::Outcome {
     let samod = Peer::samod(arguments.alone);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut rounds = runtime.block_on(joins()).map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use yrs::{Map as _, ReadTxn as _, WriteTxn as _};
 
 use crate::{
     devices::{Failure, Household, PATIENCE, Traffic, wait_for},
-    peer::Peer,
+    peer::{BesideSamod, Peer},
     report, wire,
 };
 
@@ -18,16 +18,6 @@ use crate::{
 const ROUNDS: usize = 5;
 const CHANGES: usize = 600;
 const WARM_UP: usize = 100;
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Also print the figures as one line of JSON, the last one.
-    #[arg(long)]
-    json: bool,
-    /// Without samod, which has to be built.
-    #[arg(long)]
-    alone: bool,
-}
 
 /// Microseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -64,7 +54,7 @@ fn middle(rounds: &[Spread]) -> Spread {
     Spread { p50_us: of(|spread| spread.p50_us), p99_us: of(|spread| spread.p99_us) }
 }
 
-pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
+pub(crate) fn run(arguments: &BesideSamod) -> crate::Outcome {
     let samod = Peer::samod(arguments.alone);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (mut raw, mut automerge, mut yrs, mut peer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -30,13 +30,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Figure {
     /// Five thousand changes at once, until another device shows the last, beside samod.
-    Burst(burst::Arguments),
+    Burst(peer::BesideSamod),
     /// A new device fetches a thousand small documents and can read them, beside samod.
-    Cold(cold::Arguments),
+    Cold(peer::BesideSamod),
     /// What it costs to let somebody into a group, and to shut somebody out, beside bare boxes and other protocols.
     Group(group::Arguments),
     /// One change, through a relay, to another device's document, beside a bare relay and samod.
-    Live(live::Arguments),
+    Live(peer::BesideSamod),
     /// What a reconnect costs: when nothing changed, and when one entry of many is missing.
     Resume(resume::Arguments),
     /// What it costs that a group's payloads are sealed: catching up beside a plain context.

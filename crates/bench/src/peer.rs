@@ -5,9 +5,26 @@ use std::{
     process::Command,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 type Failure = Box<dyn std::error::Error>;
+
+/// How a figure that stands beside samod's is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BesideSamod {
+    /// Also print the figures as one line of JSON, the last one.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Without samod, which has to be built.
+    #[arg(long)]
+    pub(crate) alone: bool,
+}
+
+/// What samod's program prints of work that is timed once.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Seconds {
+    pub(crate) seconds: f64,
+}
 
 /// A program of a crate beside this one.
 pub(crate) struct Peer(PathBuf);

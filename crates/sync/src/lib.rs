@@ -2,8 +2,8 @@
 //!
 //! The [`Node`](partita_protocol::Node) lies under a lock: where the host allows it, what happens while it is at rest is
 //! taken by the thread that tells it; the rest by a thread of its own. Another thread performs its store's reads and commits
-//! in the order in which they were asked for, and tasks on the caller's tokio runtime move frames. What an embedder adds to the node —
-//! the engine its documents, a relay nothing — is a [`Host`] beside the node.
+//! in the order in which they were asked for, and tasks on the caller's tokio runtime move frames. What an embedder adds to
+//! the node — the engine its documents, a relay nothing — is a [`Host`] beside the node.
 
 mod accept;
 mod address;
