@@ -108,6 +108,18 @@ impl ControlGraph {
         false
     }
 
+    /// The heads of what the graph holds beside an entry and its descendants: what there would be had it not been written.
+    pub fn heads_beside(&self, id: &EntryId) -> Vec<EntryId> {
+        let after = self.descendants(&[*id]);
+        let mut heads: BTreeSet<EntryId> = self.parents.keys().filter(|id| !after.contains(*id)).copied().collect();
+        for parents in self.parents.iter().filter(|(child, _)| !after.contains(*child)).map(|(_, parents)| parents) {
+            parents.iter().for_each(|parent| {
+                heads.remove(parent);
+            });
+        }
+        heads.into_iter().collect()
+    }
+
     /// Those of `ids` that the graph holds, and everything that descends from them.
     pub fn descendants(&self, ids: &[EntryId]) -> BTreeSet<EntryId> {
         let mut children: BTreeMap<EntryId, Vec<EntryId>> = BTreeMap::new();

@@ -15,7 +15,18 @@ const PAYLOAD_DOMAIN: &str = "partita 2026 v1 payload";
 /// The purpose label under every entry's signature.
 const SIGNATURE_PURPOSE: &str = "partita 2026 v1 entry";
 
-/// What an entry is for. A log holds either control entries or the others, never both.
+/// What a log holds. In the order in which logs are sent: what others rest on goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogSort {
+    /// Control entries: never pruned, never cut back.
+    Control,
+    /// The snapshots of one checkpoint: gone as a whole once no checkpoint needs them.
+    Snapshot,
+    /// Documents' changes.
+    Data,
+}
+
+/// What an entry is for. A log holds entries of one [`LogSort`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKind {
     /// The strategy itself understands it. Its payload is readable by everyone who holds it.
@@ -24,6 +35,8 @@ pub enum EntryKind {
     Create(DocumentId),
     /// It carries changes of the document.
     Change(DocumentId),
+    /// It is the whole document as a checkpoint has it: its type, then what the type's library saved.
+    Snapshot(DocumentId),
 }
 
 impl EntryKind {
@@ -31,7 +44,16 @@ impl EntryKind {
     pub fn document(&self) -> Option<DocumentId> {
         match self {
             Self::Control => None,
-            Self::Create(document) | Self::Change(document) => Some(*document),
+            Self::Create(document) | Self::Change(document) | Self::Snapshot(document) => Some(*document),
+        }
+    }
+
+    /// The sort of log that it belongs in.
+    pub fn sort(&self) -> LogSort {
+        match self {
+            Self::Control => LogSort::Control,
+            Self::Snapshot(_) => LogSort::Snapshot,
+            Self::Create(_) | Self::Change(_) => LogSort::Data,
         }
     }
 
@@ -193,6 +215,7 @@ impl EntryHeader {
             EntryKind::Control => 0,
             EntryKind::Create(_) => 1,
             EntryKind::Change(_) => 2,
+            EntryKind::Snapshot(_) => 3,
         };
         let stamped = u8::from(self.stamp.is_some()) << 4;
         let has_epoch = u8::from(self.stamp.as_ref().is_some_and(|stamp| stamp.epoch.is_some())) << 5;
@@ -252,6 +275,7 @@ impl EntryHeader {
             0 => EntryKind::Control,
             1 => EntryKind::Create(DocumentId::from_bytes(input.array()?)),
             2 => EntryKind::Change(DocumentId::from_bytes(input.array()?)),
+            3 => EntryKind::Snapshot(DocumentId::from_bytes(input.array()?)),
             _ => return Err(DecodeError::Unknown("entry kind")),
         };
         let start = if seq == 1 { Some(LogStart::decode(input, &context, &log)?) } else { None };

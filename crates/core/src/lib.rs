@@ -20,6 +20,7 @@
 //! | [`Transport`], [`Listener`], [`Connection`] | transports | how frames travel |
 //! | [`Observer`] | whoever keeps numbers | nothing: it is told |
 
+mod checkpoint;
 mod clock;
 pub mod codec;
 mod control;
@@ -38,13 +39,14 @@ mod transport;
 mod verdict;
 mod witness;
 
+pub use checkpoint::{Checkpoint, CheckpointOp, Covered, SnapshotAt, is_checkpoint_op};
 pub use clock::{DriftExceeded, HybridClock, Now, Timestamp, timestamp_at};
 pub use control::{ControlGraph, MissingParents};
 pub use crdt::{
     ActorSeed, Applied, CopyError, CrdtDocument, CrdtError, CrdtType, Digest, DocumentType, Limits, Transact,
     digest_hasher, document_id, flatten,
 };
-pub use entry::{Entry, EntryHeader, EntryKind, HeaderError, HeaderPrefix, LogStart, Stamp};
+pub use entry::{Entry, EntryHeader, EntryKind, HeaderError, HeaderPrefix, LogSort, LogStart, Stamp};
 pub use frontier::{Frontier, SignedTip, Tip};
 pub use ids::{
     ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId, ReplicaId, SessionId,

@@ -128,6 +128,23 @@ bugs! {
     /// restored backup. One number means two entries, and two halves of the devices differ for good.
     SeqReused = "seq-reused",
 
+    // Checkpoints.
+
+    /// *Entries are pruned only with the attestation of every writer that is left.* The author's own word is enough. One
+    /// buggy device rewrites everybody's history.
+    PrunedUnattested = "pruned-unattested",
+    /// *A claim that adds something is not attested.* Snapshots may hold more than the entries that they stand for. What
+    /// nobody wrote appears in everybody's documents.
+    AttestedWithMore = "attested-with-more",
+    /// *A claim that omits something is not attested.* Snapshots may hold less. What somebody wrote is pruned, and gone.
+    AttestedWithLess = "attested-with-less",
+    /// *A checkpoint covers no entry that cannot be applied for now.* What waits for its key is covered as if it were bad, and
+    /// pruned. When the key comes there is nothing left to open.
+    WaitingCovered = "waiting-covered",
+    /// *A replica that was away brings its unsent work in.* What a checkpoint covers of a log replaces what is held of it. The
+    /// work of a week offline vanishes in the moment of the first sync.
+    TailDropped = "tail-dropped",
+
     // Entries and payloads.
 
     /// *The relay is blind where the strategy says so.* Sealing passes the plain bytes through, and opening does too.

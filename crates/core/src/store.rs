@@ -70,6 +70,15 @@ pub enum Op {
         /// The first number to go.
         from: u64,
     },
+    /// Removes all entries of a log up to this number, with it, from all three orders: a checkpoint stands for them.
+    Prune {
+        /// The context.
+        context: ContextId,
+        /// The log.
+        log: LogId,
+        /// The last number to go.
+        through: u64,
+    },
     /// Sets a record.
     Put(Key, Bytes),
     /// Removes a record, if it is there.
@@ -103,6 +112,8 @@ pub enum Key {
     Quarantine(ContextId, LogId, u64),
     /// A piece of a large payload that is not complete yet, by the offset of its first byte.
     Fragment(ContextId, LogId, u64, u64),
+    /// The checkpoint that stands for what was pruned of a context: the id of the control entry that claims it.
+    Base(ContextId),
 }
 
 impl Key {
@@ -131,6 +142,7 @@ impl Key {
                 out.u64(*seq);
                 out.u64(*offset);
             }
+            Self::Base(context) => Self::pair(&mut out, 9, context, &[]),
         }
         out.finish()
     }

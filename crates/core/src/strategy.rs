@@ -1,6 +1,6 @@
 //! Partition strategies: plugins that decide who gets which context, and in what form.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use partita_crypto::{EpochId, VerifyingKey};
@@ -291,6 +291,15 @@ pub trait PartitionStrategy: Any + Send + Sync {
     /// had built on before it knew. It carries the witnesses, so that nobody can vouch for what was never written.
     /// `None`: this strategy has no vouches.
     fn vouch(&self, _context: &ContextId, _witnesses: &[Witness]) -> Option<Bytes> {
+        None
+    }
+
+    /// The replicas that may write data by what these control entries and their ancestors say: a checkpoint is relied upon
+    /// once all of them have attested it. `None`: who may write has no end that is known, and nothing is ever pruned.
+    ///
+    /// A strategy that answers takes control entries of which [`is_checkpoint_op`](crate::is_checkpoint_op) is true as ones
+    /// without ops: [`authorize`](Self::authorize) accepts them of whoever may write data.
+    fn writers(&self, _context: &ContextId, _heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
         None
     }
 

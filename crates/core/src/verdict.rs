@@ -91,6 +91,9 @@ pub enum Refusal {
     /// The node is about to go away and takes nothing more. It is tried again, there or in another session.
     #[error("the node is shutting down and takes nothing more")]
     Draining = 16,
+    /// No checkpoint that is relied upon here, or may be, needs this snapshot.
+    #[error("no checkpoint that counts here needs this snapshot")]
+    NotNeeded = 17,
 }
 
 impl Refusal {
@@ -114,14 +117,15 @@ impl Refusal {
             NotWriter,
             Closed,
             Draining,
+            NotNeeded,
         ]
         .into_iter()
         .find(|refusal| *refusal as u8 == code)
     }
 
-    /// Whether waiting cannot help: the same entry will be refused again.
+    /// Whether waiting cannot help: the same entry will be refused again, unless control entries change what counts.
     pub fn is_final(self) -> bool {
         use Refusal::*;
-        matches!(self, TooLarge | Excluded | Fork | Invalid | NotWriter)
+        matches!(self, TooLarge | Excluded | Fork | Invalid | NotWriter | NotNeeded)
     }
 }

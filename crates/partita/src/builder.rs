@@ -39,7 +39,11 @@ pub struct Builder {
     config: NodeConfig,
     limits: Limits,
     observer: Arc<dyn Observer>,
+    checkpoint_after: Option<u64>,
 }
+
+/// After how many entries a checkpoint is made by itself: see [`Builder::checkpoint_after`].
+const CHECKPOINT_AFTER: u64 = 20_000;
 
 type StoreMaker = Box<dyn FnOnce(Incarnation) -> Result<Arc<dyn Store>, partita_core::StoreError> + Send>;
 
@@ -64,6 +68,7 @@ impl Builder {
             config: NodeConfig::default(),
             limits: Limits::default(),
             observer: Arc::new(()),
+            checkpoint_after: Some(CHECKPOINT_AFTER),
         };
         #[cfg(feature = "websocket")]
         let builder = builder.transport(partita_websocket::WebSocket::default());
@@ -150,6 +155,15 @@ impl Builder {
         self
     }
 
+    /// After about how many entries of a context a checkpoint of it is made by itself, by one of those who may write there;
+    /// `None`: only [`Context::checkpoint`](crate::Context::checkpoint) and [`Engine::maintain`] make any. What others claim
+    /// is compared and attested in any case.
+    #[must_use]
+    pub fn checkpoint_after(mut self, entries: Option<u64>) -> Self {
+        self.checkpoint_after = entries;
+        self
+    }
+
     /// Opens the engine. Call it inside a tokio runtime: connections live there.
     ///
     /// # Errors
@@ -185,6 +199,7 @@ impl Builder {
             worker: jobs,
             wake: ways.wake.clone(),
             random: Box::new(SystemRandom),
+            checkpoint_after: self.checkpoint_after,
         });
         let node = NodeParts {
             config: self.config,

@@ -15,8 +15,8 @@ use crate::{
     cell::Cell,
     document::Document,
     engine::Engine,
-    error::{DocumentError, EngineError},
-    host::{Command, Reply, SetAside},
+    error::{CheckpointError, DocumentError, EngineError},
+    host::{CheckpointOutcome, Command, Reply, SetAside},
 };
 
 /// One security context of an engine. Cheap to clone.
@@ -133,6 +133,15 @@ impl Context {
             Ok(found)
         };
         self.ask_store(scan).await
+    }
+
+    /// Makes a checkpoint of everything that is here: snapshots of the documents, which stand for the entries that they were
+    /// made from once every other writer has compared and attested them. Those are pruned then, here and elsewhere.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: what waits for a key, or cannot be applied for another reason that may go, is not pruned.
+    pub async fn checkpoint(&self) -> Result<CheckpointOutcome, CheckpointError> {
+        self.engine.ask(|reply| Command::Checkpoint(self.id, reply)).await?
     }
 
     /// Waits until some remote holds everything durably that this replica ever wrote here, before this open of the engine

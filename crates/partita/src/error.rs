@@ -7,6 +7,8 @@ use partita_core::{
 use partita_protocol::{AppendError, SendError};
 use partita_sync::{RelayUrlError, Stopped};
 
+use crate::host::Reason;
+
 /// Why an address cannot be connected to. One where nobody answers is no error: it is dialled again and again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +73,27 @@ impl From<Stopped> for EngineError {
     fn from(_: Stopped) -> Self {
         Self::Closed
     }
+}
+
+/// Why no checkpoint was made. Nothing is lost by that, and nothing is pruned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Another one is being made in this context.
+    #[error("another checkpoint of the context is being made: wait for it")]
+    Busy,
+    /// Some entry cannot be applied for now.
+    #[error("an entry of the document {0} cannot be applied yet ({1}): a checkpoint must not stand for it")]
+    NotNow(DocumentId, Reason),
+    /// It could not be written.
+    #[error("the checkpoint could not be written: {0}")]
+    Append(#[from] AppendError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why a document could not be created or loaded.

@@ -70,6 +70,11 @@ pub enum EngineEvent {
         /// The document.
         document: DocumentId,
     },
+    /// Snapshots that everybody who has to has attested stand for the context's older entries from now on, which are pruned.
+    CheckpointAdopted {
+        /// The context.
+        context: ContextId,
+    },
     /// Changes of a document count no more, or again: its handles show it as it is now.
     DocumentRebuilt {
         /// The context.

@@ -39,6 +39,7 @@ impl Jobs {
 fn concerns(job: &Job, document: &Arc<Cell>) -> bool {
     match job {
         Job::Load { cell, .. } | Job::Apply { cell, .. } | Job::Snapshot { cell, .. } => Arc::ptr_eq(cell, document),
+        Job::Rebuild(_) => false,
         Job::Fence(_) => true,
     }
 }

@@ -136,6 +136,7 @@ mod events;
 mod handover;
 mod host;
 mod jobs;
+mod rebuild;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod sync;
@@ -147,9 +148,9 @@ pub use commit::Commit;
 pub use context::Context;
 pub use document::{Change, Changes, Document};
 pub use engine::Engine;
-pub use error::{ChangeError, CommitError, ConnectError, DocumentError, EngineError, OpenError};
+pub use error::{ChangeError, CheckpointError, CommitError, ConnectError, DocumentError, EngineError, OpenError};
 pub use events::{EngineEvent, Status};
-pub use host::{Reason, SetAside, SetAsideStatus};
+pub use host::{CheckpointOutcome, Reason, SetAside, SetAsideStatus};
 pub use sync::SyncManager;
 
 pub use partita_core as core;

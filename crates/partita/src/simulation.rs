@@ -39,6 +39,8 @@ pub struct SimulatedParts {
     pub contexts: Vec<ContextInfo>,
     /// The node's limits.
     pub config: NodeConfig,
+    /// After how many entries a checkpoint is made by itself.
+    pub checkpoint_after: Option<u64>,
     /// Makes a generator for each part of the engine.
     pub random: Box<dyn FnMut() -> Box<dyn CryptoRng + Send>>,
     /// What tells the time.
@@ -79,6 +81,7 @@ impl SimulatedEngine {
             worker: jobs,
             wake: ways.wake.clone(),
             random: (parts.random)(),
+            checkpoint_after: parts.checkpoint_after,
         });
         let node = NodeParts {
             config: parts.config,

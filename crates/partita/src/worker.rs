@@ -18,10 +18,11 @@ use crate::{
     cell::Cell,
     host::{Command, Reason, SetAside},
     jobs::Jobs,
+    rebuild::Rebuild,
 };
 
 /// The bytes before an imported history in what creates a document: type and nonce.
-const CREATE_HEAD: usize = 20;
+pub(crate) const CREATE_HEAD: usize = 20;
 
 /// One entry for a document.
 pub(crate) struct Item {
@@ -40,6 +41,8 @@ pub(crate) struct Item {
 pub(crate) enum ItemKind {
     Create(DocumentId),
     Change,
+    /// What a checkpoint has of the document: it goes first, before everything behind the checkpoint.
+    Snapshot,
 }
 
 pub(crate) enum Payload {
@@ -81,6 +84,8 @@ pub(crate) enum Job {
     Apply { cell: Arc<Cell>, items: Vec<Item> },
     /// Makes a snapshot of everything up to an arrival, unless there are local changes that no entry has yet.
     Snapshot { cell: Arc<Cell>, through: u64, taken: u64 },
+    /// Goes on making a document for a checkpoint.
+    Rebuild(Box<Rebuild>),
     /// Answers when everything before is done and told to the driver.
     Fence(oneshot::Sender<()>),
 }
@@ -130,14 +135,32 @@ impl Worker {
             Job::Load { cell, snapshot, items } => self.load(&cell, snapshot, &items),
             Job::Apply { cell, items } => self.apply(&cell, &items),
             Job::Snapshot { cell, through, taken } => self.snapshot(&cell, through, taken),
+            Job::Rebuild(rebuild) => {
+                let task = rebuild.task;
+                let (rebuilt, bad) = rebuild.go_on(&self.limits);
+                (self.driver)(Command::Rebuilt { task, rebuilt, bad });
+            }
             Job::Fence(done) => (self.driver)(Command::Fence(done)),
         }
     }
 
     fn load(&self, cell: &Arc<Cell>, snapshot: Option<Vec<u8>>, items: &[Item]) {
-        let doc = match snapshot {
-            None => Ok(cell.crdt.create(cell.actor())),
-            Some(snapshot) => guarded(|| cell.crdt.load(&snapshot, cell.actor())),
+        let (of_checkpoint, items) = match items.split_first() {
+            Some((first, rest)) if first.kind == ItemKind::Snapshot => (Some(first), rest),
+            _ => (None, items),
+        };
+        let doc = match (snapshot, of_checkpoint) {
+            (Some(snapshot), _) => guarded(|| cell.crdt.load(&snapshot, cell.actor())),
+            (None, None) => Ok(cell.crdt.create(cell.actor())),
+            (None, Some(item)) => match self.load_checkpoint(cell, item) {
+                Ok(doc) => Ok(doc),
+                Err((reason, detail)) => {
+                    // Everybody who could attest it did: what is wrong is here. Nothing else stands for the document.
+                    self.set_aside(cell, item, reason, detail);
+                    cell.hold_any().broken = Some(reason.to_string());
+                    return cell.say_loaded();
+                }
+            },
         };
         let Ok(mut doc) = doc else {
             return (self.driver)(Command::ReloadAfresh(cell.clone()));
@@ -161,6 +184,14 @@ impl Worker {
         drop(held);
         cell.say_loaded();
         cell.say_changed(true, false);
+    }
+
+    /// The document as a checkpoint has it.
+    fn load_checkpoint(&self, cell: &Cell, item: &Item) -> Result<Box<dyn CrdtDocument>, (Reason, String)> {
+        let plain = item.plain().map_err(|reason| (reason, reason.to_string()))?;
+        let snapshot = plain.strip_prefix(&cell.crdt.id().0);
+        let snapshot = snapshot.ok_or_else(|| (Reason::UnknownType, Reason::UnknownType.to_string()))?;
+        guarded(|| cell.crdt.load(snapshot, cell.actor())).map_err(|error| (Reason::from(&error), error.to_string()))
     }
 
     fn apply(&self, cell: &Arc<Cell>, items: &[Item]) {
@@ -242,6 +273,7 @@ impl Worker {
         let plain = item.plain().map_err(|reason| (reason, reason.to_string()))?;
         let (payload, actor) = match item.kind {
             ItemKind::Change => (plain, Some(ActorSeed::derive(&item.log, &cell.id))),
+            ItemKind::Snapshot => return Ok(Bytes::new()), // it is loaded, not applied
             ItemKind::Create(document) => {
                 if document_id(&cell.context, &plain) != document || plain.len() < CREATE_HEAD {
                     return Err((Reason::WrongDocument, Reason::WrongDocument.to_string()));
@@ -279,6 +311,6 @@ impl Worker {
 }
 
 /// A panic of the library is its error, not ours.
-fn guarded<R>(call: impl FnOnce() -> Result<R, CrdtError>) -> Result<R, CrdtError> {
+pub(crate) fn guarded<R>(call: impl FnOnce() -> Result<R, CrdtError>) -> Result<R, CrdtError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))
 }

@@ -142,6 +142,23 @@ pub enum Notice {
     NewLog(ContextId),
     /// Control entries came: who may do what can be different now, and what waits for a right may be written.
     ControlChanged(ContextId),
+    /// A claim is here with all that it covers and rests on, and waits for this replica to say whether it holds:
+    /// [`Node::checkpoint_check`](crate::Node::checkpoint_check) says what is to be compared.
+    CheckpointClaimed {
+        /// The context.
+        context: ContextId,
+        /// The control entry that makes the claim.
+        claim: EntryId,
+    },
+    /// Snapshots stand for what was pruned from now on.
+    CheckpointAdopted {
+        /// The context.
+        context: ContextId,
+        /// The documents whose snapshot is another one than before.
+        documents: Vec<DocumentId>,
+        /// Whether logs are covered further than they were held: documents are to be loaded again, and some may be new.
+        advanced: bool,
+    },
     /// A remote and this node have a context open with each other.
     Live {
         /// The context.

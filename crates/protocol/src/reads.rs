@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, ContextKind, DocumentId, Entry, EntryId, EntryRef, Key, LogId, ReplicaId, StoreError, StoreRead,
+    ContextId, ContextKind, Covered, DocumentId, Entry, EntryId, EntryKind, EntryRef, Key, LogId, LogSort, ReplicaId,
+    SignedTip, StoreError, StoreRead, Tip,
 };
 
 use crate::{
@@ -62,6 +63,17 @@ pub enum ReadRequest {
         log: LogId,
         /// The last entry that stays; 0 for none.
         keep: u64,
+        /// What a checkpoint covers of it: the store has nothing of that.
+        base: Option<Box<Covered>>,
+    },
+    /// What lies under a checkpoint.
+    Under {
+        /// The context.
+        context: ContextId,
+        /// The last entries covered, of each log that is held so far.
+        logs: Vec<Tip>,
+        /// The snapshots, in their logs.
+        snapshots: Vec<(DocumentId, Tip)>,
     },
     /// The quarantined entries of a log.
     Quarantine {
@@ -92,6 +104,18 @@ pub enum ReadResult {
         /// What comes after it.
         after: Vec<Arc<Entry>>,
     },
+    /// To [`ReadRequest::Under`].
+    Under(Under),
+}
+
+/// What lies under a checkpoint, and behind it.
+#[derive(Debug, Clone, Default)]
+pub struct Under {
+    /// Of each log that was asked about: the bytes of its entries behind what is covered. `None` where another entry is
+    /// held at the end of what is covered: the log is forked.
+    pub logs: BTreeMap<LogId, Option<u64>>,
+    /// The arrivals of the snapshots that are held, and are the entries that were named.
+    pub snapshots: BTreeMap<DocumentId, u64>,
 }
 
 /// Entries of one log, in order.
@@ -108,6 +132,8 @@ pub struct ContextState {
     pub last_arrival: u64,
     /// What is in quarantine of each log.
     pub quarantined: BTreeMap<LogId, Quarantined>,
+    /// The claim of the checkpoint that stands for what was pruned.
+    pub base: Option<EntryId>,
 }
 
 /// What is in quarantine of one log: entries that follow each other.
@@ -170,8 +196,9 @@ pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult
         ReadRequest::BuiltOn { context, log, from, replica } => {
             ReadResult::BuiltOn(built_on(store, context, log, *from, replica)?)
         }
-        ReadRequest::Rewind { context, log, keep } => {
-            let (record, after) = rewind(store, context, log, *keep)?;
+        ReadRequest::Under { context, logs, snapshots } => ReadResult::Under(under(store, context, logs, snapshots)?),
+        ReadRequest::Rewind { context, log, keep, base } => {
+            let (record, after) = rewind(store, context, log, *keep, base.as_deref())?;
             ReadResult::Rewind { record: record.map(Box::new), after }
         }
         ReadRequest::Quarantine { context, log } => ReadResult::Entries(quarantine(store, context, log)?),
@@ -188,6 +215,27 @@ fn damaged(what: &str) -> StoreError {
 /// [`StoreError::Damaged`].
 pub fn entry(stored: &EntryRef<'_>) -> Result<Entry, StoreError> {
     Entry::from_stored(stored.head, stored.payload.clone()).map_err(|_| damaged("an entry"))
+}
+
+/// The entry at a place of a log with its arrival; `None` when another one is there, or none.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn entry_at(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    tip: &Tip,
+) -> Result<Option<(u64, Arc<Entry>)>, StoreError> {
+    let (mut found, mut error) = (None, None);
+    let mut visit = each(&mut error, |stored| {
+        let entry = entry(&stored)?;
+        found = (entry.id == tip.head).then(|| (stored.arrival, Arc::new(entry)));
+        Ok(ControlFlow::Break(()))
+    });
+    store.log(context, &tip.log, tip.seq, &mut visit)?;
+    drop(visit);
+    finish(error)?;
+    Ok(found)
 }
 
 /// Runs a fallible visitor over a store's infallible one.
@@ -227,7 +275,10 @@ fn log_id(key: &[u8]) -> Option<LogId> {
 }
 
 fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, StoreError> {
-    let mut state = ContextState { last_arrival: store.last_arrival(context)?, ..ContextState::default() };
+    let base = store.get(&Key::Base(*context))?;
+    let base = base.map(|id| id[..].try_into().map(EntryId::from_bytes).map_err(|_| damaged("a checkpoint's record")));
+    let last_arrival = store.last_arrival(context)?;
+    let mut state = ContextState { last_arrival, base: base.transpose()?, ..ContextState::default() };
     let mut bad = false;
     store.scan(&Key::logs(context), &mut |key, value| {
         match (log_id(key), LogRecord::decode(value)) {
@@ -268,7 +319,7 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         return Err(damaged("a log's record"));
     }
     let mut control = Vec::new();
-    for log in state.logs.iter().filter(|(_, record)| record.control).map(|(log, _)| log) {
+    for log in state.logs.iter().filter(|(_, record)| record.sort == LogSort::Control).map(|(log, _)| log) {
         let mut error = None;
         let mut visit = each(&mut error, |stored| {
             control.push((stored.arrival, Arc::new(entry(&stored)?)));
@@ -396,8 +447,10 @@ fn rewind(
     context: &ContextId,
     log: &LogId,
     keep: u64,
+    base: Option<&Covered>,
 ) -> Result<(Option<LogRecord>, Vec<Arc<Entry>>), StoreError> {
-    let mut record: Option<LogRecord> = None;
+    let mut record = base.map(|base| LogRecord::of_covered(base, 0));
+    let from = base.map_or(0, Covered::seq).saturating_add(1);
     let (mut after, mut error) = (Vec::new(), None);
     let mut visit = each(&mut error, |stored| {
         let entry = entry(&stored)?;
@@ -411,10 +464,61 @@ fn rewind(
         }
         Ok(ControlFlow::Continue(()))
     });
-    store.log(context, log, 1, &mut visit)?;
+    store.log(context, log, from, &mut visit)?;
     drop(visit);
     finish(error)?;
     Ok((record, after))
+}
+
+/// What a checkpoint says that covers a log up to this entry, going on from what an earlier one covers. `None` when another
+/// entry is held there, or none. Whether the signature holds is not looked at.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn covered_at(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    last: SignedTip,
+    base: Option<&Covered>,
+) -> Result<Option<Covered>, StoreError> {
+    let tip = last.tip;
+    let (record, _) = rewind(store, context, &tip.log, tip.seq, base)?;
+    let record = record.filter(|record| (record.seq, record.head) == (tip.seq, tip.head));
+    Ok(record.and_then(|mut record| {
+        record.signed = Some(SignedPlace { seq: tip.seq, head: tip.head, signature: last.signature });
+        record.covered(tip.log)
+    }))
+}
+
+fn under(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    logs: &[Tip],
+    snapshots: &[(DocumentId, Tip)],
+) -> Result<Under, StoreError> {
+    let mut found = Under::default();
+    for tip in logs {
+        let (mut same, mut behind, mut error) = (false, 0, None);
+        let mut visit = each(&mut error, |stored| {
+            let entry = entry(&stored)?;
+            if entry.header.seq == tip.seq {
+                same = entry.id == tip.head;
+            } else {
+                behind += entry.size() as u64;
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        store.log(context, &tip.log, tip.seq, &mut visit)?;
+        drop(visit);
+        finish(error)?;
+        found.logs.insert(tip.log, same.then_some(behind));
+    }
+    for (document, tip) in snapshots {
+        let named = entry_at(store, context, tip)?;
+        let named = named.filter(|(_, entry)| entry.header.kind == EntryKind::Snapshot(*document));
+        found.snapshots.extend(named.map(|(arrival, _)| (*document, arrival)));
+    }
+    Ok(found)
 }
 
 fn quarantine(store: &dyn StoreRead, context: &ContextId, log: &LogId) -> Result<Page, StoreError> {

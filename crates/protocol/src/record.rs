@@ -1,7 +1,8 @@
 //! What the node keeps of each log: in memory while its context is loaded, and as a record in the store.
 
 use partita_core::{
-    Entry, EntryId, EpochId, Hash, LogStart, NTP64, ReplicaId, Signature, Timestamp, Tip,
+    Covered, Entry, EntryId, EpochId, Hash, LogId, LogSort, LogStart, NTP64, ReplicaId, Signature, SignedTip,
+    Timestamp, Tip,
     codec::{DecodeError, Reader, Writer},
 };
 
@@ -24,8 +25,8 @@ pub struct SignedPlace {
 pub struct LogRecord {
     /// What its first entry says.
     pub start: LogStart,
-    /// Whether it is a control log.
-    pub control: bool,
+    /// What it holds.
+    pub sort: LogSort,
     /// The last contiguous entry held; 0 when none is (all of it was cut off).
     pub seq: u64,
     /// Its id.
@@ -68,7 +69,7 @@ impl LogRecord {
     pub fn begun(entry: &Entry, arrival: u64) -> Option<Self> {
         let mut record = Self {
             start: entry.header.start.clone()?,
-            control: entry.header.kind.is_control(),
+            sort: entry.header.kind.sort(),
             seq: 0,
             head: EntryId::NONE,
             signed: None,
@@ -83,9 +84,43 @@ impl LogRecord {
         Some(record)
     }
 
+    /// The state of a log after what a checkpoint covers of it.
+    pub fn of_covered(covered: &Covered, begun: u64) -> Self {
+        let SignedTip { tip, signature } = covered.last;
+        Self {
+            start: covered.start.clone(),
+            sort: LogSort::Data,
+            seq: tip.seq,
+            head: tip.head,
+            signed: Some(SignedPlace { seq: tip.seq, head: tip.head, signature }),
+            heads: covered.heads.clone(),
+            knew: covered.knew.clone(),
+            // Nothing before is ever opened again.
+            epochs: vec![(tip.seq, covered.epoch)],
+            time: covered.time,
+            begun,
+            bytes: 0,
+        }
+    }
+
+    /// What a checkpoint says of the log if it covers all that is held of it; `None` where that does not end at a
+    /// signature.
+    pub fn covered(&self, log: LogId) -> Option<Covered> {
+        let signed = self.signed.filter(|signed| signed.seq == self.seq && self.sort == LogSort::Data)?;
+        let tip = Tip { log, seq: self.seq, head: self.head };
+        Some(Covered {
+            start: self.start.clone(),
+            last: SignedTip { tip, signature: signed.signature },
+            heads: self.heads.clone(),
+            knew: self.knew.clone(),
+            epoch: self.epoch(),
+            time: self.time,
+        })
+    }
+
     /// The control heads that a data log's first entry names.
     pub(crate) fn knew_at_start(entry: &Entry) -> &[EntryId] {
-        let stamp = entry.header.stamp.as_ref().filter(|_| !entry.header.kind.is_control());
+        let stamp = entry.header.stamp.as_ref().filter(|_| entry.header.kind.sort() == LogSort::Data);
         stamp.map_or(&[], |stamp| &stamp.heads)
     }
 
@@ -110,7 +145,11 @@ impl LogRecord {
     pub fn encode(&self) -> bytes::Bytes {
         let mut out = Writer::with_capacity(256);
         out.u8(VERSION);
-        out.u8(u8::from(self.control));
+        out.u8(match self.sort {
+            LogSort::Data => 0,
+            LogSort::Control => 1,
+            LogSort::Snapshot => 2,
+        });
         out.raw(self.start.replica.as_bytes());
         out.raw(&self.start.nonce);
         Tip::encode_all(&self.start.tips, &mut out);
@@ -144,7 +183,12 @@ impl LogRecord {
         if !(1..=VERSION).contains(&version) {
             return Err(DecodeError::Unknown("log record version"));
         }
-        let control = input.u8()? == 1;
+        let sort = match input.u8()? {
+            0 => LogSort::Data,
+            1 => LogSort::Control,
+            2 => LogSort::Snapshot,
+            _ => return Err(DecodeError::Unknown("sort of log")),
+        };
         let replica = ReplicaId::from_bytes(input.array()?);
         let nonce = input.array()?;
         let start = LogStart { replica, nonce, tips: Tip::decode_all(&mut input, usize::MAX)? };
@@ -168,7 +212,7 @@ impl LogRecord {
         let knew = if version == 1 && input.is_empty() { Vec::new() } else { take_heads(&mut input)? };
         let signed = if version == 1 { None } else { take_signed(&mut input)? };
         input.end()?;
-        Ok(Self { start, control, seq, head, signed, heads, knew, epochs, time, begun, bytes })
+        Ok(Self { start, sort, seq, head, signed, heads, knew, epochs, time, begun, bytes })
     }
 }
 
@@ -202,7 +246,7 @@ mod tests {
         let ids = |bytes: &[u8]| bytes.iter().map(|byte| EntryId::from_bytes([*byte; 32])).collect();
         LogRecord {
             start,
-            control: false,
+            sort: LogSort::Data,
             seq: 3,
             head: EntryId::from_bytes([3; 32]),
             signed: Some(SignedPlace {

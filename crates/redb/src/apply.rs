@@ -103,7 +103,8 @@ impl<'t> Tables<'t> {
     fn apply(&mut self, op: &Op) -> Result<(), Fault> {
         match op {
             Op::Append(stored) => self.append(stored),
-            Op::Truncate { context, log, from } => self.truncate(context, log, *from),
+            Op::Truncate { context, log, from } => self.remove(context, log, (*from, u64::MAX)),
+            Op::Prune { context, log, through } => self.remove(context, log, (0, *through)),
             Op::Put(key, value) => self.put(key, value),
             Op::Delete(key) => self.delete(&key.to_bytes()),
         }
@@ -162,7 +163,8 @@ impl<'t> Tables<'t> {
         names.iter().try_for_each(|name| self.delete(name))
     }
 
-    fn truncate(&mut self, context: &ContextId, log: &LogId, from: u64) -> Result<(), Fault> {
+    /// Removes the entries of a log with these numbers, the first and the last with them.
+    fn remove(&mut self, context: &ContextId, log: &LogId, range: (u64, u64)) -> Result<(), Fault> {
         let Some(context) = Name::Context(*context).number(&self.names)? else {
             return Ok(());
         };
@@ -170,7 +172,7 @@ impl<'t> Tables<'t> {
             return Ok(());
         };
         let mut last = None;
-        while let Some((seq, arrival)) = self.last_of(log, from)? {
+        while let Some((seq, arrival)) = self.last_of(log, range)? {
             self.logs.remove(&pair(log, seq))?;
             let key = pair(context, arrival);
             let removed = self.entries.remove(&key)?;
@@ -186,9 +188,9 @@ impl<'t> Tables<'t> {
         last.map_or(Ok(()), |last| self.mark(context, last))
     }
 
-    /// The last entry of a log, if its number is `from` or more.
-    fn last_of(&self, log: u32, from: u64) -> Result<Option<(u64, u64)>, Fault> {
-        let range = self.logs.range::<&[u8; 12]>(&pair(log, from)..=&pair(log, u64::MAX))?.next_back().transpose()?;
+    /// The last entry of a log with a number in this range.
+    fn last_of(&self, log: u32, (from, to): (u64, u64)) -> Result<Option<(u64, u64)>, Fault> {
+        let range = self.logs.range::<&[u8; 12]>(&pair(log, from)..=&pair(log, to))?.next_back().transpose()?;
         let found = range.map(|(key, arrival)| Ok((place_of(log, key.value())?, u64::from_be_bytes(*arrival.value()))));
         found.transpose()
     }

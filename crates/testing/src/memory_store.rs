@@ -5,7 +5,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    ops::{Bound, ControlFlow},
+    ops::{Bound, ControlFlow, RangeInclusive},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -140,19 +140,8 @@ impl State {
                     self.records.remove(&name);
                 }
             }
-            Op::Truncate { context, log, from } => {
-                let Some(context) = self.contexts.get_mut(context) else {
-                    return Ok(());
-                };
-                let cut: Vec<_> = context.logs.range((*log, *from)..=(*log, u64::MAX)).map(|(k, v)| (*k, *v)).collect();
-                for (place, arrival) in cut {
-                    context.logs.remove(&place);
-                    let entry = context.arrivals.remove(&arrival);
-                    if let Some(document) = entry.and_then(|entry| entry.header.kind.document()) {
-                        context.documents.remove(&(document, arrival));
-                    }
-                }
-            }
+            Op::Truncate { context, log, from } => self.remove(context, (*log, *from)..=(*log, u64::MAX)),
+            Op::Prune { context, log, through } => self.remove(context, (*log, 0)..=(*log, *through)),
             Op::Put(key, value) => {
                 self.records.insert(key.to_bytes(), value.clone());
             }
@@ -161,6 +150,20 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    fn remove(&mut self, context: &ContextId, places: RangeInclusive<(LogId, u64)>) {
+        let Some(context) = self.contexts.get_mut(context) else {
+            return;
+        };
+        let gone: Vec<_> = context.logs.range(places).map(|(place, arrival)| (*place, *arrival)).collect();
+        for (place, arrival) in gone {
+            context.logs.remove(&place);
+            let entry = context.arrivals.remove(&arrival);
+            if let Some(document) = entry.and_then(|entry| entry.header.kind.document()) {
+                context.documents.remove(&(document, arrival));
+            }
+        }
     }
 
     fn records<'s>(&'s self, prefix: &'s [u8]) -> impl Iterator<Item = (&'s Bytes, &'s Bytes)> {

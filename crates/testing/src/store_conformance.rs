@@ -61,6 +61,7 @@ pub const PROMISES: &[(&str, Check)] = &[
     ("a visit ends when it says so", orders::a_visit_ends_when_it_says_so),
     ("contexts do not see each other", orders::contexts_do_not_see_each_other),
     ("a truncated log is gone from every order and can grow again", orders::a_truncated_log_can_grow_again),
+    ("a pruned log keeps what comes after, in every order", orders::a_pruned_log_keeps_what_comes_after),
     ("the last arrival never goes back", orders::the_last_arrival_never_goes_back),
     ("entries come back byte for byte", orders::entries_come_back_byte_for_byte),
     ("payloads of every size come back", orders::payloads_of_every_size_come_back),

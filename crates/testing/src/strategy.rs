@@ -315,6 +315,10 @@ impl PartitionStrategy for OpenStrategy {
         self.vouching.then(|| Self::vouch_for(witnesses))
     }
 
+    fn writers(&self, _context: &ContextId, _heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        self.authors.clone()
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

@@ -424,6 +424,11 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
+    /// Of a control entry that is the node's own to understand.
+    pub(crate) fn without_ops() -> Self {
+        Self { ops: Vec::new(), raw: Bytes::new() }
+    }
+
     /// The canonical encoding of at most [`MAX_OPS`] ops.
     pub(crate) fn encode(ops: &[Op]) -> Bytes {
         let mut out = Writer::with_capacity(256);

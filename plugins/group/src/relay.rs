@@ -1,12 +1,15 @@
 //! The relay's side: any group, and no secret of anyone.
 
-use std::{any::Any, collections::BTreeMap};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, Grant,
-    HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, SessionId, Standing,
-    StrategyEffect, StrategyError, Transcript, Verdict, WaitReason,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId, Grant,
+    HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
+    Standing, StrategyEffect, StrategyError, Transcript, Verdict, WaitReason,
 };
 use partita_crypto::VerifyingKey;
 
@@ -101,6 +104,10 @@ impl PartitionStrategy for GroupRelay {
             }
         };
         Ok(Vec::new())
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        Some(self.groups.get(context)?.writers(heads))
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

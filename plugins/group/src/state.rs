@@ -8,7 +8,7 @@ use std::{
 use partita_core::Timestamp;
 use partita_core::{
     Access, Brought, Claim, ContextId, ContextInfo, ControlEntry, EntryId, EpochId, Now, Refusal, ReplicaId, Signature,
-    Standing, StrategyError, Tip, Verdict,
+    Standing, StrategyError, Tip, Verdict, is_checkpoint_op,
 };
 use partita_crypto::{EpochFacts, choose_epoch};
 
@@ -151,6 +151,9 @@ impl State {
     }
 
     fn read(&self, payload: &[u8]) -> Result<Arc<Payload>, partita_core::codec::DecodeError> {
+        if is_checkpoint_op(payload) {
+            return Ok(Arc::new(Payload::without_ops())); // the node's own to understand
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = last.as_ref().filter(|known| known.raw == payload) {
             return Ok(known.clone());
@@ -218,7 +221,11 @@ impl State {
         let seen = self.ledger.seen_by(claim.heads.iter().chain([&claim.header.backlink]));
         let resolved = self.resolved_at(&seen);
         let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
-        if resolver.role_of(Point::All, &claim.author).is_some() || self.joins(claim, &payload, seen, &resolver) {
+        let role = resolver.role_of(Point::All, &claim.author);
+        if claim.control.is_some_and(is_checkpoint_op) && !role.is_some_and(Role::writes) {
+            return Verdict::Excluded(self.why_not(&claim.author));
+        }
+        if role.is_some() || self.joins(claim, &payload, seen, &resolver) {
             return Verdict::Accept;
         }
         Verdict::Excluded(self.why_not(&claim.author))
@@ -234,6 +241,19 @@ impl State {
             Some(_) => Verdict::Excluded(Refusal::Denied),
             None => Verdict::Excluded(self.why_not(&claim.author)),
         }
+    }
+
+    /// Whether some member reads only what was written since it came.
+    pub(crate) fn has_newcomers(&self) -> bool {
+        self.view().members.values().any(|member| member.history == History::FromNow)
+    }
+
+    /// The devices that may write by what these entries have seen.
+    pub(crate) fn writers(&self, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        let resolved = self.resolved_at(&self.ledger.seen_by(heads));
+        let view = resolved.view(&self.ledger);
+        let writes = |device: &&ReplicaId| view.role(device).is_some_and(Role::writes);
+        self.ledger.devices.keys().filter(writes).copied().collect()
     }
 
     fn why_not(&self, author: &ReplicaId) -> Refusal {

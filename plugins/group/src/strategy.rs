@@ -2,14 +2,16 @@
 
 use std::{
     any::Any,
+    collections::BTreeSet,
     sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
-    SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, WaitReason, Witness,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId,
+    EpochId, Grant, HeaderPrefix, LogSort, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal,
+    RemoteContext, ReplicaId, SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict,
+    WaitReason, Witness,
     planted::{Bug, planted},
 };
 use partita_crypto::{AeadKey, VerifyingKey};
@@ -85,6 +87,11 @@ impl PartitionStrategy for Group {
 
     fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
         self.check(&prefix.header.context)?;
+        if prefix.header.kind.sort() == LogSort::Snapshot && self.state.has_newcomers() {
+            return Err(StrategyError(
+                "a member of this group may not read its past, and a checkpoint would show it".into(),
+            ));
+        }
         let epoch = prefix.epoch.ok_or_else(|| StrategyError("a group's payloads need a key epoch".into()))?;
         let key = self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes());
         let key = key.ok_or_else(|| StrategyError("the secret of this key epoch is not here".into()))?;
@@ -135,6 +142,10 @@ impl PartitionStrategy for Group {
         let witnesses = Witness::furthest(witnesses);
         let worth_saying = may && !witnesses.is_empty() && witnesses.len() <= MAX_WITNESSES;
         worth_saying.then(|| Payload::encode(&[Op::Vouch(witnesses)]))
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        (*context == self.info.id).then(|| self.state.writers(heads))
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

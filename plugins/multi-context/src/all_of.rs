@@ -1,11 +1,11 @@
 //! All must agree.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId,
+    EpochId, HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
     SessionId, Standing, StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
 };
 
@@ -159,6 +159,10 @@ impl PartitionStrategy for AllOf {
 
     fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
         self.nominated.vouch(context, witnesses)
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        self.nominated.writers(context, heads)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

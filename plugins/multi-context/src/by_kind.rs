@@ -1,12 +1,12 @@
 //! Each kind with its own strategy.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
-    SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId,
+    EpochId, Grant, HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext,
+    ReplicaId, SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -105,6 +105,10 @@ impl PartitionStrategy for ByKind {
 
     fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
         self.0.at(context).vouch(context, witnesses)
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        self.0.at(context).writers(context, heads)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -1,12 +1,16 @@
 //! The first that answers.
 
-use std::{any::Any, collections::BTreeMap, sync::Arc};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
-    SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId,
+    EpochId, Grant, HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext,
+    ReplicaId, SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
 
@@ -149,6 +153,10 @@ impl PartitionStrategy for FirstOf {
 
     fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
         self.nominated.vouch(context, witnesses)
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        self.nominated.writers(context, heads)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

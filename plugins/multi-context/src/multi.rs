@@ -1,11 +1,11 @@
 //! Many strategies in one.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId,
-    HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
+    Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId,
+    EpochId, HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
     SessionId, Standing, StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
 };
 use partita_crypto::VerifyingKey;
@@ -206,6 +206,10 @@ impl PartitionStrategy for MultiContext {
 
     fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
         self.routes.at(context).vouch(context, witnesses)
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        self.routes.at(context).writers(context, heads)
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

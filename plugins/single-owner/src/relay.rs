@@ -1,12 +1,15 @@
 //! The relay's side: any owner's contexts, and no secret of anyone.
 
-use std::{any::Any, collections::BTreeMap};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, Grant, HeaderPrefix,
-    Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing, StrategyEffect,
-    StrategyError, Transcript, Verdict, WaitReason,
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId, Grant,
+    HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId, Standing,
+    StrategyEffect, StrategyError, Transcript, Verdict, WaitReason,
 };
 use partita_crypto::VerifyingKey;
 
@@ -106,6 +109,10 @@ impl PartitionStrategy for SingleOwnerRelay {
             }
         };
         Ok(Vec::new())
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        Some(self.contexts.get(context)?.writers(heads))
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -1,14 +1,15 @@
 //! One context, as its control entries say: what devices and relays share.
 
-use std::sync::OnceLock;
+use std::{collections::BTreeSet, sync::OnceLock};
 
 use partita_core::{
     Access, Claim, ContextId, ContextInfo, ControlEntry, EntryId, Refusal, ReplicaId, Standing, StrategyError, Verdict,
+    codec::DecodeError, is_checkpoint_op,
 };
 
 use crate::{
     epoch::Place,
-    held::{AllHeld, Held},
+    held::{AllHeld, Held, Seen},
     modes::Mode,
     op::{Op, Payload},
     resolve::{DeviceStanding, Resolved, resolve},
@@ -43,12 +44,27 @@ impl ContextState {
         self.resolved().standing.clone()
     }
 
+    /// What the node itself understands has no ops for a strategy.
+    fn read(&self, author: &ReplicaId, payload: &[u8]) -> Result<Payload, DecodeError> {
+        if is_checkpoint_op(payload) {
+            return Ok(Payload { mode: None, ops: Vec::new() });
+        }
+        Payload::decode(&self.id, author, payload)
+    }
+
+    /// The devices that are certified, and neither revoked nor retired, by what these entries have seen.
+    pub(crate) fn writers(&self, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        let seen = Seen::union(heads.iter().filter_map(|head| self.held.get(head)).map(|entry| &entry.seen));
+        seen.certified.difference(&seen.lost).copied().collect()
+    }
+
     /// Takes a control entry; the entry as held, or `None` when it was held before.
     pub(crate) fn insert(&mut self, entry: &ControlEntry<'_>) -> Result<Option<&Held>, StrategyError> {
         if self.held.contains_key(&entry.id) {
             return Ok(None);
         }
-        let payload = Payload::decode(&self.id, &entry.author, entry.payload)
+        let payload = self
+            .read(&entry.author, entry.payload)
             .map_err(|error| StrategyError(format!("not a control entry of a single owner: {error}")))?;
         let mut parents: Vec<EntryId> = entry.parents.iter().filter(|id| **id != EntryId::NONE).copied().collect();
         parents.sort_unstable();
@@ -70,7 +86,7 @@ impl ContextState {
         if !missing.is_empty() {
             return Verdict::Undecided(missing);
         }
-        let payload = match claim.control.map(|payload| Payload::decode(&self.id, &claim.author, payload)).transpose() {
+        let payload = match claim.control.map(|payload| self.read(&claim.author, payload)).transpose() {
             Ok(payload) => payload,
             Err(_) => return Verdict::Excluded(Refusal::Invalid),
         };

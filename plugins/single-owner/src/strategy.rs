@@ -1,10 +1,10 @@
 //! The owner's side as a [`PartitionStrategy`].
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EpochId, Grant,
+    Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId, EpochId, Grant,
     HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext, ReplicaId,
     SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, Witness,
 };
@@ -105,6 +105,10 @@ impl PartitionStrategy for SingleOwner {
         let witnesses = Witness::furthest(witnesses);
         let worth_saying = losses > 0 && !witnesses.is_empty() && witnesses.len() <= MAX_WITNESSES;
         worth_saying.then(|| Payload::encode(&[Op::Vouch(witnesses)]))
+    }
+
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        Some(self.own(context)?.state.writers(heads))
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

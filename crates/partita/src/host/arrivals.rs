@@ -32,6 +32,7 @@ impl EngineHost {
             }
         }
         let mut openers = Openers::default();
+        self.note_entries(id, by_document.iter().map(|(_, arrivals)| arrivals.len() as u64).sum());
         for (document, arrivals) in by_document {
             let created = arrivals.iter().any(|arrival| matches!(arrival.entry.header.kind, EntryKind::Create(_)));
             self.deliver(context, (id, document), arrivals, &mut openers);

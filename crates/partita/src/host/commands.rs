@@ -2,18 +2,23 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use partita_core::{Bytes, ContextId, ContextInfo, CrdtType, DocumentId, EntryKind, Key, Now, ReplicaId, document_id};
+use partita_core::{
+    Bytes, ContextId, ContextInfo, CrdtType, DocumentId, EntryId, EntryKind, Key, LogId, Now, ReplicaId, StoreError,
+    document_id,
+};
 use partita_protocol::Node;
 use tokio::sync::oneshot;
 
 use super::{
     Context, EngineHost, SetAsideStatus, Slot,
+    checkpoint::{CheckpointOutcome, Collected, Survey},
     load::{Loaded, Reply},
     records::SetAside,
 };
 use crate::{
     cell::Cell,
-    error::{DocumentError, EngineError},
+    error::{CheckpointError, DocumentError, EngineError},
+    rebuild::Rebuilt,
 };
 
 /// A call with the node and the time.
@@ -46,6 +51,14 @@ pub(crate) enum Command {
     Settled(ContextId, DocumentId, Vec<u64>),
     /// The worker made a snapshot of everything up to this arrival.
     Snapshot { context: ContextId, document: DocumentId, value: Bytes, through: u64 },
+    /// A slice of making a document for a checkpoint is done: what became of it, and which entries were bad.
+    Rebuilt { task: u64, rebuilt: Rebuilt, bad: Vec<(LogId, u64, EntryId)> },
+    /// The store's thread found out which documents a checkpoint concerns.
+    Surveyed { task: u64, result: Result<Survey, StoreError> },
+    /// The store's thread read what a document is made from for a checkpoint.
+    Collected { task: u64, document: DocumentId, result: Result<Collected, StoreError> },
+    /// Make a checkpoint of a context.
+    Checkpoint(ContextId, oneshot::Sender<Result<CheckpointOutcome, CheckpointError>>),
     /// Make snapshots of all loaded documents that changed; the reply is dropped when they are on their way.
     SnapshotAll(oneshot::Sender<()>),
     /// The worker did everything that was asked before: the reply is dropped.
@@ -93,6 +106,10 @@ impl EngineHost {
             Command::Snapshot { context: id, document, value, through } => {
                 self.on_snapshot(context, (id, document), &value, through);
             }
+            Command::Rebuilt { task, rebuilt, bad } => self.on_rebuilt(context, task, rebuilt, bad),
+            Command::Surveyed { task, result } => self.on_surveyed(context, task, result),
+            Command::Collected { task, document, result } => self.on_collected(context, task, document, result),
+            Command::Checkpoint(id, reply) => self.on_checkpoint(context, id, reply),
             Command::SnapshotAll(done) => self.on_snapshot_all(done),
             Command::Fence(done) => drop(done),
             Command::Acknowledged(id, by, reply) => self.on_wait_acknowledged(context, id, by, reply),

@@ -31,6 +31,10 @@ pub(super) struct ContextState {
     live: BTreeMap<PeerKey, PeerInfo>,
     /// What was set aside since the engine was opened.
     pub(super) set_aside: SetAsideStatus,
+    /// How many checkpoints it came to rely upon since.
+    pub(super) adopted: u64,
+    /// How many entries came since the last of them, or since the engine was opened.
+    pub(super) since_checkpoint: u64,
 }
 
 /// A document of a context that was closed while the last of what was written of it was on its way to the disk.

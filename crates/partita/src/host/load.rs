@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use partita_core::{
-    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryKind, EpochId, Key, PayloadOpener, ReplicaId, Store,
-    StoreError, StrategyError, document_id,
+    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryId, EntryKind, EpochId, Key, LogSort, PayloadOpener,
+    ReplicaId, Store, StoreError, StrategyError, Tip, document_id,
     planted::{Bug, planted},
 };
 use partita_protocol::{AppendError, Arrival, reads};
@@ -49,12 +49,15 @@ impl Openers {
 pub(crate) struct Loaded {
     name: Name,
     afresh: bool,
+    base: Option<EntryId>,
     result: Result<Stored, StoreError>,
 }
 
 #[derive(Default)]
 struct Stored {
     snapshot: Option<Bytes>,
+    /// What a checkpoint has of the document, where there is no later snapshot.
+    base: Option<(u64, Arc<Entry>)>,
     entries: BTreeMap<u64, Arc<Entry>>,
     /// What damaged the document before: it is not tried again.
     poisoned: Vec<u64>,
@@ -79,11 +82,12 @@ impl Slot {
             poisoned: std::collections::BTreeSet::new(),
             set_aside: BTreeMap::new(),
             used: 0,
+            snapshot_of: 0,
         }
     }
 }
 
-fn read(store: &dyn Store, (context, document): Name, afresh: bool) -> Result<Stored, StoreError> {
+fn read(store: &dyn Store, (context, document): Name, afresh: bool, base: Option<Tip>) -> Result<Stored, StoreError> {
     let view = store.read()?;
     let snapshot = if afresh { None } else { view.get(&Key::Snapshot(context, document))? };
     // Where the snapshot ends, in clear: it is checked when the snapshot is opened.
@@ -109,10 +113,15 @@ fn read(store: &dyn Store, (context, document): Name, afresh: bool) -> Result<St
         }
         ControlFlow::Continue(())
     })?;
+    if let Some(tip) = base.filter(|_| stored.snapshot.is_none()) {
+        stored.base = reads::entry_at(&*view, &context, &tip)?;
+    }
     let mut error = None;
     let mut take = |stored_entry: partita_core::EntryRef<'_>, once: bool| match reads::entry(&stored_entry) {
         Ok(entry) => {
-            stored.entries.insert(stored_entry.arrival, Arc::new(entry));
+            if entry.header.kind.sort() == LogSort::Data {
+                stored.entries.insert(stored_entry.arrival, Arc::new(entry));
+            }
             if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
         Err(bad) => {
@@ -184,17 +193,26 @@ impl EngineHost {
         for arrival in context.node.recent(&name.0, &name.1) {
             loading.arrivals.insert(arrival.arrival, arrival);
         }
-        let afresh = loading.afresh;
+        let table = context.node.checkpoint(&name.0);
+        loading.base = table.as_ref().map(|table| table.claim);
+        let (afresh, base) = (loading.afresh, loading.base);
+        let snapshot = table.and_then(|table| table.documents.get(&name.1).map(|at| at.entry));
         context.jobs.push(Box::new(move |store| {
-            Command::Loaded(Box::new(Loaded { name, afresh, result: read(store, name, afresh) }))
+            Command::Loaded(Box::new(Loaded { name, afresh, base, result: read(store, name, afresh, snapshot) }))
         }));
     }
 
     pub(super) fn on_loaded(&mut self, context: &mut Context<'_>, loaded: Loaded) {
-        let Loaded { name, afresh, result } = loaded;
+        let Loaded { name, afresh, base, result } = loaded;
         let Some(slot) = self.slots.get_mut(&name) else { return };
         if slot.loading.as_ref().is_some_and(|loading| loading.afresh && !afresh) {
             return; // the snapshot was found to be of no use meanwhile: it is being read again without
+        }
+        if slot.loading.as_ref().is_some_and(|loading| loading.base != base) {
+            return; // another checkpoint is relied upon by now: it is being read again
+        }
+        if slot.loading.is_some() && context.node.checkpoint(&name.0).map(|table| table.claim) != base {
+            return self.start_loading(context, name);
         }
         let Some(loading) = slot.loading.take() else { return };
         let Loading { mut arrivals, replies, .. } = loading;
@@ -225,7 +243,8 @@ impl EngineHost {
             arrivals.retain(|arrival, _| !slot.poisoned.contains(arrival));
         }
         let snapshot = stored.snapshot.and_then(|value| Snapshot::open(&name.0, &name.1, &self.at_rest, &value));
-        match self.prepare(context, name, snapshot, arrivals) {
+        let base = stored.base.and_then(|(arrival, entry)| context.node.arrival(&name.0, arrival, entry));
+        match self.prepare(context, name, snapshot, base, arrivals) {
             Ok(cell) => replies.into_iter().for_each(|reply| reply.answer(Ok(cell.clone()))),
             Err(error) => {
                 if let Some(cell) = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()) {
@@ -244,6 +263,7 @@ impl EngineHost {
         context: &mut Context<'_>,
         name: Name,
         snapshot: Option<Snapshot>,
+        base: Option<Arrival>,
         arrivals: BTreeMap<u64, Arrival>,
     ) -> Result<Arc<Cell>, DocumentError> {
         let (id, document) = name;
@@ -252,6 +272,14 @@ impl EngineHost {
         let mut created = snapshot.as_ref().map(|snapshot| snapshot.crdt);
         let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
         let mut openers = Openers::default();
+        let base = match base {
+            Some(base) if snapshot.is_none() => {
+                let item = self.item(context, name, &base, &mut openers);
+                created = Some(snapshot_type(document, &item)?);
+                Some(item)
+            }
+            _ => None,
+        };
         for arrival in arrivals.values() {
             let item = self.item(context, name, arrival, &mut openers);
             let is_create = matches!(arrival.entry.header.kind, EntryKind::Create(_));
@@ -282,7 +310,8 @@ impl EngineHost {
             slot.through = slot.through.max(through);
             slot.since_snapshot = (first.len() + items.len()) as u64;
         }
-        // What creates the document goes first, whenever it came.
+        // What creates the document goes first, whenever it came; before that what stands for all that is not here any more.
+        first.splice(..0, base);
         first.extend(items);
         self.load_on_worker(&cell, snapshot, first);
         Ok(cell)
@@ -315,6 +344,7 @@ impl EngineHost {
         let header = &arrival.entry.header;
         let (kind, opener) = match header.kind {
             EntryKind::Create(document) => (ItemKind::Create(document), None),
+            EntryKind::Snapshot(_) => (ItemKind::Snapshot, None),
             _ => (ItemKind::Change, openers.of(context, &name.0, arrival)),
         };
         let payload = match opener {
@@ -325,6 +355,17 @@ impl EngineHost {
         let retried = self.slots.get(&name).is_some_and(|slot| slot.set_aside.contains_key(&arrival.arrival));
         Item { arrival: arrival.arrival, log: header.log, seq: header.seq, kind, own, retried, payload }
     }
+}
+
+/// The CRDT type of the document of which a checkpoint has this snapshot.
+fn snapshot_type(document: DocumentId, item: &Item) -> Result<CrdtTypeId, DocumentError> {
+    let plain = match item.plain() {
+        Ok(plain) => plain,
+        Err(Reason::AwaitingKey) => return Err(DocumentError::NoKey(document)),
+        Err(reason) => return Err(DocumentError::Bad(document, reason.to_string())),
+    };
+    let id = plain.first_chunk::<4>();
+    id.map(|id| CrdtTypeId(*id)).ok_or_else(|| DocumentError::Bad(document, Reason::Malformed.to_string()))
 }
 
 /// The CRDT type of the document that this item creates.

@@ -102,6 +102,7 @@ impl EngineHost {
         if let Some(slot) = self.slots.get_mut(&name) {
             slot.taken = made.max(slot.taken);
         }
+        self.note_entries(name.0, 1);
         Taken::All
     }
 

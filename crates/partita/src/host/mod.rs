@@ -4,6 +4,7 @@
 //! others come as notices; the driver hands their payloads to the worker, which opens and applies them.
 
 mod arrivals;
+mod checkpoint;
 mod commands;
 mod contexts;
 mod load;
@@ -16,13 +17,16 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Incarnation, PeerInfo};
+use partita_core::{
+    ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, EntryId, Incarnation, PeerInfo,
+};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
 use tokio::sync::broadcast;
 
-use crate::{cell::Cell, events::EngineEvent, worker::Job};
+use crate::{cell::Cell, events::EngineEvent, rebuild::Types, worker::Job};
+pub use checkpoint::CheckpointOutcome;
 pub(crate) use commands::Command;
 use contexts::ContextState;
 pub use contexts::SetAsideStatus;
@@ -53,6 +57,8 @@ struct Slot {
     set_aside: BTreeMap<u64, u32>,
     /// When it was last used, in rounds.
     used: u64,
+    /// How many checkpoints the context had come to rely upon when a snapshot was asked for.
+    snapshot_of: u64,
 }
 
 #[derive(Default)]
@@ -61,10 +67,12 @@ struct Loading {
     replies: Vec<load::Reply>,
     /// Not to use the snapshot: it is damaged, or older than a change of verdicts.
     afresh: bool,
+    /// The checkpoint that was relied upon when it was read.
+    base: Option<EntryId>,
 }
 
 pub(crate) struct EngineHost {
-    types: BTreeMap<CrdtTypeId, Arc<dyn CrdtType>>,
+    types: Types,
     slots: BTreeMap<Name, Slot>,
     /// Documents with local changes to take.
     dirty: BTreeSet<Name>,
@@ -72,6 +80,7 @@ pub(crate) struct EngineHost {
     at_rest: AeadKey,
     contexts: BTreeMap<ContextId, ContextState>,
     ended: Vec<contexts::Ended>,
+    checkpoints: checkpoint::Tasks,
     events: broadcast::Sender<EngineEvent>,
     wake: Arc<dyn Fn(Command) + Send + Sync>,
     rounds: u64,
@@ -91,12 +100,14 @@ pub(crate) struct HostParts {
     pub(crate) worker: mpsc::Sender<Job>,
     pub(crate) wake: Arc<dyn Fn(Command) + Send + Sync>,
     pub(crate) random: Box<dyn CryptoRng + Send>,
+    /// After how many entries a checkpoint is made by itself; `None`: never.
+    pub(crate) checkpoint_after: Option<u64>,
 }
 
 impl EngineHost {
     pub(crate) fn new(parts: HostParts) -> Self {
         Self {
-            types: parts.types,
+            types: Arc::new(parts.types),
             slots: BTreeMap::new(),
             dirty: BTreeSet::new(),
             worker: parts.worker,
@@ -107,6 +118,7 @@ impl EngineHost {
             )),
             contexts: BTreeMap::new(),
             ended: Vec::new(),
+            checkpoints: checkpoint::Tasks::new(parts.checkpoint_after),
             events: parts.events,
             wake: parts.wake,
             rounds: 0,
@@ -136,6 +148,10 @@ impl Host for EngineHost {
                 self.settle_ended(id, arrival);
             }
             Notice::Rebuild { context: id, documents } => self.on_rebuild(context, id, &documents),
+            Notice::CheckpointClaimed { context: id, claim } => self.on_claimed(context, id, &claim),
+            Notice::CheckpointAdopted { context: id, documents, advanced } => {
+                self.on_adopted(context, id, &documents, advanced);
+            }
             Notice::KeysArrived(id) => self.on_keys(context, id),
             Notice::NewLog(id) => self.on_new_log(context, id),
             Notice::ControlChanged(id) => self.on_control(id),
@@ -170,6 +186,7 @@ impl Host for EngineHost {
     fn round(&mut self, context: &mut Context<'_>) {
         self.rounds += 1;
         self.take_dirty(context);
+        self.make_due_checkpoints(context);
         self.unload_idle(context);
     }
 

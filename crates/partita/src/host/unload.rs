@@ -22,6 +22,7 @@ impl EngineHost {
             return false;
         }
         slot.since_snapshot = 0;
+        slot.snapshot_of = self.contexts.get(&name.0).map_or(0, |state| state.adopted);
         self.worker.send(Job::Snapshot { cell, through: slot.through, taken: slot.taken }).is_ok()
     }
 
@@ -35,8 +36,10 @@ impl EngineHost {
     /// Keeps a snapshot, sealed. It goes into a transaction after the entries that it holds, or into theirs.
     pub(super) fn on_snapshot(&mut self, context: &mut Context<'_>, name: Name, value: &Bytes, through: u64) {
         let Some(cell) = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()) else { return };
-        if self.slots.get(&name).is_some_and(|slot| slot.loading.is_some()) {
-            return; // what it was made from may count no more
+        let adopted = self.contexts.get(&name.0).map_or(0, |state| state.adopted);
+        // What it was made from may count no more; and what came after it may be pruned, and stands in the checkpoint's.
+        if self.slots.get(&name).is_some_and(|slot| slot.loading.is_some() || slot.snapshot_of != adopted) {
+            return;
         }
         let snapshot = Snapshot { crdt: cell.crdt.id(), through, bytes: value.to_vec() };
         if let Some(sealed) = snapshot.seal(&name.0, &name.1, &self.at_rest, &mut *self.random) {

@@ -131,6 +131,7 @@ fn encode_entry(entry: &Entry, document: &mut Option<DocumentId>, withheld: bool
         EntryKind::Control => 0,
         EntryKind::Create(_) => 1,
         EntryKind::Change(_) => 2,
+        EntryKind::Snapshot(_) => 3,
     };
     let own = header.kind.document();
     let same = own.is_some() && own == *document;
@@ -171,7 +172,7 @@ fn decode_entry(
     let time = NTP64(input.u64()?);
     let kind = match (flags & 0x0f, flags & SAME_DOCUMENT != 0) {
         (0, false) => EntryKind::Control,
-        (kind @ (1 | 2), same) => {
+        (kind @ 1..=3, same) => {
             let own = match (same, *document) {
                 (true, Some(document)) => document,
                 (true, None) => return Err(DecodeError::Invalid("document")),
@@ -184,7 +185,11 @@ fn decode_entry(
                 }
             };
             *document = Some(own);
-            if kind == 1 { EntryKind::Create(own) } else { EntryKind::Change(own) }
+            match kind {
+                1 => EntryKind::Create(own),
+                2 => EntryKind::Change(own),
+                _ => EntryKind::Snapshot(own),
+            }
         }
         _ => return Err(DecodeError::Unknown("entry kind")),
     };

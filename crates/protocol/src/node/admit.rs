@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use partita_core::{
-    Bytes, ContextId, ControlEntry, Entry, EntryId, EntryKind, Key, LogId, Op, Refusal, StoredEntry, StrategyEffect,
+    Bytes, ContextId, ControlEntry, Entry, EntryId, EntryKind, Key, LogId, LogSort, Op, Refusal, StoredEntry,
+    StrategyEffect,
     planted::{Bug, planted},
 };
 
@@ -50,7 +51,7 @@ impl Node {
         };
         if self.is_being_written(&context, &entry.header.log) {
             self.commits.local(context, arrival);
-        } else if !is_control && !past {
+        } else if entry.header.kind.sort() == LogSort::Data && !past {
             let Ground { author, epoch, .. } = ground;
             self.arrived.entry(context).or_default().push(Arrival { arrival, entry, author, epoch });
         }
@@ -116,6 +117,7 @@ impl Node {
             self.effects.push(Effect::Notice(notice));
         }
         let inserted = local.graph.insert(entry.id, parents).is_ok();
+        local.note_checkpoint_op(entry, ground.author);
         self.control_changed.insert(context);
         inserted
     }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use partita_core::{
-    ContextInfo, ControlGraph, DocumentId, Entry, EntryId, Frontier, Hash, LogId, ReplicaId, SessionId, Signature,
-    SignedTip, Standing, Timestamp, Tip,
+    ContextInfo, ControlGraph, DocumentId, Entry, EntryId, Frontier, Hash, LogId, LogSort, ReplicaId, SessionId,
+    Signature, SignedTip, Standing, Timestamp, Tip,
 };
 use partita_crypto::VerifyingKey;
 
 use super::{
+    checkpoints::Checkpoints,
     ephemeral::Saying,
     fragments::Incoming,
     heard::{Heard, Topic},
@@ -35,11 +36,13 @@ pub(super) struct Log {
     pub(super) durable_head: EntryId,
     /// How far it counts; `u64::MAX` without a limit. Reckoned anew when the standing changes.
     pub(super) cap: u64,
+    /// The last entry that the checkpoint which this node relies on covers: it and those before it are pruned. 0 for none.
+    pub(super) base: u64,
 }
 
 impl Log {
     pub(super) fn order(&self, id: &LogId) -> SendOrder {
-        (!self.record.control, self.record.begun, *id)
+        (self.record.sort, self.record.begun, *id)
     }
 }
 
@@ -70,7 +73,7 @@ impl OwnLog {
 #[derive(Debug, Clone)]
 pub(super) struct Successor {
     pub(super) author: ReplicaId,
-    pub(super) control: bool,
+    pub(super) sort: LogSort,
     /// The control heads that its first entry names.
     pub(super) knew: Vec<EntryId>,
 }
@@ -83,6 +86,7 @@ pub(super) struct Context {
     pub(super) logs: BTreeMap<LogId, Log>,
     pub(super) graph: ControlGraph,
     pub(super) standing: Standing,
+    pub(super) checkpoints: Checkpoints,
     /// How many control entries there were when this replica wrote last, and when that was.
     pub(super) wrote: Option<(usize, Duration)>,
     pub(super) last_arrival: u64,
@@ -121,6 +125,7 @@ impl Context {
             logs: BTreeMap::new(),
             graph: ControlGraph::default(),
             standing: Standing::default(),
+            checkpoints: Checkpoints::default(),
             wrote: None,
             last_arrival: state.last_arrival,
             tail: Tail::default(),
@@ -147,8 +152,8 @@ impl Context {
             self.remote_bytes += record.bytes;
         }
         let (seq, head) = if durable { (record.seq, record.head) } else { (0, EntryId::NONE) };
-        let cap = self.cap_of(&record.replica(), &id, record.control, &record.knew);
-        self.logs.insert(id, Log { record, key, durable: seq, durable_head: head, cap });
+        let cap = self.cap_of(&record.replica(), &id, record.sort, &record.knew);
+        self.logs.insert(id, Log { record, key, durable: seq, durable_head: head, cap, base: 0 });
         self.frontier = None;
         Some(())
     }
@@ -182,10 +187,12 @@ impl Context {
 
     /// What is held durably: a predecessor held no further than its durable successor names drops out.
     pub(super) fn frontier(&mut self) -> &(Frontier, Hash) {
-        let Self { frontier, logs, .. } = self;
+        let Self { frontier, logs, checkpoints, .. } = self;
         frontier.get_or_insert_with(|| {
             let named = named_by(logs.values().filter(|log| log.durable > 0));
-            let tips = logs.iter().filter(|(_, log)| log.durable > 0);
+            // Snapshots that nobody claims yet are nobody's to have.
+            let is_needed = |id, log: &Log| log.record.sort != LogSort::Snapshot || !checkpoints.wanted(id).is_empty();
+            let tips = logs.iter().filter(|(id, log)| log.durable > 0 && is_needed(*id, log));
             let tips = tips.map(|(id, log)| Tip { log: *id, seq: log.durable, head: log.durable_head });
             let frontier = Frontier::new(tips.filter(|tip| is_tip(tip, &named)).collect());
             let hash = frontier.hash();
@@ -209,9 +216,9 @@ impl Context {
 
     /// The tips of one replica's logs of one sort, in memory, as far as they count: what its next log names. What is being
     /// cut off nobody will hold.
-    pub(super) fn tips_of(&self, replica: &ReplicaId, control: bool) -> Vec<Tip> {
+    pub(super) fn tips_of(&self, replica: &ReplicaId, sort: LogSort) -> Vec<Tip> {
         let own = || {
-            let own = self.logs_of(replica).filter(|(_, log)| log.record.control == control);
+            let own = self.logs_of(replica).filter(move |(_, log)| log.record.sort == sort);
             own.filter_map(|(tip, log)| match log.cap {
                 cap if cap >= tip.seq => Some((tip, log)),
                 cap => Some((self.standing.named_at(replica, &tip.log, cap)?, log)),
@@ -227,7 +234,7 @@ impl Context {
     pub(super) fn holds_or_cut(&self, tip: &Tip, of: &Successor) -> bool {
         match self.logs.get(&tip.log) {
             Some(log) => log.record.seq >= tip.seq.min(log.cap),
-            None => self.cap_of(&of.author, &tip.log, of.control, &of.knew) == 0,
+            None => self.cap_of(&of.author, &tip.log, of.sort, &of.knew) == 0,
         }
     }
 
@@ -241,7 +248,8 @@ impl Context {
     /// because a run was taken in part, the last one that can. Where a loss names another entry at that place than the one
     /// held, the log is forked, and the named one counts.
     pub(super) fn counted(&self, replica: &ReplicaId) -> Vec<SignedTip> {
-        let counted = self.logs_of(replica).filter_map(|(tip, log)| {
+        let lasting = self.logs_of(replica).filter(|(_, log)| log.record.sort != LogSort::Snapshot);
+        let counted = lasting.filter_map(|(tip, log)| {
             let named = || self.standing.named_at(replica, &tip.log, tip.seq.min(log.cap));
             let held = (tip.seq <= log.cap).then_some(tip);
             let signed = |tip: Tip| Some(SignedTip { tip, signature: self.standing.signature(&tip)? });
@@ -262,9 +270,10 @@ impl Context {
     }
 
     /// How far a log counts whose first entry names these control heads; `u64::MAX` without a limit. Control logs are
-    /// never cut: what counts of them is the strategy's to resolve. Of a log that is held, [`Log::cap`] says the same.
-    pub(super) fn cap_of(&self, replica: &ReplicaId, log: &LogId, control: bool, knew: &[EntryId]) -> u64 {
-        if control {
+    /// never cut: what counts of them is the strategy's to resolve; snapshots count by their checkpoints. Of a log that is
+    /// held, [`Log::cap`] says the same.
+    pub(super) fn cap_of(&self, replica: &ReplicaId, log: &LogId, sort: LogSort, knew: &[EntryId]) -> u64 {
+        if sort != LogSort::Data {
             return u64::MAX;
         }
         self.standing.cap(replica, log, |id| self.graph.descend(knew, id)).unwrap_or(u64::MAX)
@@ -283,9 +292,10 @@ impl Context {
                 heads.iter().any(|head| after.contains(head))
             }
         };
-        for (id, log) in logs.iter_mut().filter(|(_, log)| !log.record.control) {
+        for (id, log) in logs.iter_mut().filter(|(_, log)| log.record.sort == LogSort::Data) {
             let cap = standing.cap(&log.record.replica(), id, |lifts| knew(&log.record.knew, lifts));
-            log.cap = cap.unwrap_or(u64::MAX);
+            // What is pruned cannot be cut off any more; decision 16 says why nobody asks for it.
+            log.cap = cap.unwrap_or(u64::MAX).max(log.base);
         }
         let caps = quarantined.iter().map(|(id, kept)| match logs.get(id) {
             Some(log) => (*id, log.cap),
@@ -297,7 +307,7 @@ impl Context {
     /// How far a log counts of which something is in quarantine.
     pub(super) fn cap_of_quarantined(&self, log: &LogId, kept: &Quarantined) -> u64 {
         let held = self.logs.get(log).map(|log| log.cap);
-        held.unwrap_or_else(|| self.cap_of(&kept.author, log, false, &kept.knew))
+        held.unwrap_or_else(|| self.cap_of(&kept.author, log, LogSort::Data, &kept.knew))
     }
 }
 

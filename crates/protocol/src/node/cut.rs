@@ -84,7 +84,9 @@ impl Node {
     }
 
     fn rewind(&mut self, context: ContextId, log: LogId, keep: u64) {
-        self.read_settled(Purpose::Rewind(context, log, keep), ReadRequest::Rewind { context, log, keep });
+        let local = self.contexts.get(&context);
+        let base = local.and_then(|local| local.checkpoints.covered(&log)).cloned().map(Box::new);
+        self.read_settled(Purpose::Rewind(context, log, keep), ReadRequest::Rewind { context, log, keep, base });
     }
 
     /// What this replica had built on before it knew of the loss is vouched for; the rest is cut off.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use partita_core::{Entry, LogId, Signature};
+use partita_core::{Entry, LogId, LogSort, Signature};
 
 use super::{context::Context, link::Link};
 use crate::{
@@ -88,12 +88,16 @@ pub(super) fn gather(link: &Link, local: &Context, log: LogId, from: u64, config
     let Some(state) = local.logs.get(&log) else {
         return Gathered::Wait;
     };
+    if from <= state.base || !local.may_send_snapshots(&log, state) {
+        // The remote gets there by the checkpoint that covers it, and says so; or the claim is still to be written.
+        return Gathered::Wait;
+    }
     let mut cutter = Cutter {
         local,
         may_be_listed: !local.standing.listed.is_empty() || local.standing.has_loss(&state.record.replica()),
         // Control entries of several logs rest on each other, so a run of them may be taken in part. What is taken must be
         // provable to others by itself: each goes with its own signature.
-        most: if state.record.control {
+        most: if state.record.sort == LogSort::Control {
             (1, 0)
         } else {
             (config.run.entries.clamp(1, MAX_RUN_ENTRIES), config.run.bytes.min(MAX_RUN_BYTES))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use partita_core::{
-    Access, Entry, EntryId, Grant, Hash, LogId, Refusal, ReplicaId, Tip,
+    Access, Entry, EntryId, Grant, Hash, LogId, LogSort, Refusal, ReplicaId, Tip,
     planted::{Bug, planted},
 };
 
@@ -81,7 +81,7 @@ impl Halt {
             Until::Room(bytes) => local.has_room(*bytes, config),
             Until::Lifted { author, knew } => {
                 let held = local.logs.get(log).map(|log| log.cap);
-                held.unwrap_or_else(|| local.cap_of(author, log, false, knew)) >= self.seq
+                held.unwrap_or_else(|| local.cap_of(author, log, LogSort::Data, knew)) >= self.seq
             }
             Until::Cut => true,
             Until::Taking => config.takes_entries,
@@ -89,8 +89,9 @@ impl Halt {
     }
 }
 
-/// What a log to send is ordered by: control first, then by when it began here, so that what a log rests on goes before it.
-pub(super) type SendOrder = (bool, u64, LogId);
+/// What a log to send is ordered by: control first, then snapshots, and each by when it began here, so that what a log rests
+/// on goes before it.
+pub(super) type SendOrder = (LogSort, u64, LogId);
 
 /// One context in one session.
 #[derive(Debug, Default)]

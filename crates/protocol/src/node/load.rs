@@ -58,6 +58,12 @@ impl Node {
             self.adopt(&info.id, Some((*id, open)));
         }
         self.replay_control(info.id, state.control);
+        if state.base.is_some_and(|base| !self.rely_again(info.id, &base)) {
+            let what = "the claim of the checkpoint that stands for what was pruned is missing".into();
+            return self.fail(StoreError::Damaged(what));
+        }
+        // What was being written when the program ended is claimed by nobody.
+        self.sweep_snapshots(info.id);
         self.effects.push(Effect::Notice(Notice::ContextReady(info.clone())));
         for id in self.sessions.ids() {
             self.await_right(id, info.id);

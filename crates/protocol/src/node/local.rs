@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogStart, Now, Opened, PayloadOpener,
-    Stamp, StoreError, StrategyError, Tip,
+    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogSort, LogStart, Now, Opened,
+    PayloadOpener, Stamp, StoreError, StrategyError, Tip,
 };
 
 use super::{Node, link::Halt};
@@ -108,7 +108,13 @@ impl Node {
         let Self { contexts, strategies, rng, replica, .. } = self;
         let local = contexts.get(&context).ok_or(AppendError::NoContext(context))?;
         let control = kind.is_control();
-        let own = if control { local.own_control } else { local.own_data };
+        let sort = kind.sort();
+        let own = match (sort, local.checkpoints.making) {
+            (LogSort::Control, _) => local.own_control,
+            (LogSort::Data, _) => local.own_data,
+            (LogSort::Snapshot, Some(making)) => making,
+            (LogSort::Snapshot, None) => return Err(AppendError::NoContext(context)),
+        };
         let before = local.logs.get(&own.id).map(|log| &log.record);
         let mut heads = local.graph.heads();
         if heads.len() > MOST_HEADS {
@@ -136,7 +142,8 @@ impl Node {
             start: before.is_none().then(|| LogStart {
                 replica: *replica,
                 nonce: own.nonce,
-                tips: local.tips_of(replica, control),
+                // Logs of snapshots come and go by themselves.
+                tips: if sort == LogSort::Snapshot { Vec::new() } else { local.tips_of(replica, sort) },
             }),
             stamp: restated.then_some(Stamp { heads, epoch }),
             payload_len: 0,

@@ -1,7 +1,10 @@
 //! The node: contexts, sessions, logs. `(now, event) -> effects`, deterministic given its inputs.
 
 mod admit;
+mod adopt;
 mod answers;
+mod checkpoint;
+mod checkpoints;
 mod commit;
 mod context;
 mod control;
@@ -44,6 +47,8 @@ use crate::{
     effect::{Arrival, CloseReason, Effect, Event, Notice},
     reads::{ReadRequest, ReadResult},
 };
+pub use checkpoint::{CheckpointCheck, CheckpointPlan};
+pub use checkpoints::CheckpointTable;
 use commit::Commits;
 use context::Context;
 pub use local::AppendError;
@@ -72,6 +77,7 @@ enum Purpose {
     Fragments(ContextId, partita_core::LogId, partita_core::EntryId),
     BuiltOn(ContextId, partita_core::LogId),
     Rewind(ContextId, partita_core::LogId, u64),
+    Adopt(ContextId, adopt::Adopting),
     Readmit(ContextId, partita_core::LogId),
 }
 
@@ -229,6 +235,7 @@ impl Node {
         }
         self.flush_commit();
         while let Some(context) = self.review.pop_first() {
+            self.review_checkpoints(context);
             self.retry_halted(context);
             self.check_caught_up(context);
         }
@@ -300,6 +307,7 @@ impl Node {
                 self.on_rewound(context, log, keep, record, after);
             }
             (Purpose::Readmit(context, log), ReadResult::Entries(page)) => self.on_readmit(context, log, page),
+            (Purpose::Adopt(context, adopting), ReadResult::Under(under)) => self.on_under(context, adopting, under),
             (purpose, result) => {
                 // The embedder mixed up two answers: nothing that a remote can cause.
                 debug_assert!(false, "answer {result:?} to {purpose:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use partita_core::{ContextId, LogId, PeerInfo, Refusal, SessionId, Tip};
+use partita_core::{ContextId, LogId, LogSort, PeerInfo, Refusal, SessionId, Tip};
 
 use super::{Node, context::Context, link::Link};
 use crate::{
@@ -129,8 +129,8 @@ impl Node {
         let Some(local) = self.contexts.get(context) else {
             return Vec::new();
         };
-        let mut tips = local.tips_of(&self.replica, true);
-        tips.extend(local.tips_of(&self.replica, false));
+        let mut tips = local.tips_of(&self.replica, LogSort::Control);
+        tips.extend(local.tips_of(&self.replica, LogSort::Data));
         tips
     }
 

@@ -19,7 +19,9 @@ pub struct ContextStatus {
     pub entries: u64,
     /// How many of them are durable.
     pub durable: u64,
-    /// The bytes of the entries.
+    /// How many of them are pruned, since a checkpoint's snapshots stand for them.
+    pub pruned: u64,
+    /// The bytes of the entries that are not.
     pub bytes: u64,
     /// How many excluded entries are in quarantine.
     pub quarantined: u64,
@@ -84,6 +86,7 @@ impl Node {
             logs: local.logs.len(),
             entries: local.logs.values().map(|log| log.record.seq).sum(),
             durable: local.logs.values().map(|log| log.durable).sum(),
+            pruned: local.logs.values().map(|log| log.base).sum(),
             bytes: local.logs.values().map(|log| log.record.bytes).sum(),
             quarantined: local.quarantined.values().map(|kept| kept.entries).sum(),
             control_entries: local.graph.len(),

@@ -1,7 +1,7 @@
 //! One entry, one verdict. Nothing here changes anything.
 
 use partita_core::{
-    Claim, ContextId, Entry, EntryId, EpochId, Refusal, ReplicaId, Tip, Verdict,
+    Claim, ContextId, Entry, EntryId, EpochId, LogSort, Refusal, ReplicaId, Tip, Verdict,
     planted::{Bug, planted},
 };
 
@@ -28,7 +28,7 @@ impl Node {
         let Some(local) = self.contexts.get(context) else {
             return Err(Halt::at(seq, Refusal::Denied));
         };
-        let control = header.kind.is_control();
+        let (control, sort) = (header.kind.is_control(), header.kind.sort());
         if header.payload_len > self.config.max_payload || (control && header.payload_len > MAX_CONTROL) {
             return Err(Halt::at(seq, Refusal::TooLarge));
         }
@@ -36,7 +36,7 @@ impl Node {
         let Some(start) = header.start.as_ref().or(known.map(|record| &record.start)) else {
             return Err(Halt::at(seq, Refusal::Gap));
         };
-        if known.is_some_and(|record| record.control != control) {
+        if known.is_some_and(|record| record.sort != sort) {
             return Err(Halt::at(seq, Refusal::Invalid));
         }
         let author = start.replica;
@@ -62,25 +62,28 @@ impl Node {
         }
         let knew = known.map_or_else(|| LogRecord::knew_at_start(entry), |record| &record.knew);
         let held = local.logs.get(&header.log).map(|log| log.cap);
-        let cap = held.unwrap_or_else(|| local.cap_of(&author, &header.log, control, knew));
+        let cap = held.unwrap_or_else(|| local.cap_of(&author, &header.log, sort, knew));
         if seq > cap {
             let until = Until::Lifted { author, knew: knew.to_vec() };
             return Err(Halt::until(seq, Refusal::Excluded, until));
         }
         let tip = Tip { log: header.log, seq, head: entry.id };
-        if !control && local.standing.contradicts(&author, &tip) {
+        if sort == LogSort::Data && local.standing.contradicts(&author, &tip) {
             return Err(Halt::at(seq, Refusal::Fork));
+        }
+        if sort == LogSort::Snapshot {
+            local.judge_snapshot(&author, start, &tip)?;
         }
         if let Some(start) = &header.start {
             let of_another = |tip: &Tip| {
                 let log = local.logs.get(&tip.log).map(|log| &log.record);
-                log.is_some_and(|log| log.replica() != author || log.control != control)
+                log.is_some_and(|log| log.replica() != author || log.sort != sort)
             };
             if start.tips.iter().any(of_another) {
                 return Err(Halt::at(seq, Refusal::Invalid));
             }
             let mut tips = start.tips.clone();
-            let of = Successor { author, control, knew: knew.to_vec() };
+            let of = Successor { author, sort, knew: knew.to_vec() };
             tips.retain(|tip| !local.holds_or_cut(tip, &of));
             if !tips.is_empty() && !planted(Bug::PredecessorUnchecked) {
                 let until = Until::Held { of, tips };

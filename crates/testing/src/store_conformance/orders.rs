@@ -152,6 +152,39 @@ pub(super) fn a_truncated_log_can_grow_again(harness: &dyn StoreHarness) -> Resu
     equal("the arrivals", collect(|visit| view.arrivals(&context(1), 0, visit))?, whole(&left))
 }
 
+pub(super) fn a_pruned_log_keeps_what_comes_after(harness: &dyn StoreHarness) -> Result<(), Failure> {
+    let (mut pruned, mut other) = (sample_log(1), sample_log(2));
+    let mut left = Vec::new();
+    {
+        let store = harness.open(incarnation(1))?;
+        for round in 0..20u64 {
+            let size = if round % 4 == 0 { 9000 } else { 10 };
+            let entries =
+                [pruned.change(document(1), noise(round, size)), other.change(document(1), noise(round, size))];
+            commit(&*store, vec![append(2 * round + 1, &entries[0]), append(2 * round + 2, &entries[1])])?;
+            let [first, second] = entries;
+            left.extend((round >= 12).then_some((2 * round + 1, first)));
+            left.push((2 * round + 2, second));
+        }
+        for through in [5, 12, 12, 3] {
+            commit(&*store, vec![Op::Prune { context: context(1), log: log(1), through }])?;
+        }
+        commit(&*store, vec![Op::Prune { context: context(1), log: log(9), through: 7 }])?;
+    }
+    let store = harness.open(incarnation(2))?;
+    let next = pruned.change(document(1), "next");
+    commit(&*store, vec![append(41, &next)])?;
+    left.push((41, next));
+    let view = store.read()?;
+    let own = left.iter().filter(|(arrival, _)| arrival % 2 == 1).map(|(arrival, entry)| (*arrival, entry));
+    let own = expected(own);
+    equal("the log", collect(|visit| view.log(&context(1), &log(1), 1, visit))?, own.clone())?;
+    equal("its end", collect(|visit| view.log(&context(1), &log(1), 13, visit))?, own)?;
+    let whole = expected(left.iter().map(|(arrival, entry)| (*arrival, entry)));
+    equal("the arrivals", collect(|visit| view.arrivals(&context(1), 0, visit))?, whole.clone())?;
+    equal("the document", collect(|visit| view.document(&context(1), &document(1), 0, visit))?, whole)
+}
+
 pub(super) fn the_last_arrival_never_goes_back(harness: &dyn StoreHarness) -> Result<(), Failure> {
     let mut one = sample_log(1);
     {

@@ -1,0 +1,491 @@
+//! Checkpoints, as far as they are about documents: making them, and comparing what others claim with what is here. One
+//! document after the other; what is read and made of each goes through the store's thread and the worker, so that nothing
+//! else waits.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::ControlFlow,
+    sync::Arc,
+};
+
+use partita_core::{
+    ContextId, Covered, DocumentId, Entry, EntryId, EntryKind, Key, LogId, LogSort, SnapshotAt, Store, StoreError, Tip,
+};
+use partita_crypto::rand_core::Rng;
+use partita_protocol::{CheckpointCheck, CheckpointPlan, CheckpointTable, reads};
+use tokio::sync::oneshot;
+
+use super::{Context, EngineHost, Name, commands::Command, load::Openers, records::SetAside};
+use crate::{
+    error::{CheckpointError, EngineError},
+    events::EngineEvent,
+    rebuild::{Part, Purpose, Rebuild, Rebuilt},
+    worker::Job,
+};
+
+/// What came of asking for a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CheckpointOutcome {
+    /// It was written. What it stands for is pruned once every other writer has attested it.
+    Claimed,
+    /// Nothing came since the last one, or this replica may not make one here.
+    NothingToDo,
+}
+
+type Answer = oneshot::Sender<Result<CheckpointOutcome, CheckpointError>>;
+
+/// What a checkpoint is for.
+enum Aim {
+    /// It is made here. Its snapshots that were written so far.
+    Make { plan: CheckpointPlan, written: BTreeMap<DocumentId, SnapshotAt>, answers: Vec<Answer> },
+    /// Somebody claims it.
+    Check(CheckpointCheck),
+}
+
+impl Aim {
+    fn context(&self) -> ContextId {
+        match self {
+            Self::Make { plan, .. } => plan.context,
+            Self::Check(check) => check.context,
+        }
+    }
+
+    fn base(&self) -> Option<&Arc<CheckpointTable>> {
+        match self {
+            Self::Make { plan, .. } => plan.base.as_ref(),
+            Self::Check(check) => check.base.as_ref(),
+        }
+    }
+
+    fn cover(&self) -> &BTreeMap<LogId, Covered> {
+        match self {
+            Self::Make { plan, .. } => &plan.cover,
+            Self::Check(check) => &check.table.logs,
+        }
+    }
+
+    /// The entries behind the base, up to what is covered: of each log the first and the last.
+    fn ranges(&self) -> BTreeMap<LogId, (u64, u64)> {
+        let from = |log: &LogId| self.base().map_or(0, |base| base.seq(log)).saturating_add(1);
+        let ranges = self.cover().iter().map(|(log, covered)| (*log, (from(log), covered.seq())));
+        ranges.filter(|(_, (from, to))| from <= to).collect()
+    }
+}
+
+struct Task {
+    number: u64,
+    aim: Aim,
+    /// The documents that are still to be looked at.
+    documents: VecDeque<DocumentId>,
+    bad: Vec<(LogId, u64, EntryId)>,
+}
+
+/// The checkpoints that are being made or compared: one at a time.
+pub(super) struct Tasks {
+    number: u64,
+    current: Option<Task>,
+    waiting: VecDeque<Aim>,
+    /// After how many entries one is made by itself.
+    after: Option<u64>,
+}
+
+impl Tasks {
+    pub(super) fn new(after: Option<u64>) -> Self {
+        Self { number: 0, current: None, waiting: VecDeque::new(), after }
+    }
+
+    fn is_making(&self, context: &ContextId) -> bool {
+        let aims = self.waiting.iter().chain(self.current.iter().map(|task| &task.aim));
+        aims.into_iter().any(|aim| matches!(aim, Aim::Make { plan, .. } if plan.context == *context))
+    }
+}
+
+/// Which documents a checkpoint concerns; `None` when what is claimed of a log is not what is held.
+pub(crate) type Survey = Option<BTreeSet<DocumentId>>;
+
+/// What a document is made from.
+pub(crate) struct Collected {
+    base: Option<(u64, Arc<Entry>)>,
+    entries: Vec<(u64, Arc<Entry>)>,
+    claimed: Option<(u64, Arc<Entry>)>,
+}
+
+fn survey(
+    store: &dyn Store,
+    context: ContextId,
+    ranges: &BTreeMap<LogId, (u64, u64)>,
+    base: Option<&CheckpointTable>,
+    claimed: Option<&BTreeMap<LogId, Covered>>,
+) -> Result<Survey, StoreError> {
+    let view = store.read()?;
+    let mut documents = BTreeSet::new();
+    for (log, (from, to)) in ranges {
+        let before = base.and_then(|base| base.logs.get(log));
+        if let Some(covered) = claimed.and_then(|claimed| claimed.get(log)) {
+            if reads::covered_at(&*view, &context, covered.last, before)?.as_ref() != Some(covered) {
+                return Ok(None);
+            }
+        }
+        let mut error = None;
+        view.log(&context, log, *from, &mut |stored| match reads::entry(&stored) {
+            Ok(entry) if entry.header.seq <= *to => {
+                documents.extend(entry.header.kind.document());
+                ControlFlow::Continue(())
+            }
+            Ok(_) => ControlFlow::Break(()),
+            Err(bad) => {
+                error = Some(bad);
+                ControlFlow::Break(())
+            }
+        })?;
+        error.map_or(Ok(()), Err)?;
+    }
+    Ok(Some(documents))
+}
+
+fn collect(
+    store: &dyn Store,
+    (context, document): Name,
+    ranges: &BTreeMap<LogId, (u64, u64)>,
+    base: Option<Tip>,
+    claimed: Option<Tip>,
+) -> Result<Collected, StoreError> {
+    let view = store.read()?;
+    let at = |tip: Option<Tip>| tip.map_or(Ok(None), |tip| reads::entry_at(&*view, &context, &tip));
+    let (base, claimed) = (at(base)?, at(claimed)?);
+    let (mut entries, mut error) = (Vec::new(), None);
+    view.document(&context, &document, 0, &mut |stored| match reads::entry(&stored) {
+        Ok(entry) => {
+            let range = ranges.get(&entry.header.log);
+            let is_covered = range.is_some_and(|(from, to)| (*from..=*to).contains(&entry.header.seq));
+            if is_covered && entry.header.kind.sort() == LogSort::Data {
+                entries.push((stored.arrival, Arc::new(entry)));
+            }
+            ControlFlow::Continue(())
+        }
+        Err(bad) => {
+            error = Some(bad);
+            ControlFlow::Break(())
+        }
+    })?;
+    error.map_or(Ok(Collected { base, entries, claimed }), Err)
+}
+
+impl EngineHost {
+    pub(super) fn on_checkpoint(&mut self, context: &mut Context<'_>, id: ContextId, reply: Answer) {
+        if !self.contexts.contains_key(&id) {
+            let _ = reply.send(Err(EngineError::NoContext(id).into()));
+        } else if self.checkpoints.is_making(&id) {
+            let _ = reply.send(Err(CheckpointError::Busy));
+        } else {
+            self.make_checkpoint(context, id, vec![reply]);
+        }
+    }
+
+    fn make_checkpoint(&mut self, context: &mut Context<'_>, id: ContextId, answers: Vec<Answer>) {
+        // What was changed here and is in no entry yet is to be in it, too.
+        self.take_all(context);
+        if let Some(state) = self.contexts.get_mut(&id) {
+            state.since_checkpoint = 0;
+        }
+        let Some(plan) = context.node.plan_checkpoint(&id) else {
+            for answer in answers {
+                let _ = answer.send(Ok(CheckpointOutcome::NothingToDo));
+            }
+            return;
+        };
+        self.checkpoints.waiting.push_back(Aim::Make { plan, written: BTreeMap::new(), answers });
+        self.next_checkpoint(context);
+    }
+
+    /// Entries came in a context: after enough of them a checkpoint is made by itself.
+    pub(super) fn note_entries(&mut self, id: ContextId, entries: u64) {
+        if let Some(state) = self.contexts.get_mut(&id) {
+            state.since_checkpoint += entries;
+        }
+    }
+
+    pub(super) fn make_due_checkpoints(&mut self, context: &mut Context<'_>) {
+        let Some(after) = self.checkpoints.after else { return };
+        if self.checkpoints.current.is_some() {
+            return;
+        }
+        let due = self.contexts.iter().filter(|(_, state)| state.since_checkpoint >= after).map(|(id, _)| *id);
+        for id in due.collect::<Vec<_>>() {
+            // Others have as many: whoever's turn comes first makes it, and the rest find nothing to do.
+            if self.random.next_u32() % 8 == 0 {
+                self.make_checkpoint(context, id, Vec::new());
+            } else if let Some(state) = self.contexts.get_mut(&id) {
+                state.since_checkpoint -= after / 8;
+            }
+        }
+    }
+
+    pub(super) fn on_claimed(&mut self, context: &mut Context<'_>, id: ContextId, claim: &EntryId) {
+        if let Some(check) = context.node.checkpoint_check(&id, claim) {
+            self.checkpoints.waiting.push_back(Aim::Check(check));
+            self.next_checkpoint(context);
+        }
+    }
+
+    fn next_checkpoint(&mut self, context: &mut Context<'_>) {
+        if self.checkpoints.current.is_some() {
+            return;
+        }
+        let Some(aim) = self.checkpoints.waiting.pop_front() else { return };
+        if let Aim::Make { plan, .. } = &aim
+            && let Err(error) = context.node.begin_checkpoint(plan)
+        {
+            return self.end_checkpoint(context, aim, Err(error.into()));
+        }
+        self.checkpoints.number += 1;
+        let number = self.checkpoints.number;
+        let (id, ranges, base) = (aim.context(), aim.ranges(), aim.base().cloned());
+        let claimed = match &aim {
+            Aim::Make { .. } => None,
+            Aim::Check(check) => Some(check.table.clone()),
+        };
+        self.checkpoints.current = Some(Task { number, aim, documents: VecDeque::new(), bad: Vec::new() });
+        context.jobs.push(Box::new(move |store| {
+            let claimed = claimed.as_ref().map(|table| &table.logs);
+            let result = survey(store, id, &ranges, base.as_deref(), claimed);
+            Command::Surveyed { task: number, result }
+        }));
+    }
+
+    fn task(&mut self, number: u64) -> Option<&mut Task> {
+        self.checkpoints.current.as_mut().filter(|task| task.number == number)
+    }
+
+    pub(super) fn on_surveyed(&mut self, context: &mut Context<'_>, number: u64, result: Result<Survey, StoreError>) {
+        let Some(task) = self.task(number) else { return };
+        let touched = match result {
+            Ok(Some(touched)) => touched,
+            Ok(None) => return self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo)),
+            Err(error) => return self.finish_checkpoint(context, Err(error.into())),
+        };
+        let mut documents = touched;
+        match &task.aim {
+            Aim::Make { plan, .. } => documents.extend(&plan.again),
+            Aim::Check(check) => {
+                let base = check.base.as_ref();
+                let same = |document: &DocumentId| {
+                    let before = base.and_then(|base| base.documents.get(document));
+                    before == check.table.documents.get(document)
+                };
+                if documents.iter().any(same) || before_lacks(check) {
+                    // Something came of it, and the claim says that it is as it was.
+                    return self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
+                }
+                documents.extend(check.table.documents.keys().filter(|document| !same(document)));
+            }
+        }
+        task.documents = documents.into_iter().collect();
+        self.next_document(context);
+    }
+
+    /// Reads what the next document is made from; ends the task after the last one.
+    fn next_document(&mut self, context: &mut Context<'_>) {
+        let Some(task) = &mut self.checkpoints.current else { return };
+        let Some(document) = task.documents.pop_front() else {
+            return self.conclude_checkpoint(context);
+        };
+        let (number, id, ranges) = (task.number, task.aim.context(), task.aim.ranges());
+        let of = |table: &Arc<CheckpointTable>| table.documents.get(&document).map(|at| at.entry);
+        let base = task.aim.base().and_then(of);
+        let claimed = match &task.aim {
+            Aim::Make { .. } => None,
+            Aim::Check(check) => of(&check.table),
+        };
+        context.jobs.push(Box::new(move |store| {
+            let result = collect(store, (id, document), &ranges, base, claimed);
+            Command::Collected { task: number, document, result }
+        }));
+    }
+
+    pub(super) fn on_collected(
+        &mut self,
+        context: &mut Context<'_>,
+        number: u64,
+        document: DocumentId,
+        result: Result<Collected, StoreError>,
+    ) {
+        let Some(task) = self.task(number) else { return };
+        let (id, is_check) = (task.aim.context(), matches!(task.aim, Aim::Check(_)));
+        let collected = match result {
+            Ok(collected) => collected,
+            Err(error) => return self.finish_checkpoint(context, Err(error.into())),
+        };
+        let name = (id, document);
+        let mut openers = Openers::default();
+        let mut not_now = None;
+        let mut plain = |stored: Option<(u64, Arc<Entry>)>, openers: &mut Openers| {
+            let (arrival, entry) = stored?;
+            let arrival = context.node.arrival(&id, arrival, entry)?;
+            let opened = self.item(context, name, &arrival, openers).plain();
+            opened.map_err(|reason| not_now = Some(reason)).ok()
+        };
+        let base = plain(collected.base, &mut openers);
+        let claimed = plain(collected.claimed, &mut openers);
+        if let Some(reason) = not_now {
+            return self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, reason)));
+        }
+        let (mut first, mut rest) = (VecDeque::new(), VecDeque::new());
+        for (arrival, entry) in collected.entries {
+            let (id, is_create) = (entry.id, matches!(entry.header.kind, EntryKind::Create(_)));
+            if let Some(arrival) = context.node.arrival(&name.0, arrival, entry) {
+                let part = Part { item: self.item(context, name, &arrival, &mut openers), id };
+                if is_create { first.push_back(part) } else { rest.push_back(part) }
+            }
+        }
+        first.append(&mut rest);
+        let purpose = if is_check { Purpose::Compare(claimed) } else { Purpose::Save };
+        let (types, bad) = (self.types.clone(), Vec::new());
+        let rebuild =
+            Rebuild { task: number, context: id, document, types, base, parts: first, purpose, bad, doc: None };
+        let _ = self.worker.send(Job::Rebuild(Box::new(rebuild)));
+    }
+
+    pub(super) fn on_rebuilt(
+        &mut self,
+        context: &mut Context<'_>,
+        number: u64,
+        rebuilt: Rebuilt,
+        bad: Vec<(LogId, u64, EntryId)>,
+    ) {
+        let Some(task) = self.task(number) else { return };
+        task.bad.extend(bad);
+        match rebuilt {
+            Rebuilt::More(rebuild) => {
+                // Behind what others wait for.
+                let _ = self.worker.send(Job::Rebuild(rebuild));
+            }
+            Rebuilt::Saved(document, plain) => {
+                let Aim::Make { plan, written, .. } = &mut task.aim else { return };
+                match context.node.write_snapshot(context.now, plan.context, document, &plain) {
+                    Ok(at) => {
+                        written.insert(document, at);
+                        self.next_document(context);
+                    }
+                    Err(error) => self.finish_checkpoint(context, Err(error.into())),
+                }
+            }
+            Rebuilt::Compared(true) => self.next_document(context),
+            Rebuilt::Compared(false) => self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo)),
+            Rebuilt::NotNow(document, reason) => {
+                self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, reason)));
+            }
+        }
+    }
+
+    /// All documents were looked at.
+    fn conclude_checkpoint(&mut self, context: &mut Context<'_>) {
+        let Some(task) = &mut self.checkpoints.current else { return };
+        task.bad.sort_unstable();
+        task.bad.dedup();
+        let bad = std::mem::take(&mut task.bad);
+        match &mut task.aim {
+            Aim::Make { plan, written, .. } => {
+                let written = std::mem::take(written);
+                let claimed = context.node.claim_checkpoint(context.now, plan, written, bad);
+                let outcome = claimed.map(|_| CheckpointOutcome::Claimed).map_err(CheckpointError::from);
+                self.finish_checkpoint(context, outcome);
+            }
+            Aim::Check(check) => {
+                if check.bad == bad {
+                    context.node.attest_checkpoint(context.now, check);
+                }
+                self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
+            }
+        }
+    }
+
+    fn finish_checkpoint(&mut self, context: &mut Context<'_>, outcome: Result<CheckpointOutcome, CheckpointError>) {
+        if let Some(task) = self.checkpoints.current.take() {
+            self.end_checkpoint(context, task.aim, outcome);
+        }
+    }
+
+    fn end_checkpoint(
+        &mut self,
+        context: &mut Context<'_>,
+        aim: Aim,
+        outcome: Result<CheckpointOutcome, CheckpointError>,
+    ) {
+        if let Aim::Make { plan, answers, .. } = aim {
+            if outcome.is_err() {
+                context.node.abandon_checkpoint(plan.context);
+            }
+            for answer in answers {
+                let _ = answer.send(outcome.clone());
+            }
+        }
+        self.next_checkpoint(context);
+    }
+
+    /// Snapshots stand for what was pruned: documents whose logs went further than was held are loaded again from them.
+    pub(super) fn on_adopted(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ContextId,
+        documents: &[DocumentId],
+        advanced: bool,
+    ) {
+        if let Some(state) = self.contexts.get_mut(&id) {
+            state.adopted += 1;
+            state.since_checkpoint = 0;
+        }
+        let known: Vec<Name> = self.slots.keys().filter(|(of, _)| *of == id).copied().collect();
+        for name in known {
+            let slot = self.slots.get(&name);
+            let loaded = slot.and_then(|slot| slot.cell.clone());
+            match loaded {
+                Some(cell) if advanced => {
+                    self.start_reload(context, name, true);
+                    cell.say_changed(true, false);
+                }
+                _ => self.load_afresh(context, name),
+            }
+        }
+        if advanced {
+            for document in documents {
+                self.say(EngineEvent::DocumentChanged { context: id, document: *document });
+            }
+        }
+        self.forget_settled(context, id);
+        self.say(EngineEvent::CheckpointAdopted { context: id });
+    }
+
+    /// What was set aside and is covered is settled: it is in no document, and nobody holds it any more.
+    fn forget_settled(&self, context: &mut Context<'_>, id: ContextId) {
+        let Some(table) = context.node.checkpoint(&id) else { return };
+        context.jobs.push(Box::new(move |store| {
+            let mut settled: Vec<Key> = Vec::new();
+            let found = store.read().and_then(|view| {
+                view.scan(&Key::set_aside(&id, None), &mut |key, value| {
+                    let document = key.get(33..65).and_then(|bytes| bytes.try_into().ok()).map(DocumentId::from_bytes);
+                    let arrival = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+                    if let (Some(document), Some(arrival)) = (document, arrival)
+                        && let Ok(set_aside) = SetAside::decode(document, value)
+                        && set_aside.seq <= table.seq(&set_aside.log)
+                    {
+                        settled.push(Key::SetAside(id, document, arrival));
+                    }
+                    ControlFlow::Continue(())
+                })
+            });
+            Command::Node(Box::new(move |node, _| {
+                if found.is_ok() {
+                    settled.into_iter().for_each(|key| node.delete_record(key));
+                }
+            }))
+        }));
+    }
+}
+
+/// Whether some document of what is relied upon is not in the claim.
+fn before_lacks(check: &CheckpointCheck) -> bool {
+    let before = check.base.iter().flat_map(|base| base.documents.keys());
+    before.into_iter().any(|document| !check.table.documents.contains_key(document))
+}

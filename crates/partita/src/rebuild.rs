@@ -1,0 +1,183 @@
+//! A document made from a checkpoint's snapshot and exactly the entries behind it that another checkpoint covers: to be that
+//! one's snapshot, or to be compared with what somebody claims it to be.
+
+use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
+
+use partita_core::{
+    ActorSeed, Bytes, ContextId, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentId, EntryId, Limits, LogId,
+    planted::{Bug, planted},
+};
+
+use crate::{
+    host::Reason,
+    worker::{CREATE_HEAD, Item, ItemKind, guarded},
+};
+
+/// How many entries are applied before others' work goes on.
+const SLICE: usize = 1024;
+
+pub(crate) type Types = Arc<BTreeMap<CrdtTypeId, Arc<dyn CrdtType>>>;
+
+/// An entry, and what is needed to say which one it is.
+pub(crate) struct Part {
+    pub(crate) item: Item,
+    pub(crate) id: EntryId,
+}
+
+/// What to do with the document once it is made.
+pub(crate) enum Purpose {
+    /// Save it.
+    Save,
+    /// Compare it with this, a plain snapshot as it was claimed; `None` when no snapshot of the document is claimed.
+    Compare(Option<Bytes>),
+}
+
+/// The work, done in slices.
+pub(crate) struct Rebuild {
+    /// Whose it is: given back with the answer.
+    pub(crate) task: u64,
+    pub(crate) context: ContextId,
+    pub(crate) document: DocumentId,
+    pub(crate) types: Types,
+    /// The plain snapshot that it goes on from.
+    pub(crate) base: Option<Bytes>,
+    /// The entries to apply: what creates the document first.
+    pub(crate) parts: VecDeque<Part>,
+    pub(crate) purpose: Purpose,
+    pub(crate) bad: Vec<(LogId, u64, EntryId)>,
+    pub(crate) doc: Option<Made>,
+}
+
+pub(crate) struct Made {
+    crdt: Arc<dyn CrdtType>,
+    doc: Box<dyn CrdtDocument>,
+}
+
+/// What became of it.
+pub(crate) enum Rebuilt {
+    /// As much was done as fits into one slice.
+    More(Box<Rebuild>),
+    /// The document's type and snapshot.
+    Saved(DocumentId, Vec<u8>),
+    /// Whether what was claimed is the same set of changes.
+    Compared(bool),
+    /// It cannot be made now.
+    NotNow(DocumentId, Reason),
+}
+
+/// Nobody writes under this name: such a document is looked at and thrown away.
+fn nobody(document: &DocumentId) -> ActorSeed {
+    ActorSeed::derive(&LogId::default(), document)
+}
+
+/// A document from a plain snapshot: its type, then what that type saved.
+fn load(types: &Types, document: &DocumentId, plain: &[u8]) -> Result<Made, Reason> {
+    let (id, snapshot) = plain.split_first_chunk::<4>().ok_or(Reason::Malformed)?;
+    let crdt = types.get(&CrdtTypeId(*id)).ok_or(Reason::UnknownType)?.clone();
+    let doc = guarded(|| crdt.load(snapshot, nobody(document))).map_err(|error| Reason::from(&error))?;
+    Ok(Made { crdt, doc })
+}
+
+impl Rebuild {
+    /// Does a slice of it.
+    pub(crate) fn go_on(mut self: Box<Self>, limits: &Limits) -> (Rebuilt, Vec<(LogId, u64, EntryId)>) {
+        match self.slice(limits) {
+            Ok(true) => (Rebuilt::More(self), Vec::new()),
+            Ok(false) => {
+                let done = self.finish();
+                (done, std::mem::take(&mut self.bad))
+            }
+            Err(reason) => (Rebuilt::NotNow(self.document, reason), Vec::new()),
+        }
+    }
+
+    /// True while there is more to do.
+    fn slice(&mut self, limits: &Limits) -> Result<bool, Reason> {
+        if self.doc.is_none()
+            && let Some(base) = &self.base
+        {
+            self.doc = Some(load(&self.types, &self.document, base)?);
+        }
+        let slice: Vec<Part> = self.parts.drain(..self.parts.len().min(SLICE)).collect();
+        let mut good: Vec<(&Part, Bytes)> = Vec::with_capacity(slice.len());
+        for part in &slice {
+            match self.payload(part, limits) {
+                Ok(payload) if !payload.is_empty() => good.push((part, payload)),
+                Ok(_) => {}
+                Err(reason) if reason.is_retried() && !planted(Bug::WaitingCovered) => return Err(reason),
+                Err(_) => self.bad.push((part.item.log, part.item.seq, part.id)),
+            }
+        }
+        // What creates the document may not be here yet, though something of it is.
+        let made = self.doc.as_mut().ok_or(Reason::WrongDocument)?;
+        let payloads: Vec<&[u8]> = good.iter().map(|(_, payload)| &payload[..]).collect();
+        let outcomes = guarded(|| Ok(made.doc.apply(&payloads))).map_err(|error| Reason::from(&error))?;
+        for ((part, _), outcome) in good.iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => {}
+                // The document may be damaged, and which other payloads are good was not found out.
+                Err(CrdtError::Poisoned(_)) => return Err(Reason::Poisoned),
+                Err(_) => self.bad.push((part.item.log, part.item.seq, part.id)),
+            }
+        }
+        Ok(!self.parts.is_empty())
+    }
+
+    /// What of an entry's plain bytes goes into the document, once they are known to be harmless.
+    fn payload(&mut self, part: &Part, limits: &Limits) -> Result<Bytes, Reason> {
+        let plain = part.item.plain()?;
+        let (payload, actor) = match part.item.kind {
+            ItemKind::Snapshot => return Err(Reason::WrongDocument),
+            ItemKind::Change => (plain, Some(ActorSeed::derive(&part.item.log, &self.document))),
+            ItemKind::Create(document) => {
+                let is_its = partita_core::document_id(&self.context, &plain) == document;
+                let id = plain.first_chunk::<4>().filter(|_| is_its && plain.len() >= CREATE_HEAD);
+                let id = CrdtTypeId(*id.ok_or(Reason::WrongDocument)?);
+                let crdt = self.types.get(&id).ok_or(Reason::UnknownType)?.clone();
+                if self.doc.is_none() {
+                    let doc = crdt.create(nobody(&self.document));
+                    self.doc = Some(Made { crdt, doc });
+                }
+                (plain.slice(CREATE_HEAD..), None)
+            }
+        };
+        let made = self.doc.as_ref().ok_or(Reason::WrongDocument)?;
+        if !payload.is_empty() {
+            guarded(|| made.crdt.validate(&payload, actor, limits)).map_err(|error| Reason::from(&error))?;
+        }
+        Ok(payload)
+    }
+
+    fn finish(&mut self) -> Rebuilt {
+        let Some(made) = &self.doc else {
+            return Rebuilt::NotNow(self.document, Reason::WrongDocument);
+        };
+        match &self.purpose {
+            Purpose::Save => match guarded(|| made.doc.snapshot()) {
+                Ok(snapshot) => Rebuilt::Saved(self.document, [&made.crdt.id().0[..], &snapshot].concat()),
+                Err(error) => Rebuilt::NotNow(self.document, Reason::from(&error)),
+            },
+            Purpose::Compare(None) => Rebuilt::Compared(false),
+            Purpose::Compare(Some(claimed)) => match load(&self.types, &self.document, claimed) {
+                Ok(claimed) => Rebuilt::Compared(is_same(made, &claimed)),
+                Err(_) => Rebuilt::Compared(false),
+            },
+        }
+    }
+}
+
+fn is_same(held: &Made, claimed: &Made) -> bool {
+    let same = guarded(|| Ok(held.doc.same_history(&*claimed.doc))).unwrap_or(false);
+    same || planted(Bug::AttestedWithMore) && includes(claimed, held)
+        || planted(Bug::AttestedWithLess) && includes(held, claimed)
+}
+
+/// Whether nothing is in a part that is not in the whole: for planted bugs alone, and types whose snapshots are payloads.
+fn includes(whole: &Made, part: &Made) -> bool {
+    let both = || {
+        let mut doc = whole.crdt.load(&whole.doc.snapshot()?, nobody(&DocumentId::default()))?;
+        let applied = doc.apply(&[&part.doc.snapshot()?]);
+        Ok(applied.iter().all(Result::is_ok) && doc.same_history(&*whole.doc))
+    };
+    guarded(both).unwrap_or(false)
+}

@@ -1,0 +1,128 @@
+//! Checkpoints: history that snapshots stand for, on real stores.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
+
+mod common;
+
+use common::{Device, Home, has, patiently, put, string};
+use partita::{CheckpointOutcome, automerge::Automerge, yrs::Yrs};
+
+/// How many entries the device holds by snapshots alone.
+async fn pruned(device: &Device) -> u64 {
+    device.engine.status().await.unwrap().contexts.remove(0).pruned
+}
+
+async fn prunes(device: &Device, entries: u64) {
+    device.until("a checkpoint", || async { pruned(device).await >= entries }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_device_alone_prunes_at_once_and_reads_everything_again() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let text = a.notes.create::<Yrs>().await.unwrap();
+    for n in 0..50 {
+        put(&plan, &format!("key {n}"), "x").durable().await.unwrap();
+    }
+    let digests = (plan.digest().unwrap(), text.digest().unwrap());
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, 52).await;
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::NothingToDo);
+    put(&plan, "after", "x").durable().await.unwrap();
+    let (plan, text, after) = (plan.id(), text.id(), plan.digest().unwrap());
+    a.engine.close().await.unwrap();
+
+    let a = home.open("a", &[]).await;
+    assert_eq!(pruned(&a).await, 52);
+    let plan = a.notes.get::<Automerge>(plan).await.unwrap();
+    let text = a.notes.get::<Yrs>(text).await.unwrap();
+    assert_eq!((plan.digest().unwrap(), text.digest().unwrap()), (after, digests.1));
+    plan.read(|doc| assert!(string(doc, "key 0").is_some() && string(doc, "after").is_some()));
+    put(&plan, "and on", "x").durable().await.unwrap();
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, 54).await;
+    let digest = plan.digest().unwrap();
+    let id = plan.id();
+    a.engine.close().await.unwrap();
+    let a = home.open("a", &[]).await;
+    assert_eq!(a.notes.get::<Automerge>(id).await.unwrap().digest().unwrap(), digest);
+    a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_devices_and_their_relay_prune_what_both_attest_and_a_new_one_gets_the_snapshot() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    for n in 0..30 {
+        put(&plan, &format!("a {n}"), "x").durable().await.unwrap();
+        put(&plan_b, &format!("b {n}"), "x").durable().await.unwrap();
+    }
+    has(&plan, "b 29").await;
+    has(&plan_b, "a 29").await;
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, 61).await;
+    prunes(&b, 61).await;
+    put(&plan_b, "after", "x").durable().await.unwrap();
+    has(&plan, "after").await;
+    assert_eq!(plan.digest(), plan_b.digest());
+
+    home.enrol("c");
+    let c = home.open("c", &[relay.url().to_string().as_str()]).await;
+    let plan_c = c.get::<Automerge>(plan.id()).await;
+    has(&plan_c, "after").await;
+    has(&plan_c, "a 0").await;
+    assert_eq!(plan_c.digest(), plan.digest());
+    assert!(pruned(&c).await >= 61);
+    put(&plan_c, "c", "x").durable().await.unwrap();
+    has(&plan, "c").await;
+    // The next one goes on from there, made by another.
+    patiently("the relay", c.notes.acknowledged()).await.unwrap();
+    assert_eq!(c.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    for device in [&a, &b, &c] {
+        prunes(device, 63).await;
+    }
+    put(&plan, "end", "x").durable().await.unwrap();
+    has(&plan_c, "end").await;
+    assert_eq!(plan_c.digest(), plan.digest());
+    for device in [a, b, c] {
+        device.engine.close().await.unwrap();
+    }
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_pruned_before_the_other_device_attests_and_what_it_wrote_meanwhile_counts() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    put(&plan, "first", "x").durable().await.unwrap();
+    has(&plan_b, "first").await;
+    let id = plan.id();
+    b.engine.close().await.unwrap();
+
+    // It writes without a network, while the others go on and claim.
+    let b = home.open("b", &[]).await;
+    let plan_b = b.notes.get::<Automerge>(id).await.unwrap();
+    put(&plan_b, "offline", "x").durable().await.unwrap();
+    put(&plan, "second", "x").durable().await.unwrap();
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    put(&plan, "third", "x").durable().await.unwrap();
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    assert_eq!(pruned(&a).await, 0);
+    b.engine.close().await.unwrap();
+
+    let b = home.open("b", &[relay.url().to_string().as_str()]).await;
+    prunes(&b, 3).await;
+    prunes(&a, 3).await;
+    has(&plan, "offline").await;
+    let plan_b = b.notes.get::<Automerge>(id).await.unwrap();
+    has(&plan_b, "third").await;
+    assert_eq!(plan_b.digest(), plan.digest());
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
+    relay.close().await;
+}
