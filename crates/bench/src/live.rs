@@ -40,17 +40,13 @@ struct Figures {
 fn spread(mut took: Vec<Duration>) -> Spread {
     took.drain(..WARM_UP.min(took.len()));
     took.sort_unstable();
-    let at = |share: f64| took.get((took.len() as f64 * share) as usize).map_or(0.0, |took| took.as_secs_f64() * 1e6);
+    let at = |share| report::quantile(&took, share).as_secs_f64() * 1e6;
     Spread { p50_us: at(0.5), p99_us: at(0.99) }
 }
 
 /// The middle of the rounds, for each figure by itself.
 fn middle(rounds: &[Spread]) -> Spread {
-    let of = |figure: fn(&Spread) -> f64| {
-        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
-        all.sort_unstable_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or_default()
-    };
+    let of = |figure: fn(&Spread) -> f64| report::middle(rounds.iter().map(figure).collect());
     Spread { p50_us: of(|spread| spread.p50_us), p99_us: of(|spread| spread.p99_us) }
 }
 

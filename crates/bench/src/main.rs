@@ -1,14 +1,18 @@
 //! Partita's figures. A table for people, then one line of JSON; ratios against a limit or a peer in the same run,
 //! because absolute times mean nothing on a shared machine.
 
+mod author;
+mod bare;
 mod burst;
 mod cold;
 mod devices;
 mod group;
+mod ingest;
 mod live;
 mod owners;
 mod pair;
 mod peer;
+mod relay_process;
 mod report;
 mod resume;
 mod seal;
@@ -35,10 +39,15 @@ enum Figure {
     Cold(peer::BesideSamod),
     /// What it costs to let somebody into a group, and to shut somebody out, beside bare boxes and other protocols.
     Group(group::Arguments),
+    /// How many entries a second become durable: by the store, through a relay, and by bare redb.
+    Ingest(ingest::Arguments),
     /// One change, through a relay, to another device's document, beside a bare relay and samod.
     Live(peer::BesideSamod),
     /// What a reconnect costs: when nothing changed, and when one entry of many is missing.
     Resume(resume::Arguments),
+    /// The relay of other figures, in a process of its own.
+    #[command(hide = true)]
+    ServeRelay(relay_process::Arguments),
     /// What it costs that a group's payloads are sealed: catching up beside a plain context.
     Seal(seal::Arguments),
     /// What it costs that partition strategies are plugins, beside a live change.
@@ -50,9 +59,11 @@ fn main() -> Outcome {
         Figure::Burst(arguments) => burst::run(&arguments),
         Figure::Cold(arguments) => cold::run(&arguments),
         Figure::Group(arguments) => group::run(&arguments),
+        Figure::Ingest(arguments) => ingest::run(&arguments),
         Figure::Live(arguments) => live::run(&arguments),
         Figure::Resume(arguments) => resume::run(&arguments),
         Figure::Seal(arguments) => seal::run(&arguments),
+        Figure::ServeRelay(arguments) => relay_process::serve(&arguments),
         Figure::Strategy(arguments) => strategy::run(&arguments),
     }
 }
