@@ -5,7 +5,9 @@ mod author;
 mod bare;
 mod burst;
 mod cold;
+mod crowd;
 mod devices;
+mod fanout;
 mod group;
 mod ingest;
 mod live;
@@ -37,6 +39,8 @@ enum Figure {
     Burst(peer::BesideSamod),
     /// A new device fetches a thousand small documents and can read them, beside samod.
     Cold(peer::BesideSamod),
+    /// One writer and many subscribers: how long an entry takes to each of them, beside a bare relay.
+    Fanout(fanout::Arguments),
     /// What it costs to let somebody into a group, and to shut somebody out, beside bare boxes and other protocols.
     Group(group::Arguments),
     /// How many entries a second become durable: by the store, through a relay, and by bare redb.
@@ -45,6 +49,9 @@ enum Figure {
     Live(peer::BesideSamod),
     /// What a reconnect costs: when nothing changed, and when one entry of many is missing.
     Resume(resume::Arguments),
+    /// The bare relay of other figures, in a process of its own.
+    #[command(hide = true)]
+    ServeBareRelay,
     /// The relay of other figures, in a process of its own.
     #[command(hide = true)]
     ServeRelay(relay_process::Arguments),
@@ -58,11 +65,13 @@ fn main() -> Outcome {
     match Arguments::parse().figure {
         Figure::Burst(arguments) => burst::run(&arguments),
         Figure::Cold(arguments) => cold::run(&arguments),
+        Figure::Fanout(arguments) => fanout::run(&arguments),
         Figure::Group(arguments) => group::run(&arguments),
         Figure::Ingest(arguments) => ingest::run(&arguments),
         Figure::Live(arguments) => live::run(&arguments),
         Figure::Resume(arguments) => resume::run(&arguments),
         Figure::Seal(arguments) => seal::run(&arguments),
+        Figure::ServeBareRelay => crowd::serve(),
         Figure::ServeRelay(arguments) => relay_process::serve(&arguments),
         Figure::Strategy(arguments) => strategy::run(&arguments),
     }

@@ -8,15 +8,14 @@ use tokio_tungstenite::{WebSocketStream, accept_async, client_async, tungstenite
 
 use crate::devices::Failure;
 
-const BYTES: usize = 200;
+pub(crate) const BYTES: usize = 200;
 
-async fn accept(listener: &TcpListener) -> Result<WebSocketStream<TcpStream>, Failure> {
-    let (stream, _) = listener.accept().await?;
+pub(crate) async fn accept(stream: TcpStream) -> Result<WebSocketStream<TcpStream>, Failure> {
     stream.set_nodelay(true)?;
     Ok(accept_async(stream).await?)
 }
 
-async fn dial(address: std::net::SocketAddr) -> Result<WebSocketStream<TcpStream>, Failure> {
+pub(crate) async fn dial(address: std::net::SocketAddr) -> Result<WebSocketStream<TcpStream>, Failure> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(client_async(format!("ws://{address}/"), stream).await?.0)
@@ -27,7 +26,8 @@ pub(crate) async fn times(messages: usize) -> Result<Vec<Duration>, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let relay = tokio::spawn(async move {
-        let (mut from, mut to) = (accept(&listener).await?, accept(&listener).await?);
+        let mut from = accept(listener.accept().await?.0).await?;
+        let mut to = accept(listener.accept().await?.0).await?;
         while let Some(message) = from.next().await {
             let message = message?;
             if message.is_binary() {
