@@ -9,6 +9,7 @@ mod crowd;
 mod devices;
 mod fanout;
 mod group;
+mod idle;
 mod ingest;
 mod live;
 mod owners;
@@ -43,6 +44,8 @@ enum Figure {
     Fanout(fanout::Arguments),
     /// What it costs to let somebody into a group, and to shut somebody out, beside bare boxes and other protocols.
     Group(group::Arguments),
+    /// What a connection that says nothing costs a relay.
+    Idle(idle::Arguments),
     /// How many entries a second become durable: by the store, through a relay, and by bare redb.
     Ingest(ingest::Arguments),
     /// One change, through a relay, to another device's document, beside a bare relay and samod.
@@ -67,6 +70,7 @@ fn main() -> Outcome {
         Figure::Cold(arguments) => cold::run(&arguments),
         Figure::Fanout(arguments) => fanout::run(&arguments),
         Figure::Group(arguments) => group::run(&arguments),
+        Figure::Idle(arguments) => idle::run(&arguments),
         Figure::Ingest(arguments) => ingest::run(&arguments),
         Figure::Live(arguments) => live::run(&arguments),
         Figure::Resume(arguments) => resume::run(&arguments),
