@@ -9,6 +9,7 @@ mod crowd;
 mod devices;
 mod fanout;
 mod group;
+mod growth;
 mod idle;
 mod ingest;
 mod live;
@@ -44,12 +45,17 @@ enum Figure {
     Fanout(fanout::Arguments),
     /// What it costs to let somebody into a group, and to shut somebody out, beside bare boxes and other protocols.
     Group(group::Arguments),
+    /// What a long history costs: opening it, keeping it open, adding to it, resuming with it.
+    Growth(growth::Arguments),
     /// What a connection that says nothing costs a relay.
     Idle(idle::Arguments),
     /// How many entries a second become durable: by the store, through a relay, and by bare redb.
     Ingest(ingest::Arguments),
     /// One change, through a relay, to another device's document, beside a bare relay and samod.
     Live(peer::BesideSamod),
+    /// Opens a store for another figure, in a process of its own.
+    #[command(hide = true)]
+    OpenContext(growth::OpenArguments),
     /// What a reconnect costs: when nothing changed, and when one entry of many is missing.
     Resume(resume::Arguments),
     /// The bare relay of other figures, in a process of its own.
@@ -70,9 +76,11 @@ fn main() -> Outcome {
         Figure::Cold(arguments) => cold::run(&arguments),
         Figure::Fanout(arguments) => fanout::run(&arguments),
         Figure::Group(arguments) => group::run(&arguments),
+        Figure::Growth(arguments) => growth::run(&arguments),
         Figure::Idle(arguments) => idle::run(&arguments),
         Figure::Ingest(arguments) => ingest::run(&arguments),
         Figure::Live(arguments) => live::run(&arguments),
+        Figure::OpenContext(arguments) => growth::open(&arguments),
         Figure::Resume(arguments) => resume::run(&arguments),
         Figure::Seal(arguments) => seal::run(&arguments),
         Figure::ServeBareRelay => crowd::serve(),
