@@ -46,14 +46,17 @@ async fn hand_on(
     let mut socket = wire::accept(stream).await?;
     loop {
         tokio::select! {
-            message = socket.next() => match message.ok_or("it hung up")?? {
-                Message::Binary(bytes) => drop(tell.send((number, bytes))),
-                _ => {}
-            },
-            message = told.recv() => match message? {
-                (from, bytes) if from != number => socket.send(Message::Binary(bytes)).await?,
-                _ => {}
-            },
+            message = socket.next() => {
+                if let Message::Binary(bytes) = message.ok_or("it hung up")?? {
+                    let _ = tell.send((number, bytes)); // there may be nobody else
+                }
+            }
+            message = told.recv() => {
+                let (from, bytes) = message?;
+                if from != number {
+                    socket.send(Message::Binary(bytes)).await?;
+                }
+            }
         }
     }
 }

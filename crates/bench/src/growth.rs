@@ -148,6 +148,12 @@ impl History {
         self.folder.path().join(name)
     }
 
+    /// Copies a file, and waits for the disk: the first sync of whoever opens it would have to.
+    fn copy(&self, from: &str, to: &str) -> Result<(), Failure> {
+        fs::copy(self.path(from), self.path(to))?;
+        Ok(fs::File::open(self.path(to))?.sync_all()?)
+    }
+
     /// The device's node, with its context open.
     fn open(&mut self) -> Result<End, Failure> {
         let device = Device::load(&FileKeystore::open(self.path("key"))?)?;
@@ -168,7 +174,7 @@ impl History {
         self.entries += more + SINGLES;
         let sync_us = self.sync()?.as_secs_f64() * 1e6;
         for copy in ["relay", "crashed"] {
-            fs::copy(self.path("store"), self.path(copy))?;
+            self.copy("store", copy)?;
         }
         let (resume_bytes, round_trips) = self.resume(&mut node)?;
         drop(node);
@@ -178,7 +184,7 @@ impl History {
             let opened = self.open_elsewhere("store")?;
             clean.push(opened.open_ms);
             memory.push(opened.rss_bytes);
-            fs::copy(self.path("crashed"), self.path("copy"))?;
+            self.copy("crashed", "copy")?;
             crashed.push(self.open_elsewhere("copy")?.open_ms);
         }
         for copy in ["relay", "crashed", "copy"] {

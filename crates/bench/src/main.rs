@@ -1,9 +1,11 @@
 //! Partita's figures. A table for people, then one line of JSON; ratios against a limit or a peer in the same run,
 //! because absolute times mean nothing on a shared machine.
 
+mod all;
 mod author;
 mod bare;
 mod burst;
+mod charts;
 mod cold;
 mod crowd;
 mod devices;
@@ -13,6 +15,7 @@ mod growth;
 mod idle;
 mod ingest;
 mod live;
+mod markdown;
 mod owners;
 mod pair;
 mod peer;
@@ -21,6 +24,7 @@ mod report;
 mod resume;
 mod seal;
 mod strategy;
+mod svg;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +41,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Figure {
+    /// All figures, one after the other, and a report of them with drawings.
+    All(all::Arguments),
     /// Five thousand changes at once, until another device shows the last, beside samod.
     Burst(peer::BesideSamod),
     /// A new device fetches a thousand small documents and can read them, beside samod.
@@ -72,6 +78,7 @@ enum Figure {
 
 fn main() -> Outcome {
     match Arguments::parse().figure {
+        Figure::All(arguments) => all::run(&arguments),
         Figure::Burst(arguments) => burst::run(&arguments),
         Figure::Cold(arguments) => cold::run(&arguments),
         Figure::Fanout(arguments) => fanout::run(&arguments),
