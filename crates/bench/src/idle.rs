@@ -11,7 +11,7 @@ use partita_protocol::message::Message;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde::Serialize;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::sync::Notify;
 
 use crate::{
     author::{Author, Device, entries, runs},
@@ -91,27 +91,25 @@ async fn measure(connections: usize) -> Result<Measured, Failure> {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let devices = (0..connections).map(|_| ready(&mut rng)).collect::<Result<Vec<_>, Failure>>()?;
     let (before, cpu) = (relay.server.rss_bytes()?, relay.server.cpu()?);
-    let opening = devices.into_iter().map(|(device, work)| settle_in(relay.url.clone(), device, work));
-    let sessions: Vec<_> = futures_util::stream::iter(opening).buffer_unordered(AT_ONCE).try_collect().await?;
-    let cpu_ms = relay.server.cpu()?.saturating_sub(cpu).as_secs_f64() * 1e3 / connections as f64;
-
     let asked = Arc::new((AtomicUsize::new(0), Notify::new()));
-    let mut staying = JoinSet::new();
-    for (speaker, listener) in sessions {
-        let asked = asked.clone();
-        staying.spawn(async move {
-            let first = || {
-                if asked.0.fetch_add(1, Ordering::Relaxed) + 1 == connections {
-                    asked.1.notify_one();
-                }
-            };
-            stay(speaker, listener, first).await
-        });
-    }
+    let opening = devices.into_iter().map(|(device, work)| {
+        let (url, asked) = (relay.url.clone(), asked.clone());
+        let first = move || {
+            if asked.0.fetch_add(1, Ordering::Relaxed) + 1 == connections {
+                asked.1.notify_one();
+            }
+        };
+        async move {
+            let (speaker, listener) = settle_in(url, device, work).await?;
+            Ok::<_, Failure>(tokio::spawn(stay(speaker, listener, first)))
+        }
+    });
+    let staying: Vec<_> = futures_util::stream::iter(opening).buffer_unordered(AT_ONCE).try_collect().await?;
+    let cpu_ms = relay.server.cpu()?.saturating_sub(cpu).as_secs_f64() * 1e3 / connections as f64;
     tokio::time::timeout(PATIENCE, asked.1.notified()).await?;
     let after = relay.server.rss_bytes()?;
-    if let Some(ended) = staying.try_join_next() {
-        ended??;
+    if staying.iter().any(tokio::task::JoinHandle::is_finished) {
+        return Err("a connection ended".into());
     }
     Ok(Measured { before, after, cpu_ms })
 }
