@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// How many connections, each with a context of an owner of its own.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
+    /// Contexts that were opened and into which nobody ever wrote anything, not even the device's certificate.
+    #[arg(long)]
+    empty: bool,
     /// Also print the figures as one line of JSON, the last one.
     #[arg(long)]
     json: bool,
@@ -49,12 +52,15 @@ struct Figures {
 pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     enough_files(arguments.connections)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let measured = runtime.block_on(measure(arguments.connections)).map_err(|error| error.to_string())?;
+    let measured =
+        runtime.block_on(measure(arguments.connections, arguments.empty)).map_err(|error| error.to_string())?;
     let per_connection = measured.after.saturating_sub(measured.before) as f64 / arguments.connections as f64;
     let kib = |bytes: f64| format!("{:.1} KiB", bytes / 1024.0);
     let limit = format!(" (at most {}): {:.2} times that", kib(LIMIT), per_connection / LIMIT);
+    let holds = if arguments.empty { "nothing" } else { "the device's certificate, its keys, one change" };
     let rows = [
         ("connections, one context of its own each", arguments.connections.to_string()),
+        ("each context holds", holds.into()),
         ("relay's memory without connections", kib(measured.before as f64)),
         ("with all of them, idle", kib(measured.after as f64)),
         ("for each connection", kib(per_connection) + &limit),
@@ -85,11 +91,11 @@ struct Measured {
     cpu_ms: f64,
 }
 
-async fn measure(connections: usize) -> Result<Measured, Failure> {
+async fn measure(connections: usize, empty: bool) -> Result<Measured, Failure> {
     let folder = tempfile::tempdir()?;
     let relay = RelayProcess::start(&folder.path().join("relay"))?;
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let devices = (0..connections).map(|_| ready(&mut rng)).collect::<Result<Vec<_>, Failure>>()?;
+    let devices = (0..connections).map(|_| ready(empty, &mut rng)).collect::<Result<Vec<_>, Failure>>()?;
     let (before, cpu) = (relay.server.rss_bytes()?, relay.server.cpu()?);
     let asked = Arc::new((AtomicUsize::new(0), Notify::new()));
     let opening = devices.into_iter().map(|(device, work)| {
@@ -115,9 +121,9 @@ async fn measure(connections: usize) -> Result<Measured, Failure> {
 }
 
 /// A device of an owner of its own, and what its relay is to get from it.
-fn ready(rng: &mut ChaCha20Rng) -> Result<(Device, Vec<Message>), Failure> {
+fn ready(empty: bool, rng: &mut ChaCha20Rng) -> Result<(Device, Vec<Message>), Failure> {
     let author = Author::new(rng)?;
-    let written = author.write(1, PAYLOAD, 1, rng)?;
+    let written = if empty { Vec::new() } else { author.write(1, PAYLOAD, 1, rng)? };
     Ok((author.device()?, runs(entries(&written)).into_iter().map(Message::Entries).collect()))
 }
 
@@ -128,6 +134,9 @@ async fn settle_in(url: RelayUrl, device: Device, work: Vec<Message>) -> Result<
         Message::Entries(run) => Some((run.log, run.last_seq())),
         _ => None,
     });
+    if last.is_none() {
+        return Ok((speaker, listener));
+    }
     speaker.say(&work).await?;
     loop {
         for message in listener.hear().await? {
