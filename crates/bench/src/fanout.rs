@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use partita_protocol::message::{Message, Run};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -149,8 +150,7 @@ pub(crate) async fn deliver(
 }
 
 /// Opens a session for each device.
-pub(crate) async fn open_all(relay: &RelayProcess, devices: Vec<Device>) -> Result<Vec<(Speaker, Listener)>, Failure> {
-    use futures_util::{StreamExt as _, TryStreamExt as _};
+async fn open_all(relay: &RelayProcess, devices: Vec<Device>) -> Result<Vec<(Speaker, Listener)>, Failure> {
     let opening = devices.into_iter().map(|device| {
         let url = relay.url.clone();
         async move { bare::open(&url, &device).await.map(|(speaker, listener, _)| (speaker, listener)) }
