@@ -166,13 +166,16 @@ impl History {
         let mut node = self.open()?;
         let more = entries.saturating_sub(self.entries + SINGLES);
         fill(&mut node, self.context, more, PAYLOAD, TOGETHER, &mut self.rng)?;
-        let mut commits = Vec::new();
+        let mut bare = fs::File::create(self.path("bare"))?;
+        let (mut commits, mut syncs) = (Vec::new(), Vec::new());
         for _ in 0..SINGLES {
             commits.push(self.commit_one(&mut node)?);
+            syncs.push(sync(&mut bare)?);
         }
         commits.sort_unstable();
+        syncs.sort_unstable();
+        let sync_us = quantile(&syncs, 0.5).as_secs_f64() * 1e6;
         self.entries += more + SINGLES;
-        let sync_us = self.sync()?.as_secs_f64() * 1e6;
         for copy in ["relay", "crashed"] {
             self.copy("store", copy)?;
         }
@@ -211,21 +214,6 @@ impl History {
         Ok(began.elapsed())
     }
 
-    /// The middle of some writes of one page to a file, each of them synced.
-    fn sync(&self) -> Result<Duration, Failure> {
-        let mut file = fs::File::create(self.path("bare"))?;
-        let mut took = Vec::new();
-        for _ in 0..SINGLES {
-            let began = Instant::now();
-            file.rewind()?;
-            file.write_all(&PAGE)?;
-            file.sync_data()?;
-            took.push(began.elapsed());
-        }
-        took.sort_unstable();
-        Ok(quantile(&took, 0.5))
-    }
-
     /// Brings one entry to a relay that has everything else: bytes and round trips.
     fn resume(&mut self, node: &mut End) -> Result<(usize, f64), Failure> {
         self.commit_one(node)?;
@@ -253,4 +241,13 @@ impl History {
         let mut process = Server::start(&["open-context".as_ref(), store.as_os_str(), keystore.as_os_str()])?;
         Ok(serde_json::from_str(&process.line()?)?)
     }
+}
+
+/// Writes one page to a file, and waits until it is on the disk.
+fn sync(file: &mut fs::File) -> Result<Duration, Failure> {
+    let began = Instant::now();
+    file.rewind()?;
+    file.write_all(&PAGE)?;
+    file.sync_data()?;
+    Ok(began.elapsed())
 }
