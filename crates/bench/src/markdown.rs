@@ -16,8 +16,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn this() -> Self {
         let said = |program: &str, arguments: &[&str]| {
-            let output =
-                Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+            let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+            let output = output.ok().filter(|output| output.status.success())?;
             Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
         let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
