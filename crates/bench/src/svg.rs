@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 640.0;
-const TITLE: f64 = 36.0;
+const TITLE: f64 = 42.0;
 const FONT: &str = "font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\"";
 /// Can be told apart also by those who see fewer colours.
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
