@@ -326,6 +326,21 @@ impl CrdtDocument for AutomergeDoc {
             .is_some_and(|other| heads(self) == heads(other) && held(self) == held(other))
     }
 
+    fn includes(&self, other: &dyn CrdtDocument) -> bool {
+        let Some(other) = other.as_any().downcast_ref::<Self>() else { return false };
+        let waiting: HashSet<ChangeHash> = self.held.sorted().iter().map(|change| change.hash()).collect();
+        let has = |hash: &ChangeHash| self.doc.get_change_meta_by_hash(hash).is_some() || waiting.contains(hash);
+        // Heads cover all that they depend on, and what waits is named one by one.
+        other.heads().iter().all(has) && other.held.sorted().iter().all(|change| has(&change.hash()))
+    }
+
+    fn merge(&mut self, snapshot: &[u8]) -> Result<(), CrdtError> {
+        let mut limits = Limits::default();
+        limits.payload_bytes = usize::MAX;
+        validate::structure(snapshot, &limits)?;
+        self.apply_all(&[snapshot]).remove(0).map(drop)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -30,9 +30,6 @@ pub enum CheckpointOp {
     Claim(Checkpoint),
     /// The claim of that control entry was checked against what is held here, and holds.
     Attest(EntryId),
-    /// The claim of that control entry was not checked: this replica is new, holds nothing of what is covered, and takes
-    /// the others' word.
-    Waive(EntryId),
 }
 
 /// A claim, as its author signs it: what is new since `previous`.
@@ -84,7 +81,6 @@ pub struct SnapshotAt {
 impl CheckpointOp {
     const CLAIM: u8 = 1;
     const ATTEST: u8 = 2;
-    const WAIVE: u8 = 3;
 
     /// The payload of the control entry.
     pub fn encode(&self) -> Bytes {
@@ -98,10 +94,6 @@ impl CheckpointOp {
             }
             Self::Attest(claim) => {
                 out.u8(Self::ATTEST);
-                out.raw(claim.as_bytes());
-            }
-            Self::Waive(claim) => {
-                out.u8(Self::WAIVE);
                 out.raw(claim.as_bytes());
             }
         }
@@ -120,7 +112,6 @@ impl CheckpointOp {
         let op = match input.u8()? {
             Self::CLAIM => Self::Claim(Checkpoint::decode(context, &mut input)?),
             Self::ATTEST => Self::Attest(EntryId::from_bytes(input.array()?)),
-            Self::WAIVE => Self::Waive(EntryId::from_bytes(input.array()?)),
             _ => return Err(DecodeError::Unknown("control entry of a checkpoint")),
         };
         input.end()?;
@@ -284,7 +275,7 @@ mod tests {
     fn a_claim_and_what_is_said_of_it_are_read_as_they_were_written() {
         let (context, claim) = claim();
         let about = EntryId::from_bytes([1; 32]);
-        for op in [claim, CheckpointOp::Attest(about), CheckpointOp::Waive(about)] {
+        for op in [claim, CheckpointOp::Attest(about)] {
             let bytes = op.encode();
             assert!(is_checkpoint_op(&bytes));
             assert_eq!(CheckpointOp::decode(&context, &bytes), Ok(op));

@@ -130,6 +130,22 @@ pub trait CrdtDocument: Any + Send {
     /// Whether both hold the same set of changes: none missing, none added. False for another type.
     fn same_history(&self, other: &dyn CrdtDocument) -> bool;
 
+    /// Whether this holds every change that the other one does. A type that cannot tell answers as
+    /// [`same_history`](Self::same_history): a replica that joined while a checkpoint was made then waits for entries that
+    /// may be pruned.
+    fn includes(&self, other: &dyn CrdtDocument) -> bool {
+        self.same_history(other)
+    }
+
+    /// Takes in what a snapshot holds, which another replica made, and which may hold what is here already.
+    ///
+    /// # Errors
+    /// When it is damaged, or the type cannot: two checkpoints that were made side by side then stay apart.
+    fn merge(&mut self, snapshot: &[u8]) -> Result<(), CrdtError> {
+        let _ = snapshot;
+        Err(CrdtError::Malformed("snapshots of this type cannot be merged"))
+    }
+
     /// For the typed half to find its own document.
     fn as_any(&self) -> &dyn Any;
 

@@ -112,7 +112,7 @@ pub enum Key {
     Quarantine(ContextId, LogId, u64),
     /// A piece of a large payload that is not complete yet, by the offset of its first byte.
     Fragment(ContextId, LogId, u64, u64),
-    /// The checkpoint that stands for what was pruned of a context: the id of the control entry that claims it.
+    /// The checkpoints that stand for what was pruned of a context: the ids of the control entries that claim them.
     Base(ContextId),
 }
 

@@ -110,6 +110,11 @@ impl SimulatedEngine {
         })));
     }
 
+    /// Has the next checkpoint that is made here say what is not so: each plain snapshot goes through this.
+    pub fn tamper(&self, how: impl Fn(Vec<u8>) -> Vec<u8> + Send + 'static) {
+        let _ = self.engine.shared.driver.command(Command::Tamper(Box::new(how)));
+    }
+
     /// Tells the driver what happened.
     pub fn event(&self, event: Event) {
         self.driver.event(event);

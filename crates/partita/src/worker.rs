@@ -104,6 +104,9 @@ pub(crate) fn start(
         .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))
 }
 
+/// An entry that cannot be used, and why.
+type Unusable<'i> = (&'i Item, Reason, String);
+
 pub(crate) struct Worker {
     limits: Limits,
     driver: Arc<dyn Fn(Command) + Send + Sync>,
@@ -145,16 +148,14 @@ impl Worker {
     }
 
     fn load(&self, cell: &Arc<Cell>, snapshot: Option<Vec<u8>>, items: &[Item]) {
-        let (of_checkpoint, items) = match items.split_first() {
-            Some((first, rest)) if first.kind == ItemKind::Snapshot => (Some(first), rest),
-            _ => (None, items),
-        };
+        let of_checkpoint = items.iter().take_while(|item| item.kind == ItemKind::Snapshot).count();
+        let (of_checkpoint, items) = items.split_at(of_checkpoint);
         let doc = match (snapshot, of_checkpoint) {
             (Some(snapshot), _) => guarded(|| cell.crdt.load(&snapshot, cell.actor())),
-            (None, None) => Ok(cell.crdt.create(cell.actor())),
-            (None, Some(item)) => match self.load_checkpoint(cell, item) {
+            (None, []) => Ok(cell.crdt.create(cell.actor())),
+            (None, of_checkpoint) => match self.load_checkpoint(cell, of_checkpoint) {
                 Ok(doc) => Ok(doc),
-                Err((reason, detail)) => {
+                Err((item, reason, detail)) => {
                     // Everybody who could attest it did: what is wrong is here. Nothing else stands for the document.
                     self.set_aside(cell, item, reason, detail);
                     cell.hold_any().broken = Some(reason.to_string());
@@ -186,12 +187,20 @@ impl Worker {
         cell.say_changed(true, false);
     }
 
-    /// The document as a checkpoint has it.
-    fn load_checkpoint(&self, cell: &Cell, item: &Item) -> Result<Box<dyn CrdtDocument>, (Reason, String)> {
-        let plain = item.plain().map_err(|reason| (reason, reason.to_string()))?;
-        let snapshot = plain.strip_prefix(&cell.crdt.id().0);
-        let snapshot = snapshot.ok_or_else(|| (Reason::UnknownType, Reason::UnknownType.to_string()))?;
-        guarded(|| cell.crdt.load(snapshot, cell.actor())).map_err(|error| (Reason::from(&error), error.to_string()))
+    /// The document as checkpoints have it, of which there are several where they were made side by side.
+    fn load_checkpoint<'i>(&self, cell: &Cell, items: &'i [Item]) -> Result<Box<dyn CrdtDocument>, Unusable<'i>> {
+        let mut doc: Option<Box<dyn CrdtDocument>> = None;
+        for item in items {
+            let plain = item.plain().map_err(|reason| (item, reason, reason.to_string()))?;
+            let snapshot = plain.strip_prefix(&cell.crdt.id().0);
+            let snapshot = snapshot.ok_or_else(|| (item, Reason::UnknownType, Reason::UnknownType.to_string()))?;
+            let taken = match &mut doc {
+                Some(doc) => guarded(|| doc.merge(snapshot)),
+                None => guarded(|| cell.crdt.load(snapshot, cell.actor())).map(|loaded| doc = Some(loaded)),
+            };
+            taken.map_err(|error| (item, Reason::from(&error), error.to_string()))?;
+        }
+        Ok(doc.unwrap_or_else(|| cell.crdt.create(cell.actor())))
     }
 
     fn apply(&self, cell: &Arc<Cell>, items: &[Item]) {

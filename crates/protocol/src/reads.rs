@@ -132,8 +132,8 @@ pub struct ContextState {
     pub last_arrival: u64,
     /// What is in quarantine of each log.
     pub quarantined: BTreeMap<LogId, Quarantined>,
-    /// The claim of the checkpoint that stands for what was pruned.
-    pub base: Option<EntryId>,
+    /// The claims of the checkpoints that stand for what was pruned.
+    pub base: Vec<EntryId>,
 }
 
 /// What is in quarantine of one log: entries that follow each other.
@@ -276,9 +276,13 @@ fn log_id(key: &[u8]) -> Option<LogId> {
 
 fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, StoreError> {
     let base = store.get(&Key::Base(*context))?;
-    let base = base.map(|id| id[..].try_into().map(EntryId::from_bytes).map_err(|_| damaged("a checkpoint's record")));
+    let base = base.unwrap_or_default();
+    let (claims, []) = base.as_chunks::<{ EntryId::LEN }>() else {
+        return Err(damaged("a checkpoint's record"));
+    };
+    let base = claims.iter().map(|claim| EntryId::from_bytes(*claim)).collect();
     let last_arrival = store.last_arrival(context)?;
-    let mut state = ContextState { last_arrival, base: base.transpose()?, ..ContextState::default() };
+    let mut state = ContextState { last_arrival, base, ..ContextState::default() };
     let mut bad = false;
     store.scan(&Key::logs(context), &mut |key, value| {
         match (log_id(key), LogRecord::decode(value)) {

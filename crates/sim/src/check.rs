@@ -12,6 +12,7 @@ use partita_protocol::SessionStatus;
 
 use crate::{
     machine::{Answer, MachineId, Told},
+    text::NOBODYS,
     truth::{Edit, Kind, held},
     world::World,
 };
@@ -343,6 +344,11 @@ impl World {
                 let author = self.machines[edit.machine].copy_of.unwrap_or(edit.machine);
                 if edit.context != context {
                     continue;
+                }
+                let text = self.machines[*machine].documents.get(&edit.document);
+                if text.is_some_and(|text| text.marks().unwrap_or_default().contains(&NOBODYS)) {
+                    let name = &self.machines[*machine].name;
+                    return Some(format!("{name} shows in {:?} what nobody wrote", edit.document));
                 }
                 if edit.late
                     && !self.is_live(edit.machine, context)

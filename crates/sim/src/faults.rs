@@ -12,6 +12,7 @@ use crate::{
     machine::{Machine, MachineId},
     mix::Trouble,
     network::LinkId,
+    text::Falsehood,
     truth::Kind,
     world::{Happening, World},
 };
@@ -40,6 +41,8 @@ pub(crate) enum Story {
     Crossing { away: MachineId, host: MachineId, newcomer: MachineId, context: ContextId },
     /// See [`Trouble::Torn`].
     Torn { machine: MachineId, context: ContextId },
+    /// See [`Trouble::Pruner`].
+    Pruner { away: MachineId, pruner: MachineId, context: ContextId },
 }
 
 #[derive(Debug)]
@@ -293,6 +296,17 @@ impl World {
                 self.note(format!("{name} writes much over a connection that breaks"));
                 self.begin(Story::Torn { machine, context });
             }
+            Trouble::Falsifier => self.falsify()?,
+            Trouble::Pruner => {
+                let (away, context) = self.some_insider()?;
+                let known = &self.truth.contexts[&context];
+                let others = known.allowed.difference(&known.gone).copied();
+                let others: Vec<_> = others.filter(|at| *at != away && self.machines[*at].is_up()).collect();
+                let pruner = self.faults.dice.pick(&others)?;
+                let (name, other) = (self.name(away), self.name(pruner));
+                self.note(format!("{name} comes and goes and writes on, while {other} makes checkpoints"));
+                self.begin(Story::Pruner { away, pruner, context });
+            }
             Trouble::Garbage => {
                 let machine = self.some_device()?;
                 self.write_garbage(machine)?;
@@ -333,6 +347,31 @@ impl World {
         let name = self.name(machine);
         self.note(format!("{name} goes away, and will be hasty when it comes back"));
         self.tell(machine, Story::Hasty { machine, context });
+        Some(())
+    }
+
+    /// A member claims what is not so, and somebody is there who knows better.
+    fn falsify(&mut self) -> Option<()> {
+        let (machine, context) = self.some_insider()?;
+        let known = &self.truth.contexts[&context];
+        let liar = self.machines[machine].running.as_ref()?;
+        let held = |at: MachineId| {
+            let running = self.machines[at].running.as_ref();
+            running.map_or(Vec::new(), |running| running.node().logs_of(&context, &liar.node().replica()))
+        };
+        let witness = known.allowed.difference(&known.gone).copied().find(|at| {
+            let other = &self.machines[*at];
+            let is_other =
+                *at != machine && other.copy_of.is_none() && !other.retired && other.replica != liar.identity.replica();
+            is_other && !held(*at).is_empty()
+        });
+        witness?;
+        let how = if self.faults.dice.chance(500) { Falsehood::More } else { Falsehood::Less };
+        let name = self.name(machine);
+        self.note(format!("{name} claims a false checkpoint of {context:?}: {how:?}"));
+        self.truth.contexts.get_mut(&context)?.falsified = true;
+        self.machines[machine].running.as_ref()?.falsify(how);
+        self.people_prune(machine, context);
         Some(())
     }
 
@@ -395,6 +434,16 @@ impl World {
                 self.people_edit(away, context);
                 self.people_read(newcomer, context);
             }
+            (Story::Crossing { newcomer, context, .. }, 7) => self.people_prune(newcomer, context),
+            (Story::Pruner { away, context, .. }, 0 | 2 | 3) => self.people_edit(away, context),
+            (Story::Pruner { away, pruner, context }, 1) => {
+                self.people_edit(pruner, context);
+                self.machines[away].online = false;
+                self.cut_off(away);
+                self.last(Lasting::Away(away), Duration::from_secs(8));
+            }
+            (Story::Pruner { pruner, context, .. }, 4 | 7) => self.people_prune(pruner, context),
+            (Story::Pruner { away, context, .. }, 5 | 6) => self.people_edit(away, context),
             (Story::Torn { machine, context }, 0 | 2 | 4) => {
                 for link in self.links.values_mut().filter(|link| link.ends.iter().any(|end| end.machine == machine)) {
                     link.wires.iter_mut().for_each(|wire| wire.bytes_per_second = 2_000);

@@ -63,6 +63,8 @@ pub(crate) enum Answer {
     Decided(ContextId, String, Change, Result<(), String>),
     Invited(ContextId, Result<Box<Invitation>, String>),
     Closed,
+    /// Somebody wanted a checkpoint.
+    Checkpoint(ContextId, String),
     /// For checks: whatever was asked.
     Told(u64, Result<Told, String>),
 }
@@ -113,6 +115,7 @@ pub(crate) struct Machine {
     pub(crate) turn_planned: Option<Duration>,
     pub(crate) commit_time: Duration,
     pub(crate) limits: NodeConfig,
+    pub(crate) checkpoint_after: Option<u64>,
     /// At the next commit, the power goes after so many operations.
     pub(crate) cut_in_commit: Option<u64>,
     pub(crate) backup: Option<Image>,
@@ -174,6 +177,7 @@ impl Machine {
             turn_planned: None,
             commit_time: mix.commit,
             limits: mix.limits.clone(),
+            checkpoint_after: mix.checkpoint_after,
             cut_in_commit: None,
             backup: None,
             reopen: false,
@@ -226,6 +230,7 @@ impl Machine {
                 strategies: self.strategies(),
                 contexts: Vec::new(),
                 config: self.limits.clone(),
+                checkpoint_after: self.checkpoint_after,
                 random: Box::new(move || dice.split()),
                 clock: Box::new(clock),
             };
@@ -293,6 +298,14 @@ impl Machine {
                 Crdt::Yrs => context.get(id).await.map(Text::Yrs),
             };
             Answer::Document(id, text.map_err(|error| error.to_string()))
+        }));
+    }
+
+    pub(crate) fn make_checkpoint(&mut self, id: ContextId) {
+        let Some(context) = self.contexts.get(&id).cloned() else { return };
+        self.tasks.push(Box::pin(async move {
+            let outcome = context.checkpoint().await;
+            Answer::Checkpoint(id, outcome.map_or_else(|error| error.to_string(), |outcome| format!("{outcome:?}")))
         }));
     }
 

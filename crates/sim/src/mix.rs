@@ -81,6 +81,10 @@ pub(crate) enum Trouble {
     Crossing,
     /// Somebody writes a great deal at once, and the connection breaks again and again while that is on its way.
     Torn,
+    /// A member claims a checkpoint whose snapshots hold more than what was written, or less.
+    Falsifier,
+    /// Somebody claims a checkpoint while keys change, and while somebody is away who goes on writing.
+    Pruner,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -111,6 +115,8 @@ const TROUBLES: &[Trouble] = &[
     Trouble::Hasty,
     Trouble::Crossing,
     Trouble::Torn,
+    Trouble::Falsifier,
+    Trouble::Pruner,
 ];
 
 /// A world's shape.
@@ -144,6 +150,10 @@ pub(crate) struct Mix {
     pub(crate) long_edits: usize,
     /// How often somebody only opens a document, in a thousand things that people do.
     pub(crate) readers: usize,
+    /// How often somebody makes a checkpoint, in a thousand things that people do.
+    pub(crate) checkpoints: usize,
+    /// After how many entries engines make one by themselves.
+    pub(crate) checkpoint_after: Option<u64>,
     /// The nodes' limits: small ones bring what otherwise takes megabytes.
     pub(crate) limits: NodeConfig,
 }
@@ -230,6 +240,8 @@ impl Mix {
             membership: 0,
             long_edits: 5,
             readers: 20,
+            checkpoints: 0,
+            checkpoint_after: Some(64),
             limits: NodeConfig::default(),
         }
     }
@@ -271,6 +283,8 @@ impl Mix {
             bytes_per_second: dice.pick(&[20_000, 100_000, 4 << 20]).unwrap_or(4 << 20),
             long_edits: if dice.chance(400) { dice.range(50, 300) } else { 0 },
             readers: dice.range(0, 300),
+            checkpoints: if dice.chance(500) { dice.range(10, 200) } else { 0 },
+            checkpoint_after: if dice.chance(400) { Some(dice.range(5, 60) as u64) } else { None },
             limits,
         }
     }

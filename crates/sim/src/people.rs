@@ -209,6 +209,8 @@ impl World {
             self.decide(machine, context);
         } else if self.people.dice.chance(self.mix.readers) {
             self.read(machine, context);
+        } else if self.people.dice.chance(self.mix.checkpoints) {
+            self.machines[machine].make_checkpoint(context);
         } else if self.people.dice.chance(120) {
             self.create(machine, context);
         } else {
@@ -234,6 +236,11 @@ impl World {
             self.edit(machine, context, much);
             self.settle(machine);
         }
+    }
+
+    pub(crate) fn people_prune(&mut self, machine: MachineId, context: ContextId) {
+        self.machines[machine].make_checkpoint(context);
+        self.settle(machine);
     }
 
     pub(crate) fn rotate(&mut self, machine: MachineId, context: ContextId) {
@@ -536,6 +543,10 @@ impl World {
             return;
         };
         let name = self.name(machine);
+        let goes = matches!(change, Change::Out(_));
+        if goes && self.truth.is_falsified(&context) {
+            return; // whoever knows better must stay: a liar among liars is believed
+        }
         self.note(format!("{name} decides: {what}"));
         self.machines[machine].tasks.push(Box::pin(async move {
             let asked = engine

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::text::{Falsehood, falsify};
 use partita::{Engine, simulation::SimulatedEngine};
 use partita_core::{ContextId, DocumentId, Now, Store};
 use partita_protocol::{Event, Node, Notice, RemoteSession, channel::LocalIdentity};
@@ -54,6 +55,13 @@ impl Running {
     pub(crate) fn write_raw(&self, context: ContextId, document: DocumentId, bytes: Vec<u8>) {
         if let Parts::Device(engine) = &self.parts {
             engine.write_raw(context, document, bytes);
+        }
+    }
+
+    /// Its next checkpoint says what is not so.
+    pub(crate) fn falsify(&self, how: Falsehood) {
+        if let Parts::Device(engine) = &self.parts {
+            engine.tamper(move |plain| falsify(plain, how));
         }
     }
 

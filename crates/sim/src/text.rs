@@ -34,6 +34,37 @@ fn edit_of(key: &str) -> Option<u64> {
     key.strip_prefix(NEEDLE)?.parse().ok()
 }
 
+/// How a snapshot is falsified.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Falsehood {
+    /// It holds an edit that nobody made.
+    More,
+    /// Its last change is missing.
+    Less,
+}
+
+/// An edit that nobody ever makes.
+pub(crate) const NOBODYS: u64 = 1 << 40;
+
+/// A plain snapshot that holds what is not so; documents of other types stay as they are.
+pub(crate) fn falsify(plain: Vec<u8>, how: Falsehood) -> Vec<u8> {
+    let falsified = || {
+        let (id, snapshot) = plain.split_first_chunk::<4>().filter(|(id, _)| *id == b"amrg")?;
+        let mut doc = automerge::AutoCommit::load(snapshot).ok()?;
+        match how {
+            Falsehood::More => doc.put(ROOT, mark(NOBODYS), 1).ok()?,
+            Falsehood::Less => {
+                let mut changes = doc.get_changes(&[]);
+                changes.pop()?;
+                doc = automerge::AutoCommit::new();
+                doc.apply_changes(changes).ok()?;
+            }
+        }
+        Some([&id[..], &doc.save()].concat())
+    };
+    falsified().unwrap_or(plain)
+}
+
 impl Text {
     pub(crate) fn is_settled(&self) -> bool {
         match self {

@@ -51,6 +51,8 @@ pub(crate) struct ContextTruth {
     pub(crate) documents: Vec<(DocumentId, Crdt)>,
     /// Whether a member wrote what is no payload.
     pub(crate) garbage: bool,
+    /// Whether a member claimed a checkpoint that does not hold.
+    pub(crate) falsified: bool,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,15 @@ impl Truth {
             shut_out: Vec::new(),
             documents: Vec::new(),
             garbage: false,
+            falsified: false,
         });
+    }
+
+    /// Whether somebody claimed a checkpoint that does not hold, here or in the other context of the same owner.
+    pub(crate) fn is_falsified(&self, id: &ContextId) -> bool {
+        let owner = self.owners.iter().find(|owner| owner.context == *id || owner.plain == Some(*id));
+        let both = [Some(*id), owner.map(|owner| owner.context), owner.and_then(|owner| owner.plain)];
+        both.into_iter().flatten().any(|id| self.contexts.get(&id).is_some_and(|known| known.falsified))
     }
 
     pub(crate) fn allow(&mut self, id: &ContextId, machine: MachineId) {

@@ -256,6 +256,31 @@ impl CrdtDocument for YrsDoc {
         })
     }
 
+    fn includes(&self, other: &dyn CrdtDocument) -> bool {
+        let Some(other) = other.as_any().downcast_ref::<Self>() else { return false };
+        if self.damaged || other.damaged {
+            return false;
+        }
+        let ((clocks, deletes), (others, deleted)) = (self.state(), other.state());
+        let reached = |client: &u64, clock: u32| clocks.get(client).is_some_and(|own| *own >= clock);
+        let is_deleted = |client: &u64, (start, end): (u32, u32)| {
+            deletes.get(client).is_some_and(|ranges| ranges.iter().any(|own| own.0 <= start && end <= own.1))
+        };
+        let waiting = self.held.sorted();
+        let has = |payload: &Payload| {
+            let mut sections = payload.outline.sections.iter();
+            waiting.contains(&&payload.bytes[..]) || sections.all(|(client, _, end)| reached(client, *end))
+        };
+        others.iter().all(|(client, clock)| reached(client, *clock))
+            && deleted.iter().all(|(client, ranges)| ranges.iter().all(|range| is_deleted(client, *range)))
+            && other.held.all().all(has)
+    }
+
+    fn merge(&mut self, bytes: &[u8]) -> Result<(), CrdtError> {
+        let (state, held) = snapshot::read(bytes)?;
+        std::iter::once(state).chain(held).try_for_each(|payload| self.apply_one(payload).map(drop))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

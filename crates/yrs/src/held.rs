@@ -44,6 +44,11 @@ impl Held {
         woken
     }
 
+    /// The payloads, in no order that means anything.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Payload> {
+        self.waiting.values().flatten()
+    }
+
     /// The payloads, in an order that depends on them alone.
     pub(crate) fn sorted(&self) -> Vec<&[u8]> {
         let mut all: Vec<&[u8]> = self.waiting.values().flatten().map(|payload| payload.bytes.as_slice()).collect();

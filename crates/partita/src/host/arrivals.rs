@@ -87,6 +87,7 @@ impl EngineHost {
             self.deliver(context, name, arrivals.into_values().collect(), &mut openers);
         }
         self.try_again(id);
+        context.node.retry_checkpoints(id);
         self.say(EngineEvent::KeysArrived { context: id });
     }
 

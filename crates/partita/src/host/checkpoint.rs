@@ -10,9 +10,10 @@ use std::{
 
 use partita_core::{
     ContextId, Covered, DocumentId, Entry, EntryId, EntryKind, Key, LogId, LogSort, SnapshotAt, Store, StoreError, Tip,
+    planted::{Bug, planted},
 };
 use partita_crypto::rand_core::Rng;
-use partita_protocol::{CheckpointCheck, CheckpointPlan, CheckpointTable, reads};
+use partita_protocol::{CheckpointBase, CheckpointCheck, CheckpointPlan, reads};
 use tokio::sync::oneshot;
 
 use super::{Context, EngineHost, Name, commands::Command, load::Openers, records::SetAside};
@@ -51,25 +52,30 @@ impl Aim {
         }
     }
 
-    fn base(&self) -> Option<&Arc<CheckpointTable>> {
+    fn base(&self) -> &Arc<CheckpointBase> {
         match self {
-            Self::Make { plan, .. } => plan.base.as_ref(),
-            Self::Check(check) => check.base.as_ref(),
+            Self::Make { plan, .. } => &plan.base,
+            Self::Check(check) => &check.base,
         }
     }
 
-    fn cover(&self) -> &BTreeMap<LogId, Covered> {
-        match self {
-            Self::Make { plan, .. } => &plan.cover,
-            Self::Check(check) => &check.table.logs,
-        }
-    }
-
-    /// The entries behind the base, up to what is covered: of each log the first and the last.
+    /// The entries behind the base, up to what is covered, as far as they are held: of each log the first and the last.
     fn ranges(&self) -> BTreeMap<LogId, (u64, u64)> {
-        let from = |log: &LogId| self.base().map_or(0, |base| base.seq(log)).saturating_add(1);
-        let ranges = self.cover().iter().map(|(log, covered)| (*log, (from(log), covered.seq())));
+        let cover: Vec<(LogId, u64)> = match self {
+            Self::Make { plan, .. } => plan.cover.iter().map(|(log, covered)| (*log, covered.seq())).collect(),
+            Self::Check(check) => check.held.iter().map(|(log, held)| (*log, *held)).collect(),
+        };
+        let ranges = cover.into_iter().map(|(log, to)| (log, (self.base().seq(&log).saturating_add(1), to)));
         ranges.filter(|(_, (from, to))| from <= to).collect()
+    }
+
+    /// The snapshots that a document is made from: what is claimed beside what this replica relies on need not hold that.
+    fn snapshots(&self, document: &DocumentId) -> Vec<Tip> {
+        match self {
+            Self::Make { plan, .. } => plan.base.snapshots(document).to_vec(),
+            Self::Check(check) if check.base.is_covered_by(&check.table) => check.base.snapshots(document).to_vec(),
+            Self::Check(_) => Vec::new(),
+        }
     }
 }
 
@@ -88,11 +94,24 @@ pub(super) struct Tasks {
     waiting: VecDeque<Aim>,
     /// After how many entries one is made by itself.
     after: Option<u64>,
+    #[cfg(feature = "simulation")]
+    tamper: Option<Tamper>,
 }
+
+/// What a liar makes of a plain snapshot.
+#[cfg(feature = "simulation")]
+pub(crate) type Tamper = Box<dyn Fn(Vec<u8>) -> Vec<u8> + Send>;
 
 impl Tasks {
     pub(super) fn new(after: Option<u64>) -> Self {
-        Self { number: 0, current: None, waiting: VecDeque::new(), after }
+        Self {
+            number: 0,
+            current: None,
+            waiting: VecDeque::new(),
+            after,
+            #[cfg(feature = "simulation")]
+            tamper: None,
+        }
     }
 
     fn is_making(&self, context: &ContextId) -> bool {
@@ -106,7 +125,7 @@ pub(crate) type Survey = Option<BTreeSet<DocumentId>>;
 
 /// What a document is made from.
 pub(crate) struct Collected {
-    base: Option<(u64, Arc<Entry>)>,
+    base: Vec<(u64, Arc<Entry>)>,
     entries: Vec<(u64, Arc<Entry>)>,
     claimed: Option<(u64, Arc<Entry>)>,
 }
@@ -115,14 +134,15 @@ fn survey(
     store: &dyn Store,
     context: ContextId,
     ranges: &BTreeMap<LogId, (u64, u64)>,
-    base: Option<&CheckpointTable>,
+    base: &CheckpointBase,
     claimed: Option<&BTreeMap<LogId, Covered>>,
 ) -> Result<Survey, StoreError> {
     let view = store.read()?;
     let mut documents = BTreeSet::new();
     for (log, (from, to)) in ranges {
-        let before = base.and_then(|base| base.logs.get(log));
-        if let Some(covered) = claimed.and_then(|claimed| claimed.get(log)) {
+        let before = base.logs().get(log);
+        let covered = claimed.and_then(|claimed| claimed.get(log));
+        if let Some(covered) = covered.filter(|covered| covered.seq() == *to) {
             if reads::covered_at(&*view, &context, covered.last, before)?.as_ref() != Some(covered) {
                 return Ok(None);
             }
@@ -148,12 +168,14 @@ fn collect(
     store: &dyn Store,
     (context, document): Name,
     ranges: &BTreeMap<LogId, (u64, u64)>,
-    base: Option<Tip>,
+    base: &[Tip],
     claimed: Option<Tip>,
 ) -> Result<Collected, StoreError> {
     let view = store.read()?;
-    let at = |tip: Option<Tip>| tip.map_or(Ok(None), |tip| reads::entry_at(&*view, &context, &tip));
-    let (base, claimed) = (at(base)?, at(claimed)?);
+    let at = |tip: &Tip| reads::entry_at(&*view, &context, tip);
+    let claimed = claimed.as_ref().map(at).transpose()?.flatten();
+    let base: Vec<_> = base.iter().map(at).collect::<Result<_, _>>()?;
+    let base = base.into_iter().flatten().collect();
     let (mut entries, mut error) = (Vec::new(), None);
     view.document(&context, &document, 0, &mut |stored| match reads::entry(&stored) {
         Ok(entry) => {
@@ -241,7 +263,7 @@ impl EngineHost {
         }
         self.checkpoints.number += 1;
         let number = self.checkpoints.number;
-        let (id, ranges, base) = (aim.context(), aim.ranges(), aim.base().cloned());
+        let (id, ranges, base) = (aim.context(), aim.ranges(), aim.base().clone());
         let claimed = match &aim {
             Aim::Make { .. } => None,
             Aim::Check(check) => Some(check.table.clone()),
@@ -249,7 +271,7 @@ impl EngineHost {
         self.checkpoints.current = Some(Task { number, aim, documents: VecDeque::new(), bad: Vec::new() });
         context.jobs.push(Box::new(move |store| {
             let claimed = claimed.as_ref().map(|table| &table.logs);
-            let result = survey(store, id, &ranges, base.as_deref(), claimed);
+            let result = survey(store, id, &ranges, &base, claimed);
             Command::Surveyed { task: number, result }
         }));
     }
@@ -269,12 +291,11 @@ impl EngineHost {
         match &task.aim {
             Aim::Make { plan, .. } => documents.extend(&plan.again),
             Aim::Check(check) => {
-                let base = check.base.as_ref();
                 let same = |document: &DocumentId| {
-                    let before = base.and_then(|base| base.documents.get(document));
-                    before == check.table.documents.get(document)
+                    let claimed = check.table.documents.get(document);
+                    matches!((check.base.snapshots(document), claimed), ([known], Some(at)) if *known == at.entry)
                 };
-                if documents.iter().any(same) || before_lacks(check) {
+                if documents.iter().any(same) || lacks_documents(check) {
                     // Something came of it, and the claim says that it is as it was.
                     return self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
                 }
@@ -292,14 +313,13 @@ impl EngineHost {
             return self.conclude_checkpoint(context);
         };
         let (number, id, ranges) = (task.number, task.aim.context(), task.aim.ranges());
-        let of = |table: &Arc<CheckpointTable>| table.documents.get(&document).map(|at| at.entry);
-        let base = task.aim.base().and_then(of);
+        let base = task.aim.snapshots(&document);
         let claimed = match &task.aim {
             Aim::Make { .. } => None,
-            Aim::Check(check) => of(&check.table),
+            Aim::Check(check) => check.table.documents.get(&document).map(|at| at.entry),
         };
         context.jobs.push(Box::new(move |store| {
-            let result = collect(store, (id, document), &ranges, base, claimed);
+            let result = collect(store, (id, document), &ranges, &base, claimed);
             Command::Collected { task: number, document, result }
         }));
     }
@@ -312,22 +332,28 @@ impl EngineHost {
         result: Result<Collected, StoreError>,
     ) {
         let Some(task) = self.task(number) else { return };
-        let (id, is_check) = (task.aim.context(), matches!(task.aim, Aim::Check(_)));
+        let id = task.aim.context();
+        let partial = match &task.aim {
+            Aim::Make { .. } => None,
+            Aim::Check(check) => Some(check.partial),
+        };
         let collected = match result {
             Ok(collected) => collected,
             Err(error) => return self.finish_checkpoint(context, Err(error.into())),
         };
+        if partial == Some(true) && collected.base.is_empty() && collected.entries.is_empty() {
+            return self.next_document(context); // nothing is known of it that could be missing
+        }
         let name = (id, document);
         let mut openers = Openers::default();
         let mut not_now = None;
-        let mut plain = |stored: Option<(u64, Arc<Entry>)>, openers: &mut Openers| {
-            let (arrival, entry) = stored?;
+        let mut plain = |(arrival, entry): (u64, Arc<Entry>), openers: &mut Openers| {
             let arrival = context.node.arrival(&id, arrival, entry)?;
             let opened = self.item(context, name, &arrival, openers).plain();
             opened.map_err(|reason| not_now = Some(reason)).ok()
         };
-        let base = plain(collected.base, &mut openers);
-        let claimed = plain(collected.claimed, &mut openers);
+        let base = collected.base.into_iter().filter_map(|stored| plain(stored, &mut openers)).collect();
+        let claimed = collected.claimed.and_then(|stored| plain(stored, &mut openers));
         if let Some(reason) = not_now {
             return self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, reason)));
         }
@@ -340,11 +366,33 @@ impl EngineHost {
             }
         }
         first.append(&mut rest);
-        let purpose = if is_check { Purpose::Compare(claimed) } else { Purpose::Save };
+        let purpose = match partial {
+            Some(partial) => Purpose::Compare { claimed, partial },
+            None => Purpose::Save,
+        };
+        let said_bad = match &self.checkpoints.current {
+            Some(Task { aim: Aim::Check(check), .. }) if planted(Bug::WaitingCovered) => check.bad.clone(),
+            _ => Vec::new(),
+        };
         let (types, bad) = (self.types.clone(), Vec::new());
-        let rebuild =
-            Rebuild { task: number, context: id, document, types, base, parts: first, purpose, bad, doc: None };
+        let rebuild = Rebuild {
+            task: number,
+            context: id,
+            document,
+            types,
+            base,
+            parts: first,
+            purpose,
+            bad,
+            said_bad,
+            doc: None,
+        };
         let _ = self.worker.send(Job::Rebuild(Box::new(rebuild)));
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn tamper(&mut self, how: Tamper) {
+        self.checkpoints.tamper = Some(how);
     }
 
     pub(super) fn on_rebuilt(
@@ -362,6 +410,9 @@ impl EngineHost {
                 let _ = self.worker.send(Job::Rebuild(rebuild));
             }
             Rebuilt::Saved(document, plain) => {
+                #[cfg(feature = "simulation")]
+                let plain = self.checkpoints.tamper.as_ref().map_or(plain.clone(), |tamper| tamper(plain));
+                let Some(task) = &mut self.checkpoints.current else { return };
                 let Aim::Make { plan, written, .. } = &mut task.aim else { return };
                 match context.node.write_snapshot(context.now, plan.context, document, &plain) {
                     Ok(at) => {
@@ -413,7 +464,14 @@ impl EngineHost {
         aim: Aim,
         outcome: Result<CheckpointOutcome, CheckpointError>,
     ) {
+        if let Aim::Check(check) = &aim
+            && matches!(outcome, Err(CheckpointError::NotNow(..)))
+        {
+            context.node.postpone_checkpoint(check);
+        }
         if let Aim::Make { plan, answers, .. } = aim {
+            #[cfg(feature = "simulation")]
+            let _ = self.checkpoints.tamper.take();
             if outcome.is_err() {
                 context.node.abandon_checkpoint(plan.context);
             }
@@ -459,7 +517,7 @@ impl EngineHost {
 
     /// What was set aside and is covered is settled: it is in no document, and nobody holds it any more.
     fn forget_settled(&self, context: &mut Context<'_>, id: ContextId) {
-        let Some(table) = context.node.checkpoint(&id) else { return };
+        let base = context.node.checkpoint(&id);
         context.jobs.push(Box::new(move |store| {
             let mut settled: Vec<Key> = Vec::new();
             let found = store.read().and_then(|view| {
@@ -468,7 +526,7 @@ impl EngineHost {
                     let arrival = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
                     if let (Some(document), Some(arrival)) = (document, arrival)
                         && let Ok(set_aside) = SetAside::decode(document, value)
-                        && set_aside.seq <= table.seq(&set_aside.log)
+                        && set_aside.seq <= base.seq(&set_aside.log)
                     {
                         settled.push(Key::SetAside(id, document, arrival));
                     }
@@ -484,8 +542,8 @@ impl EngineHost {
     }
 }
 
-/// Whether some document of what is relied upon is not in the claim.
-fn before_lacks(check: &CheckpointCheck) -> bool {
-    let before = check.base.iter().flat_map(|base| base.documents.keys());
-    before.into_iter().any(|document| !check.table.documents.contains_key(document))
+/// Whether some document is not in the claim, though it covers everything that this replica relies on.
+fn lacks_documents(check: &CheckpointCheck) -> bool {
+    let mut known = check.base.documents();
+    check.base.is_covered_by(&check.table) && known.any(|document| !check.table.documents.contains_key(document))
 }

@@ -59,6 +59,9 @@ pub(crate) enum Command {
     Collected { task: u64, document: DocumentId, result: Result<Collected, StoreError> },
     /// Make a checkpoint of a context.
     Checkpoint(ContextId, oneshot::Sender<Result<CheckpointOutcome, CheckpointError>>),
+    /// Let the next checkpoint that is made here say what is not so.
+    #[cfg(feature = "simulation")]
+    Tamper(super::checkpoint::Tamper),
     /// Make snapshots of all loaded documents that changed; the reply is dropped when they are on their way.
     SnapshotAll(oneshot::Sender<()>),
     /// The worker did everything that was asked before: the reply is dropped.
@@ -110,6 +113,8 @@ impl EngineHost {
             Command::Surveyed { task, result } => self.on_surveyed(context, task, result),
             Command::Collected { task, document, result } => self.on_collected(context, task, document, result),
             Command::Checkpoint(id, reply) => self.on_checkpoint(context, id, reply),
+            #[cfg(feature = "simulation")]
+            Command::Tamper(how) => self.tamper(how),
             Command::SnapshotAll(done) => self.on_snapshot_all(done),
             Command::Fence(done) => drop(done),
             Command::Acknowledged(id, by, reply) => self.on_wait_acknowledged(context, id, by, reply),

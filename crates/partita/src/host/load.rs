@@ -49,15 +49,15 @@ impl Openers {
 pub(crate) struct Loaded {
     name: Name,
     afresh: bool,
-    base: Option<EntryId>,
+    base: Vec<EntryId>,
     result: Result<Stored, StoreError>,
 }
 
 #[derive(Default)]
 struct Stored {
     snapshot: Option<Bytes>,
-    /// What a checkpoint has of the document, where there is no later snapshot.
-    base: Option<(u64, Arc<Entry>)>,
+    /// What checkpoints have of the document, where there is no later snapshot.
+    base: Vec<(u64, Arc<Entry>)>,
     entries: BTreeMap<u64, Arc<Entry>>,
     /// What damaged the document before: it is not tried again.
     poisoned: Vec<u64>,
@@ -87,7 +87,7 @@ impl Slot {
     }
 }
 
-fn read(store: &dyn Store, (context, document): Name, afresh: bool, base: Option<Tip>) -> Result<Stored, StoreError> {
+fn read(store: &dyn Store, (context, document): Name, afresh: bool, base: &[Tip]) -> Result<Stored, StoreError> {
     let view = store.read()?;
     let snapshot = if afresh { None } else { view.get(&Key::Snapshot(context, document))? };
     // Where the snapshot ends, in clear: it is checked when the snapshot is opened.
@@ -113,8 +113,8 @@ fn read(store: &dyn Store, (context, document): Name, afresh: bool, base: Option
         }
         ControlFlow::Continue(())
     })?;
-    if let Some(tip) = base.filter(|_| stored.snapshot.is_none()) {
-        stored.base = reads::entry_at(&*view, &context, &tip)?;
+    for tip in base.iter().filter(|_| stored.snapshot.is_none()) {
+        stored.base.extend(reads::entry_at(&*view, &context, tip)?);
     }
     let mut error = None;
     let mut take = |stored_entry: partita_core::EntryRef<'_>, once: bool| match reads::entry(&stored_entry) {
@@ -193,12 +193,16 @@ impl EngineHost {
         for arrival in context.node.recent(&name.0, &name.1) {
             loading.arrivals.insert(arrival.arrival, arrival);
         }
-        let table = context.node.checkpoint(&name.0);
-        loading.base = table.as_ref().map(|table| table.claim);
-        let (afresh, base) = (loading.afresh, loading.base);
-        let snapshot = table.and_then(|table| table.documents.get(&name.1).map(|at| at.entry));
+        let relied_upon = context.node.checkpoint(&name.0);
+        loading.base = relied_upon.claims();
+        let (afresh, base) = (loading.afresh, loading.base.clone());
         context.jobs.push(Box::new(move |store| {
-            Command::Loaded(Box::new(Loaded { name, afresh, base, result: read(store, name, afresh, snapshot) }))
+            Command::Loaded(Box::new(Loaded {
+                name,
+                afresh,
+                base,
+                result: read(store, name, afresh, relied_upon.snapshots(&name.1)),
+            }))
         }));
     }
 
@@ -211,7 +215,7 @@ impl EngineHost {
         if slot.loading.as_ref().is_some_and(|loading| loading.base != base) {
             return; // another checkpoint is relied upon by now: it is being read again
         }
-        if slot.loading.is_some() && context.node.checkpoint(&name.0).map(|table| table.claim) != base {
+        if slot.loading.is_some() && context.node.checkpoint(&name.0).claims() != base {
             return self.start_loading(context, name);
         }
         let Some(loading) = slot.loading.take() else { return };
@@ -243,7 +247,7 @@ impl EngineHost {
             arrivals.retain(|arrival, _| !slot.poisoned.contains(arrival));
         }
         let snapshot = stored.snapshot.and_then(|value| Snapshot::open(&name.0, &name.1, &self.at_rest, &value));
-        let base = stored.base.and_then(|(arrival, entry)| context.node.arrival(&name.0, arrival, entry));
+        let base = stored.base.into_iter().filter_map(|(at, entry)| context.node.arrival(&name.0, at, entry)).collect();
         match self.prepare(context, name, snapshot, base, arrivals) {
             Ok(cell) => replies.into_iter().for_each(|reply| reply.answer(Ok(cell.clone()))),
             Err(error) => {
@@ -263,7 +267,7 @@ impl EngineHost {
         context: &mut Context<'_>,
         name: Name,
         snapshot: Option<Snapshot>,
-        base: Option<Arrival>,
+        base: Vec<Arrival>,
         arrivals: BTreeMap<u64, Arrival>,
     ) -> Result<Arc<Cell>, DocumentError> {
         let (id, document) = name;
@@ -272,14 +276,10 @@ impl EngineHost {
         let mut created = snapshot.as_ref().map(|snapshot| snapshot.crdt);
         let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
         let mut openers = Openers::default();
-        let base = match base {
-            Some(base) if snapshot.is_none() => {
-                let item = self.item(context, name, &base, &mut openers);
-                created = Some(snapshot_type(document, &item)?);
-                Some(item)
-            }
-            _ => None,
-        };
+        let base: Vec<Item> = base.iter().map(|base| self.item(context, name, base, &mut openers)).collect();
+        for item in &base {
+            created = Some(snapshot_type(document, item)?);
+        }
         for arrival in arrivals.values() {
             let item = self.item(context, name, arrival, &mut openers);
             let is_create = matches!(arrival.entry.header.kind, EntryKind::Create(_));

@@ -67,8 +67,8 @@ struct Loading {
     replies: Vec<load::Reply>,
     /// Not to use the snapshot: it is damaged, or older than a change of verdicts.
     afresh: bool,
-    /// The checkpoint that was relied upon when it was read.
-    base: Option<EntryId>,
+    /// The checkpoints that were relied upon when it was read.
+    base: Vec<EntryId>,
 }
 
 pub(crate) struct EngineHost {

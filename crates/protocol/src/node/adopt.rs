@@ -41,10 +41,8 @@ impl Node {
         let strategy = &*strategies[local.strategy];
         let live = local.checkpoints.live();
         for table in &live {
-            let goes_on = local.checkpoints.base().is_none_or(|base| table.covers(base));
             let is_attested = local.lacks(strategy, &table.claim).is_some_and(|lacks| lacks.is_empty());
-            if goes_on
-                && is_attested
+            if is_attested
                 && !local.checkpoints.forked.contains(&table.claim)
                 && local.holds_snapshots(table)
                 && !table.logs.keys().any(|log| local.excluding.contains(log))
@@ -105,7 +103,7 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        let before = local.checkpoints.base().cloned();
+        let before = local.checkpoints.base().clone();
         if !local.checkpoints.rely_on(&table.claim) {
             return;
         }
@@ -130,12 +128,9 @@ impl Node {
             self.commits.pending.ops.push(Op::Prune { context, log: *log, through });
             self.commits.log_changed(context, *log);
         }
-        let changed: Vec<DocumentId> = table
-            .documents
-            .iter()
-            .filter(|(document, at)| before.as_ref().and_then(|before| before.documents.get(*document)) != Some(*at))
-            .map(|(document, _)| *document)
-            .collect();
+        let now = local.checkpoints.base().clone();
+        let is_another = |document: &&DocumentId| before.snapshots(document) != now.snapshots(document);
+        let changed: Vec<DocumentId> = now.documents().filter(is_another).copied().collect();
         for document in &changed {
             if let Some(arrival) = under.snapshots.get(document) {
                 let arrival = Bytes::copy_from_slice(&arrival.to_be_bytes());
@@ -143,7 +138,8 @@ impl Node {
             }
             self.commits.delete(Key::Snapshot(context, *document));
         }
-        self.commits.put(Key::Base(context), Bytes::copy_from_slice(table.claim.as_bytes()));
+        let claims: Vec<u8> = now.claims().iter().flat_map(|claim| *claim.as_bytes()).collect();
+        self.commits.put(Key::Base(context), claims.into());
         for (log, held) in &advanced {
             self.on_advanced(context, *log, *held);
         }
@@ -203,15 +199,15 @@ impl Node {
     }
 
     /// Goes on relying on what the store says was relied upon; false when its control entries do not have that.
-    pub(super) fn rely_again(&mut self, context: ContextId, base: &EntryId) -> bool {
+    pub(super) fn rely_again(&mut self, context: ContextId, claims: &[EntryId]) -> bool {
         let Some(local) = self.contexts.get_mut(&context) else {
             return true;
         };
-        if !local.checkpoints.rely_on(base) {
+        if !claims.iter().all(|claim| local.checkpoints.rely_on(claim)) {
             return false;
         }
         let Context { checkpoints, logs, .. } = local;
-        for (log, covered) in checkpoints.base().into_iter().flat_map(|base| &base.logs) {
+        for (log, covered) in checkpoints.base().logs() {
             if let Some(state) = logs.get_mut(log) {
                 state.base = covered.seq();
                 state.cap = state.cap.max(state.base);

@@ -11,7 +11,12 @@ use partita_core::{
     SnapshotAt, StrategyError, Tip,
 };
 
-use super::{Node, checkpoints::CheckpointTable, context::OwnLog, local::AppendError};
+use super::{
+    Node,
+    checkpoints::{CheckpointBase, CheckpointTable},
+    context::OwnLog,
+    local::AppendError,
+};
 use crate::effect::{Effect, Notice};
 
 /// What a checkpoint that is made now is to cover. Its snapshots hold exactly what the base's do, and every entry of these
@@ -21,16 +26,16 @@ pub struct CheckpointPlan {
     /// The context.
     pub context: ContextId,
     /// What it goes on from.
-    pub base: Option<Arc<CheckpointTable>>,
+    pub base: Arc<CheckpointBase>,
     /// The logs that are covered further than by the base.
     pub cover: BTreeMap<LogId, Covered>,
-    /// Documents whose snapshots are written again though nothing of them changed: most of the log that holds them is of no
-    /// use any more, and goes with them.
+    /// Documents whose snapshots are written again though nothing of them changed: there are several, or most of the log
+    /// that holds them is of no use any more, and goes with them.
     pub again: BTreeSet<DocumentId>,
 }
 
 /// What to compare before a claim is attested: the snapshots that it names with what is made from this replica's own base
-/// and exactly those entries behind it that the claim covers.
+/// and exactly those entries behind it that the claim covers, as far as they are held here.
 #[derive(Debug, Clone)]
 pub struct CheckpointCheck {
     /// The context.
@@ -38,9 +43,14 @@ pub struct CheckpointCheck {
     /// Who makes the claim.
     pub author: ReplicaId,
     /// What this replica relies on.
-    pub base: Option<Arc<CheckpointTable>>,
+    pub base: Arc<CheckpointBase>,
     /// What is claimed.
     pub table: Arc<CheckpointTable>,
+    /// How far each log is held that the claim covers, at most as far as that.
+    pub held: BTreeMap<LogId, u64>,
+    /// Whether the snapshots may hold more than what is made here: what is not held may be pruned everywhere, since whoever
+    /// made the claim did not know that this replica may write.
+    pub partial: bool,
     /// Covered entries that the claim says are in no snapshot, since their bytes are bad: those behind what this replica
     /// relies on.
     pub bad: Vec<(LogId, u64, EntryId)>,
@@ -61,7 +71,7 @@ impl Node {
         if !may || local.checkpoints.making.is_some() || local.checkpoints.adopting {
             return None;
         }
-        let base = local.checkpoints.base().cloned();
+        let base = local.checkpoints.base().clone();
         let data = local.logs.iter().filter(|(_, state)| state.record.sort == LogSort::Data);
         let whole = data.filter(|(log, state)| {
             state.record.seq > state.base && state.record.seq <= state.cap && !local.excluding.contains(log)
@@ -71,18 +81,17 @@ impl Node {
         if cover.is_empty() {
             return None;
         }
-        let again = base.as_ref().map_or_else(BTreeSet::new, |base| {
-            let mut live: BTreeMap<LogId, u64> = BTreeMap::new();
-            for at in base.documents.values() {
-                *live.entry(at.entry.log).or_default() += at.len;
-            }
-            let wasteful = |log: &LogId| {
-                let held = local.logs.get(log).map_or(0, |state| state.record.bytes);
-                live.get(log).is_some_and(|live| held > 2 * live + 4096)
-            };
-            let stale = base.documents.iter().filter(|(_, at)| wasteful(&at.entry.log));
-            stale.map(|(document, _)| *document).collect()
-        });
+        let wasteful: Vec<LogId> = base
+            .needed()
+            .into_iter()
+            .filter(|(log, needed)| local.logs.get(log).is_some_and(|log| log.record.bytes > 2 * needed + 4096))
+            .map(|(log, _)| log)
+            .collect();
+        let is_stale = |document: &&DocumentId| match base.snapshots(document) {
+            [at] => wasteful.contains(&at.log),
+            _ => true,
+        };
+        let again = base.documents().filter(is_stale).copied().collect();
         Some(CheckpointPlan { context: *context, base, cover, again })
     }
 
@@ -160,7 +169,7 @@ impl Node {
         bad: Vec<(LogId, u64, EntryId)>,
     ) -> Result<EntryId, AppendError> {
         let local = self.contexts.get(&plan.context).ok_or(AppendError::NoContext(plan.context))?;
-        let same_base = local.checkpoints.base().map(|base| base.claim) == plan.base.as_ref().map(|base| base.claim);
+        let same_base = *local.checkpoints.base() == plan.base;
         let counts = |(log, covered): (&LogId, &Covered)| {
             let state = local.logs.get(log);
             state.is_some_and(|state| {
@@ -170,8 +179,7 @@ impl Node {
         if !same_base || !plan.cover.iter().all(counts) {
             return Err(not_now("what the checkpoint was to cover changed meanwhile"));
         }
-        let previous = plan.base.as_ref().map(|base| base.claim);
-        let claim = Checkpoint { previous, logs: plan.cover.clone(), documents, bad };
+        let claim = delta(plan, documents, bad);
         let appended = self.append_control(plan.context, &CheckpointOp::Claim(claim).encode())?;
         Ok(appended.id)
     }
@@ -200,16 +208,12 @@ impl Node {
         if !lacks.contains(replica) || local.standing.has_lost(replica) {
             return;
         }
-        if local.is_fresh(replica) {
-            // It holds nothing to compare with, and what is covered may be pruned everywhere.
-            if lacks.len() == 1 {
-                local.checkpoints.decided.insert(claim);
-                self.say_of_claim(context, &CheckpointOp::Waive(claim));
-            }
-            return;
-        }
-        let goes_on = local.checkpoints.base().is_none_or(|base| table.covers(base));
-        if goes_on && local.holds_covered(table) && local.holds_snapshots(table) {
+        // Who made the claim knew that this replica may write, and so did everybody who pruned by it: then all of it is to be
+        // had. Otherwise it may be gone, and what is here is compared.
+        let knew = strategies[local.strategy].writers(&context, &[claim]).is_some_and(|all| all.contains(replica));
+        let base = local.checkpoints.base();
+        let whole = base.is_covered_by(table) && local.holds_covered(table);
+        if (whole || !knew) && local.holds_snapshots(table) {
             local.checkpoints.decided.insert(claim);
             self.effects.push(Effect::Notice(Notice::CheckpointClaimed { context, claim }));
         }
@@ -220,11 +224,43 @@ impl Node {
     pub fn checkpoint_check(&self, context: &ContextId, claim: &EntryId) -> Option<CheckpointCheck> {
         let local = self.contexts.get(context)?;
         let table = local.checkpoints.live().into_iter().find(|table| table.claim == *claim)?;
-        let base = local.checkpoints.base().cloned();
-        let beyond = |log: &LogId| base.as_ref().map_or(0, |base| base.seq(log));
-        let bad = &local.checkpoints.claim(claim)?.bad;
-        let bad = bad.iter().filter(|(log, seq, _)| *seq > beyond(log)).copied().collect();
-        Some(CheckpointCheck { context: *context, author: local.checkpoints.author(claim)?, base, table, bad })
+        let base = local.checkpoints.base().clone();
+        let held = |(log, covered): (&LogId, &Covered)| {
+            let held = local.logs.get(log).map_or(0, |state| state.durable.min(state.cap));
+            (*log, held.min(covered.seq()))
+        };
+        let held: BTreeMap<LogId, u64> = table.logs.iter().map(held).collect();
+        let is_held = |log: &LogId, seq: u64| held.get(log).is_some_and(|held| *held >= seq);
+        let bad = local.checkpoints.claim(claim)?.bad.iter();
+        let bad = bad.filter(|(log, seq, _)| *seq > base.seq(log) && is_held(log, *seq)).copied().collect();
+        let partial = !(base.is_covered_by(&table) && local.holds_covered(&table));
+        Some(CheckpointCheck {
+            context: *context,
+            author: local.checkpoints.author(claim)?,
+            base,
+            table,
+            held,
+            partial,
+            bad,
+        })
+    }
+
+    /// A claim could not be compared for now: it is put to the embedder again when
+    /// [`retry_checkpoints`](Self::retry_checkpoints) says so.
+    pub fn postpone_checkpoint(&mut self, check: &CheckpointCheck) {
+        if let Some(local) = self.contexts.get_mut(&check.context) {
+            local.checkpoints.postponed.insert(check.table.claim);
+        }
+    }
+
+    /// What kept claims from being compared may have gone.
+    pub fn retry_checkpoints(&mut self, context: ContextId) {
+        if let Some(local) = self.contexts.get_mut(&context) {
+            for claim in std::mem::take(&mut local.checkpoints.postponed) {
+                local.checkpoints.decided.remove(&claim);
+            }
+            self.review.insert(context);
+        }
     }
 
     /// Says that a claim was checked and holds.
@@ -234,8 +270,12 @@ impl Node {
             return;
         };
         // Something of it may have been cut off while it was compared, or another checkpoint may be relied upon by now.
-        let same_base = local.checkpoints.base().map(|base| base.claim) == check.base.as_ref().map(|base| base.claim);
-        if same_base && local.holds_covered(&check.table) && !local.standing.has_lost(&self.replica) {
+        let is_held = |(log, seq): (&LogId, &u64)| {
+            local.logs.get(log).map_or(0, |state| state.record.seq.min(state.cap)) >= *seq
+                && !local.excluding.contains(log)
+        };
+        let same = *local.checkpoints.base() == check.base && check.held.iter().all(is_held);
+        if same && !local.standing.has_lost(&self.replica) {
             self.say_of_claim(check.context, &CheckpointOp::Attest(check.table.claim));
         }
     }
@@ -246,8 +286,29 @@ impl Node {
         self.settle_control();
     }
 
-    /// The checkpoint that this node relies on.
-    pub fn checkpoint(&self, context: &ContextId) -> Option<Arc<CheckpointTable>> {
-        self.contexts.get(context)?.checkpoints.base().cloned()
+    /// What this node relies on in a context; nothing is covered before the first checkpoint.
+    pub fn checkpoint(&self, context: &ContextId) -> Arc<CheckpointBase> {
+        self.contexts.get(context).map(|local| local.checkpoints.base().clone()).unwrap_or_default()
     }
+}
+
+/// The claim of what a plan covers and of these snapshots, as what is new since one of those that it goes on from.
+fn delta(
+    plan: &CheckpointPlan,
+    documents: BTreeMap<DocumentId, SnapshotAt>,
+    bad: Vec<(LogId, u64, EntryId)>,
+) -> Checkpoint {
+    let (mut logs, mut snapshots) = (plan.base.logs().clone(), BTreeMap::new());
+    logs.extend(plan.cover.iter().map(|(log, covered)| (*log, covered.clone())));
+    for part in plan.base.parts() {
+        snapshots.extend(part.documents.iter().map(|(document, at)| (*document, *at)));
+    }
+    // Of what several say, one is written anew.
+    snapshots.extend(documents);
+    let previous = plan.base.parts().first();
+    if let Some(previous) = previous {
+        logs.retain(|log, covered| previous.logs.get(log) != Some(covered));
+        snapshots.retain(|document, at| previous.documents.get(document) != Some(at));
+    }
+    Checkpoint { previous: previous.map(|previous| previous.claim), logs, documents: snapshots, bad }
 }

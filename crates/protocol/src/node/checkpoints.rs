@@ -34,16 +34,98 @@ impl CheckpointTable {
         self.logs.get(log).map_or(0, Covered::seq)
     }
 
-    /// Whether it covers everything that the other one does.
-    pub fn covers(&self, other: &Self) -> bool {
-        other.logs.iter().all(|(log, covered)| {
-            let own = self.logs.get(log);
-            own.is_some_and(|own| own.seq() > covered.seq() || own.last.tip == covered.last.tip)
-        })
-    }
-
     fn entries(&self) -> u64 {
         self.logs.values().map(Covered::seq).fold(0, u64::saturating_add)
+    }
+}
+
+/// Whether one says that everything is covered that the other one does.
+fn covers(one: &BTreeMap<LogId, Covered>, other: &BTreeMap<LogId, Covered>) -> bool {
+    other.iter().all(|(log, covered)| {
+        let own = one.get(log);
+        own.is_some_and(|own| own.seq() > covered.seq() || own.last.tip == covered.last.tip)
+    })
+}
+
+/// What a node relies on: one checkpoint, or several that were made side by side, of which each covers something that no
+/// other does. Together they stand for what any of them covers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckpointBase {
+    parts: Vec<Arc<CheckpointTable>>,
+    logs: BTreeMap<LogId, Covered>,
+    documents: BTreeMap<DocumentId, Vec<Tip>>,
+}
+
+impl CheckpointBase {
+    fn of(mut parts: Vec<Arc<CheckpointTable>>) -> Self {
+        parts.sort_by_key(|part| part.claim);
+        let mut base = Self::default();
+        for part in &parts {
+            for (log, covered) in &part.logs {
+                let known = base.logs.entry(*log).or_insert_with(|| covered.clone());
+                if known.seq() < covered.seq() {
+                    known.clone_from(covered);
+                }
+            }
+            for (document, at) in &part.documents {
+                let snapshots = base.documents.entry(*document).or_default();
+                if !snapshots.contains(&at.entry) {
+                    snapshots.push(at.entry);
+                }
+            }
+        }
+        base.parts = parts;
+        base
+    }
+
+    /// The claims, by rising id.
+    pub fn claims(&self) -> Vec<EntryId> {
+        self.parts.iter().map(|part| part.claim).collect()
+    }
+
+    /// Every log that is covered.
+    pub fn logs(&self) -> &BTreeMap<LogId, Covered> {
+        &self.logs
+    }
+
+    /// The last entry of a log that is covered; 0 when none is.
+    pub fn seq(&self, log: &LogId) -> u64 {
+        self.logs.get(log).map_or(0, Covered::seq)
+    }
+
+    /// The documents that have snapshots.
+    pub fn documents(&self) -> impl Iterator<Item = &DocumentId> {
+        self.documents.keys()
+    }
+
+    /// The snapshots of a document, which it is made from together.
+    pub fn snapshots(&self, document: &DocumentId) -> &[Tip] {
+        self.documents.get(document).map_or(&[], |snapshots| snapshots)
+    }
+
+    /// Whether everything is covered that a claim covers.
+    pub fn covers(&self, table: &CheckpointTable) -> bool {
+        covers(&self.logs, &table.logs)
+    }
+
+    /// Whether a claim covers everything that is covered here.
+    pub fn is_covered_by(&self, table: &CheckpointTable) -> bool {
+        covers(&table.logs, &self.logs)
+    }
+
+    /// How many bytes of payload are needed of each log of snapshots.
+    pub(super) fn needed(&self) -> BTreeMap<LogId, u64> {
+        let all = self.parts.iter().flat_map(|part| part.documents.values());
+        let each: BTreeMap<Tip, u64> = all.map(|at| (at.entry, at.len)).collect();
+        let mut needed = BTreeMap::new();
+        for (tip, len) in each {
+            *needed.entry(tip.log).or_default() += len;
+        }
+        needed
+    }
+
+    pub(super) fn parts(&self) -> &[Arc<CheckpointTable>] {
+        &self.parts
     }
 }
 
@@ -66,11 +148,13 @@ pub(super) struct Checkpoints {
     /// Claims that cover something that the base does not.
     live: BTreeSet<EntryId>,
     /// What this node relies on.
-    base: Option<Arc<CheckpointTable>>,
+    base: Arc<CheckpointBase>,
     /// The log of the snapshots that this replica is making.
     pub(super) making: Option<OwnLog>,
     /// Claims that the embedder was told of, or that this replica spoke about.
     pub(super) decided: BTreeSet<EntryId>,
+    /// Those among them that could not be compared, for want of a key.
+    pub(super) postponed: BTreeSet<EntryId>,
     /// Claims that cannot be relied upon here: a log that they cover is forked.
     pub(super) forked: BTreeSet<EntryId>,
     /// Whether the store is being asked what lies under a claim.
@@ -78,8 +162,8 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn base(&self) -> Option<&Arc<CheckpointTable>> {
-        self.base.as_ref()
+    pub(super) fn base(&self) -> &Arc<CheckpointBase> {
+        &self.base
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -88,7 +172,7 @@ impl Checkpoints {
 
     /// What the base covers of a log.
     pub(super) fn covered(&self, log: &LogId) -> Option<&Covered> {
-        self.base.as_ref()?.logs.get(log)
+        self.base.logs.get(log)
     }
 
     pub(super) fn claim(&self, id: &EntryId) -> Option<&Checkpoint> {
@@ -135,10 +219,7 @@ impl Checkpoints {
 
     /// Whether a claim is live.
     fn look_at(&mut self, id: EntryId) {
-        let is_base = self.base.as_ref().is_some_and(|base| base.claim == id);
-        let table = if is_base { None } else { self.table(&id) };
-        let news = |table: &CheckpointTable| self.base.as_ref().is_none_or(|base| !base.covers(table));
-        let table = table.filter(news).map(Arc::new);
+        let table = self.table(&id).filter(|table| !self.base.covers(table)).map(Arc::new);
         if table.is_some() {
             self.live.insert(id);
         } else {
@@ -149,12 +230,15 @@ impl Checkpoints {
         }
     }
 
-    /// This node relies on a claim from now on.
+    /// This node relies on a claim from now on, and on what was relied upon before, where that covers more.
     pub(super) fn rely_on(&mut self, id: &EntryId) -> bool {
         let Some(table) = self.table(id) else {
             return false;
         };
-        self.base = Some(Arc::new(table));
+        let beside = self.base.parts.iter().filter(|part| !covers(&table.logs, &part.logs)).cloned();
+        let mut parts: Vec<_> = beside.collect();
+        parts.push(Arc::new(table));
+        self.base = Arc::new(CheckpointBase::of(parts));
         for id in self.live.clone() {
             self.look_at(id);
         }
@@ -164,7 +248,7 @@ impl Checkpoints {
     /// The snapshots of this log that some checkpoint needs, by number.
     pub(super) fn wanted(&self, log: &LogId) -> BTreeMap<u64, EntryId> {
         let live = self.live.iter().filter_map(|id| self.claims.get(id)?.table.as_ref());
-        let at = live.chain(&self.base).flat_map(|table| table.documents.values());
+        let at = live.chain(&self.base.parts).flat_map(|table| table.documents.values());
         at.filter(|at| at.entry.log == *log).map(|at| (at.entry.seq, at.entry.head)).collect()
     }
 }
@@ -184,7 +268,7 @@ impl Context {
             {
                 self.checkpoints.add_claim(entry.id, author, claim);
             }
-            Ok(CheckpointOp::Attest(claim) | CheckpointOp::Waive(claim)) if self.graph.descend(&[entry.id], &claim) => {
+            Ok(CheckpointOp::Attest(claim)) if self.graph.descend(&[entry.id], &claim) => {
                 if let Some(claimed) = self.checkpoints.claims.get_mut(&claim) {
                     claimed.said.insert(author);
                     claimed.lacks = None;
@@ -247,7 +331,7 @@ impl Context {
         };
         let live = self.checkpoints.live.iter().filter_map(|id| self.checkpoints.claims.get(id));
         let mut tables =
-            live.filter(attested).filter_map(|claimed| claimed.table.as_ref()).chain(&self.checkpoints.base);
+            live.filter(attested).filter_map(|claimed| claimed.table.as_ref()).chain(&self.checkpoints.base.parts);
         tables.any(|table| table.documents.values().any(|at| at.entry.log == *log))
     }
 
@@ -279,11 +363,5 @@ impl Context {
             self.checkpoints.making.is_none_or(|own| own.id != **id) && self.checkpoints.wanted(id).is_empty()
         });
         unwanted.map(|(id, _)| *id).collect()
-    }
-
-    /// Whether this replica holds nothing of others': it was just set up, or lost everything.
-    pub(super) fn is_fresh(&self, own: &ReplicaId) -> bool {
-        let of_others = |log: &Log| log.record.sort == LogSort::Data && log.record.replica() != *own;
-        self.checkpoints.base.is_none() && !self.logs.values().any(of_others)
     }
 }

@@ -58,7 +58,7 @@ impl Node {
             self.adopt(&info.id, Some((*id, open)));
         }
         self.replay_control(info.id, state.control);
-        if state.base.is_some_and(|base| !self.rely_again(info.id, &base)) {
+        if !self.rely_again(info.id, &state.base) {
             let what = "the claim of the checkpoint that stands for what was pruned is missing".into();
             return self.fail(StoreError::Damaged(what));
         }

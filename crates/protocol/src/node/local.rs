@@ -219,8 +219,11 @@ impl Node {
         Some(self.contexts.get(context)?.logs.get(log)?.record.replica())
     }
 
-    /// Every log of one replica with its last entry held.
+    /// Every log of one replica with its last entry held, but for those of snapshots, which come and go.
     pub fn logs_of(&self, context: &ContextId, replica: &partita_core::ReplicaId) -> Vec<Tip> {
-        self.contexts.get(context).map_or_else(Vec::new, |local| local.logs_of(replica).map(|(tip, _)| tip).collect())
+        self.contexts.get(context).map_or_else(Vec::new, |local| {
+            let lasting = local.logs_of(replica).filter(|(_, log)| log.record.sort != LogSort::Snapshot);
+            lasting.map(|(tip, _)| tip).collect()
+        })
     }
 }

@@ -48,7 +48,7 @@ use crate::{
     reads::{ReadRequest, ReadResult},
 };
 pub use checkpoint::{CheckpointCheck, CheckpointPlan};
-pub use checkpoints::CheckpointTable;
+pub use checkpoints::{CheckpointBase, CheckpointTable};
 use commit::Commits;
 use context::Context;
 pub use local::AppendError;

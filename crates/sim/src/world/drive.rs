@@ -284,6 +284,10 @@ impl World {
                 Ok(invitation) => self.invitation_made(machine, context, *invitation),
                 Err(error) => self.note(format!("{name} cannot invite: {error}")),
             },
+            Answer::Checkpoint(context, outcome) => {
+                let name = self.name(machine);
+                self.note(format!("{name} makes a checkpoint of {context:?}: {outcome}"));
+            }
             Answer::Closed => {}
             Answer::Told(number, told) => {
                 self.told.insert(number, told);
