@@ -75,6 +75,14 @@ pub enum EngineEvent {
         /// The context.
         context: ContextId,
     },
+    /// Somebody who may write in the context claims that snapshots stand for its older entries, and they do not: this device
+    /// does not attest it, so nothing is pruned by it. Its author runs broken or hostile software.
+    CheckpointRefuted {
+        /// The context.
+        context: ContextId,
+        /// Who claims it.
+        author: ReplicaId,
+    },
     /// Changes of a document count no more, or again: its handles show it as it is now.
     DocumentRebuilt {
         /// The context.

@@ -2,7 +2,9 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact as Outcome, digest_hasher};
+use partita_core::{
+    ActorSeed, Applied, CrdtDocument, CrdtError, Digest, DocumentId, Limits, LogId, Transact as Outcome, digest_hasher,
+};
 use yrs::updates::decoder::Decode;
 use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Transaction, TransactionMut, Update};
 
@@ -277,8 +279,13 @@ impl CrdtDocument for YrsDoc {
     }
 
     fn merge(&mut self, bytes: &[u8]) -> Result<(), CrdtError> {
-        let (state, held) = snapshot::read(bytes)?;
-        std::iter::once(state).chain(held).try_for_each(|payload| self.apply_one(payload).map(drop))
+        let other = Self::load(bytes, &ActorSeed::derive(&LogId::default(), &DocumentId::default()))?;
+        // What is here already must not come again: a struct that overlaps another in part is refused.
+        let have = self.doc.transact().state_vector();
+        let news = catch_unwind(AssertUnwindSafe(|| other.doc.transact().encode_state_as_update_v1(&have)));
+        let news = news.map_err(|_| CrdtError::Poisoned("the library could not encode the snapshot".into()))?;
+        let held = other.held.all().map(|payload| &payload.bytes[..]);
+        std::iter::once(&news[..]).chain(held).try_for_each(|payload| self.apply_one(payload).map(drop))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -142,10 +142,10 @@ fn survey(
     for (log, (from, to)) in ranges {
         let before = base.logs().get(log);
         let covered = claimed.and_then(|claimed| claimed.get(log));
-        if let Some(covered) = covered.filter(|covered| covered.seq() == *to) {
-            if reads::covered_at(&*view, &context, covered.last, before)?.as_ref() != Some(covered) {
-                return Ok(None);
-            }
+        if let Some(covered) = covered.filter(|covered| covered.seq() == *to)
+            && reads::covered_at(&*view, &context, covered.last, before)?.as_ref() != Some(covered)
+        {
+            return Ok(None);
         }
         let mut error = None;
         view.log(&context, log, *from, &mut |stored| match reads::entry(&stored) {
@@ -201,17 +201,17 @@ impl EngineHost {
         } else if self.checkpoints.is_making(&id) {
             let _ = reply.send(Err(CheckpointError::Busy));
         } else {
-            self.make_checkpoint(context, id, vec![reply]);
+            self.make_checkpoint(context, id, 1, vec![reply]);
         }
     }
 
-    fn make_checkpoint(&mut self, context: &mut Context<'_>, id: ContextId, answers: Vec<Answer>) {
+    fn make_checkpoint(&mut self, context: &mut Context<'_>, id: ContextId, least: u64, answers: Vec<Answer>) {
         // What was changed here and is in no entry yet is to be in it, too.
         self.take_all(context);
         if let Some(state) = self.contexts.get_mut(&id) {
             state.since_checkpoint = 0;
         }
-        let Some(plan) = context.node.plan_checkpoint(&id) else {
+        let Some(plan) = context.node.plan_checkpoint(&id, least) else {
             for answer in answers {
                 let _ = answer.send(Ok(CheckpointOutcome::NothingToDo));
             }
@@ -236,8 +236,8 @@ impl EngineHost {
         let due = self.contexts.iter().filter(|(_, state)| state.since_checkpoint >= after).map(|(id, _)| *id);
         for id in due.collect::<Vec<_>>() {
             // Others have as many: whoever's turn comes first makes it, and the rest find nothing to do.
-            if self.random.next_u32() % 8 == 0 {
-                self.make_checkpoint(context, id, Vec::new());
+            if self.random.next_u32().is_multiple_of(8) {
+                self.make_checkpoint(context, id, after, Vec::new());
             } else if let Some(state) = self.contexts.get_mut(&id) {
                 state.since_checkpoint -= after / 8;
             }
@@ -284,7 +284,7 @@ impl EngineHost {
         let Some(task) = self.task(number) else { return };
         let touched = match result {
             Ok(Some(touched)) => touched,
-            Ok(None) => return self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo)),
+            Ok(None) => return self.refute(context),
             Err(error) => return self.finish_checkpoint(context, Err(error.into())),
         };
         let mut documents = touched;
@@ -297,7 +297,7 @@ impl EngineHost {
                 };
                 if documents.iter().any(same) || lacks_documents(check) {
                     // Something came of it, and the claim says that it is as it was.
-                    return self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
+                    return self.refute(context);
                 }
                 documents.extend(check.table.documents.keys().filter(|document| !same(document)));
             }
@@ -423,7 +423,7 @@ impl EngineHost {
                 }
             }
             Rebuilt::Compared(true) => self.next_document(context),
-            Rebuilt::Compared(false) => self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo)),
+            Rebuilt::Compared(false) => self.refute(context),
             Rebuilt::NotNow(document, reason) => {
                 self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, reason)));
             }
@@ -444,12 +444,22 @@ impl EngineHost {
                 self.finish_checkpoint(context, outcome);
             }
             Aim::Check(check) => {
-                if check.bad == bad {
-                    context.node.attest_checkpoint(context.now, check);
+                if check.bad != bad {
+                    return self.refute(context);
                 }
+                context.node.attest_checkpoint(context.now, check);
                 self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
             }
         }
+    }
+
+    /// What is claimed is not what is here.
+    fn refute(&mut self, context: &mut Context<'_>) {
+        if let Some(Task { aim: Aim::Check(check), .. }) = &self.checkpoints.current {
+            context.node.reject_checkpoint(check);
+            self.say(EngineEvent::CheckpointRefuted { context: check.context, author: check.author });
+        }
+        self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
     }
 
     fn finish_checkpoint(&mut self, context: &mut Context<'_>, outcome: Result<CheckpointOutcome, CheckpointError>) {

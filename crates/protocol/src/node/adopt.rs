@@ -54,6 +54,8 @@ impl Node {
         for table in live {
             self.put_to_embedder(context, &table);
         }
+        // A claim may have taken another's place.
+        self.sweep_snapshots(context);
     }
 
     fn ask_under(&mut self, context: ContextId, table: Arc<CheckpointTable>) {
@@ -177,7 +179,11 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        for log in local.unwanted_snapshots() {
+        let unwanted = local.unwanted_snapshots();
+        if unwanted.is_empty() {
+            return;
+        }
+        for log in unwanted {
             if let Some(state) = local.logs.remove(&log)
                 && state.record.replica() != self.replica
             {

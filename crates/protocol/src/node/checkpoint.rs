@@ -62,8 +62,9 @@ fn not_now(why: &str) -> AppendError {
 
 impl Node {
     /// What a checkpoint would cover that this replica makes now. `None` when it may write no data here, its strategy has
-    /// no checkpoints, or nothing came since the last one.
-    pub fn plan_checkpoint(&self, context: &ContextId) -> Option<CheckpointPlan> {
+    /// no checkpoints, or too little came since the last claim: fewer entries than `least`, or, while claims wait to be
+    /// attested, than the last of those covers. So whoever is away for a year finds few claims, and not one for each day.
+    pub fn plan_checkpoint(&self, context: &ContextId, least: u64) -> Option<CheckpointPlan> {
         let local = self.contexts.get(context)?;
         let strategy = &self.strategies[local.strategy];
         let writers = strategy.writers(context, &local.graph.heads())?;
@@ -78,7 +79,11 @@ impl Node {
         });
         let cover: BTreeMap<_, _> =
             whole.filter_map(|(log, state)| Some((*log, state.record.covered(*log)?))).collect();
-        if cover.is_empty() {
+        let beyond = |log: &LogId, seq: u64| seq.saturating_sub(base.seq(log));
+        let new: u64 = cover.iter().map(|(log, covered)| beyond(log, covered.seq())).sum();
+        let waits = |table: &CheckpointTable| table.logs.iter().map(|(log, at)| beyond(log, at.seq())).sum::<u64>();
+        let waiting = local.checkpoints.hopeful().iter().map(|table| waits(table)).max().unwrap_or(0);
+        if new.saturating_sub(waiting) < least.max(waiting).max(1) {
             return None;
         }
         let wasteful: Vec<LogId> = base
@@ -243,6 +248,13 @@ impl Node {
             partial,
             bad,
         })
+    }
+
+    /// A claim does not hold.
+    pub fn reject_checkpoint(&mut self, check: &CheckpointCheck) {
+        if let Some(local) = self.contexts.get_mut(&check.context) {
+            local.checkpoints.rejected.insert(check.table.claim);
+        }
     }
 
     /// A claim could not be compared for now: it is put to the embedder again when

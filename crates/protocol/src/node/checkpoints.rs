@@ -139,6 +139,15 @@ struct Claimed {
     table: Option<Arc<CheckpointTable>>,
     /// The writers that have not said it, when the graph had so many entries; `None` when the strategy has no checkpoints.
     lacks: Option<(usize, Option<BTreeSet<ReplicaId>>)>,
+    /// Whether its author made another claim that covers as much.
+    superseded: bool,
+}
+
+impl Claimed {
+    /// Whether everybody who has to says that it holds, as far as was found out.
+    fn is_attested(&self) -> bool {
+        self.lacks.as_ref().is_some_and(|(_, lacks)| lacks.as_ref().is_some_and(BTreeSet::is_empty))
+    }
 }
 
 /// See the [module](self).
@@ -155,6 +164,8 @@ pub(super) struct Checkpoints {
     pub(super) decided: BTreeSet<EntryId>,
     /// Those among them that could not be compared, for want of a key.
     pub(super) postponed: BTreeSet<EntryId>,
+    /// Those among them that do not hold.
+    pub(super) rejected: BTreeSet<EntryId>,
     /// Claims that cannot be relied upon here: a log that they cover is forked.
     pub(super) forked: BTreeSet<EntryId>,
     /// Whether the store is being asked what lies under a claim.
@@ -189,7 +200,7 @@ impl Checkpoints {
 
     /// The claims that may come to be relied upon, each as a whole: the one that covers most first.
     pub(super) fn live(&self) -> Vec<Arc<CheckpointTable>> {
-        let mut tables: Vec<_> = self.live.iter().filter_map(|id| self.claims.get(id)?.table.clone()).collect();
+        let mut tables: Vec<_> = self.candidates().cloned().collect();
         tables.sort_by_key(|table| (u64::MAX - table.entries(), table.claim));
         tables
     }
@@ -212,9 +223,46 @@ impl Checkpoints {
     }
 
     fn add_claim(&mut self, id: EntryId, author: ReplicaId, claim: Checkpoint) {
-        let claimed = Claimed { claim, author, said: [author].into(), table: None, lacks: None };
+        let claimed = Claimed { claim, author, said: [author].into(), table: None, lacks: None, superseded: false };
         self.claims.insert(id, claimed);
         self.look_at(id);
+        self.supersede(id);
+    }
+
+    /// Of the claims of one author that wait to be attested, the one that covers most is enough.
+    fn supersede(&mut self, new: EntryId) {
+        let Some(Claimed { author, table: Some(table), .. }) = self.claims.get(&new) else {
+            return;
+        };
+        let (author, table) = (*author, table.clone());
+        let mut superseded = Vec::new();
+        for id in self.live.iter().filter(|id| **id != new) {
+            let Some(Claimed { author: of, table: Some(other), .. }) = self.claims.get(id) else { continue };
+            if *of == author {
+                match (covers(&table.logs, &other.logs), covers(&other.logs, &table.logs)) {
+                    (true, true) => superseded.push(new.min(*id)),
+                    (true, false) => superseded.push(*id),
+                    (false, true) => superseded.push(new),
+                    (false, false) => {}
+                }
+            }
+        }
+        for id in superseded {
+            if let Some(claimed) = self.claims.get_mut(&id) {
+                claimed.superseded = true;
+            }
+        }
+    }
+
+    /// The claims that may still come to be relied upon.
+    fn candidates(&self) -> impl Iterator<Item = &Arc<CheckpointTable>> {
+        let live = self.live.iter().filter_map(|id| self.claims.get(id));
+        live.filter(|claimed| !claimed.superseded || claimed.is_attested()).filter_map(|claimed| claimed.table.as_ref())
+    }
+
+    /// The claims of which nothing is known that speaks against them.
+    pub(super) fn hopeful(&self) -> Vec<&Arc<CheckpointTable>> {
+        self.candidates().filter(|table| !self.rejected.contains(&table.claim)).collect()
     }
 
     /// Whether a claim is live.
@@ -247,8 +295,7 @@ impl Checkpoints {
 
     /// The snapshots of this log that some checkpoint needs, by number.
     pub(super) fn wanted(&self, log: &LogId) -> BTreeMap<u64, EntryId> {
-        let live = self.live.iter().filter_map(|id| self.claims.get(id)?.table.as_ref());
-        let at = live.chain(&self.base.parts).flat_map(|table| table.documents.values());
+        let at = self.candidates().chain(&self.base.parts).flat_map(|table| table.documents.values());
         at.filter(|at| at.entry.log == *log).map(|at| (at.entry.seq, at.entry.head)).collect()
     }
 }
@@ -326,12 +373,9 @@ impl Context {
 
     /// Whether everybody who has to says that a claim holds which names snapshots of this log.
     fn is_relied_upon(&self, log: &LogId) -> bool {
-        let attested = |claimed: &&Claimed| {
-            claimed.lacks.as_ref().is_some_and(|(_, lacks)| lacks.as_ref().is_some_and(BTreeSet::is_empty))
-        };
         let live = self.checkpoints.live.iter().filter_map(|id| self.checkpoints.claims.get(id));
-        let mut tables =
-            live.filter(attested).filter_map(|claimed| claimed.table.as_ref()).chain(&self.checkpoints.base.parts);
+        let live = live.filter(|claimed| claimed.is_attested()).filter_map(|claimed| claimed.table.as_ref());
+        let mut tables = live.chain(&self.checkpoints.base.parts);
         tables.any(|table| table.documents.values().any(|at| at.entry.log == *log))
     }
 

@@ -193,7 +193,7 @@ impl Node {
         strategy.opener(context, &arrival.author, arrival.epoch)
     }
 
-    /// The entries of a document that may not be in the store yet, by arrival; others may be among them.
+    /// The changes of a document that may not be in the store yet, by arrival; others may be among them.
     pub fn recent(&self, context: &ContextId, document: &partita_core::DocumentId) -> Vec<Arrival> {
         let Some(local) = self.contexts.get(context) else {
             return Vec::new();
@@ -201,6 +201,7 @@ impl Node {
         let mut found: Vec<_> = local
             .tail
             .document(document)
+            .filter(|(_, entry)| entry.header.kind.sort() == LogSort::Data)
             .filter_map(|(arrival, entry)| self.arrival(context, arrival, entry.clone()))
             .collect();
         found.sort_by_key(|found| found.arrival);
