@@ -156,8 +156,9 @@ async fn serve_inside<C: Send + 'static>(
     let mut open = Open::new(driver, role);
     let driver = open.driver.clone();
     let (mut sink, mut source) = connection.split();
-    let proved =
-        tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(&driver.identity, role, &mut *sink, &mut *source)).await;
+    // Boxed, because a connection's task is as large as its largest part for as long as it lives.
+    let proving = Box::pin(handshake(&driver.identity, role, &mut *sink, &mut *source));
+    let proved = tokio::time::timeout(HANDSHAKE_DEADLINE, proving).await;
     let channel = match proved {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => {

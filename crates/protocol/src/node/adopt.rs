@@ -245,7 +245,7 @@ impl Context {
                 self.remote_bytes = self.remote_bytes.saturating_sub(bytes) + behind;
             }
             if advances {
-                state.record = LogRecord { begun, ..covered() };
+                *state.record = LogRecord { begun, ..covered() };
             }
             if state.record.seq == seq {
                 state.record.signed = covered().signed;

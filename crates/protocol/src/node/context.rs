@@ -28,9 +28,10 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Log {
-    pub(super) record: LogRecord,
+    /// Boxed, like the key: a map has room for eleven logs, and most contexts have a few.
+    pub(super) record: Box<LogRecord>,
     /// The author's key, parsed once.
-    pub(super) key: VerifyingKey,
+    pub(super) key: Box<VerifyingKey>,
     /// The last durable entry: what frontiers and acknowledgements speak of.
     pub(super) durable: u64,
     pub(super) durable_head: EntryId,
@@ -153,6 +154,7 @@ impl Context {
         }
         let (seq, head) = if durable { (record.seq, record.head) } else { (0, EntryId::NONE) };
         let cap = self.cap_of(&record.replica(), &id, record.sort, &record.knew);
+        let (record, key) = (Box::new(record), Box::new(key));
         self.logs.insert(id, Log { record, key, durable: seq, durable_head: head, cap, base: 0 });
         self.frontier = None;
         Some(())

@@ -18,7 +18,7 @@ impl Node {
         for id in local.sessions.clone() {
             self.review_grant(id, context);
         }
-        for id in self.sessions.ids() {
+        for id in self.might_offer(&context) {
             let link = self.sessions.link(&id, &context);
             if !link.is_some_and(|link| link.opened) && self.offers(&id) {
                 self.offer_context(id, context);
@@ -56,7 +56,7 @@ impl Node {
                 }
             }
             Err(why) => {
-                session.links.insert(context, super::link::Link::default());
+                session.links.insert(context, Box::default());
                 session.lapsed.insert(context, grant);
                 self.refuse_open(id, context, 0, why);
                 self.let_go(id, context);

@@ -11,7 +11,7 @@ use partita_core::{
     Bytes, Claim, ContextId, DocumentId, EntryHeader, HeaderPrefix, Opened, ReplicaId, SessionId, Verdict, timestamp_at,
 };
 
-use super::{Node, context::Context, link::Link};
+use super::{Node, context::Context};
 use crate::{
     effect::{Effect, Notice},
     message::{Ephemeral, Message},
@@ -158,7 +158,7 @@ impl Node {
         for id in local.sessions.clone() {
             if Some(id) != via
                 && let Some(session) = self.sessions.get_mut(&id)
-                && session.links.get(&context).is_some_and(Link::hears)
+                && session.links.get(&context).is_some_and(|link| link.hears())
                 && session.peer.replica != topic.1
             {
                 session.topics.insert((context, topic));
@@ -186,7 +186,7 @@ impl Node {
             let Some((context, topic)) = session.topics.pop_first() else {
                 return;
             };
-            let may = session.links.get(&context).is_some_and(Link::hears);
+            let may = session.links.get(&context).is_some_and(|link| link.hears());
             let heard = self.contexts.get(&context).and_then(|local| local.heard.get(&topic));
             if let Some(heard) = heard.filter(|_| may) {
                 room = room.saturating_sub(heard.message.payload.len() + 256);
@@ -252,7 +252,7 @@ impl Node {
             for id in local.sessions.clone() {
                 if Some(id) != via
                     && let Some(session) = self.sessions.get_mut(&id)
-                    && session.links.get(&context).is_some_and(Link::hears)
+                    && session.links.get(&context).is_some_and(|link| link.hears())
                 {
                     session.out.push(Message::Gone { context, sender });
                 }

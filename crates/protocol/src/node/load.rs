@@ -65,12 +65,14 @@ impl Node {
         // What was being written when the program ended is claimed by nobody.
         self.sweep_snapshots(info.id);
         self.effects.push(Effect::Notice(Notice::ContextReady(info.clone())));
-        for id in self.sessions.ids() {
+        // Sessions that this is nothing to are not reached for: a relay loads a context for each of thousands.
+        let refused = self.sessions.iter().filter(|(_, session)| session.refused.contains_key(&info.id));
+        for id in refused.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.await_right(id, info.id);
         }
         self.control_changed.insert(info.id);
         self.settle_control();
-        for id in self.sessions.ids() {
+        for id in self.might_offer(&info.id) {
             let awaited = self.sessions.get_mut(&id).is_some_and(|session| session.told_closed.remove(&info.id));
             if awaited {
                 self.send_open(id, info.id); // the remote named it, and was told that it is closed

@@ -27,8 +27,18 @@ impl Node {
     /// Whether this node opens contexts in a session by itself. A node that takes whatever contexts remotes bring
     /// leaves that to those who dial it.
     pub(super) fn offers(&self, id: &SessionId) -> bool {
-        let session = self.sessions.get(id);
-        session.is_some_and(|session| session.remote.dialled || !self.config.accept_contexts)
+        self.sessions.get(id).is_some_and(|session| self.offers_to(session))
+    }
+
+    fn offers_to(&self, session: &Session) -> bool {
+        session.remote.dialled || !self.config.accept_contexts
+    }
+
+    /// The sessions in which a context might be offered, or that wait to hear of it. Nobody is reached for to find out: a
+    /// relay has thousands of sessions, and looks for each context of each of them.
+    pub(super) fn might_offer(&self, context: &ContextId) -> Vec<SessionId> {
+        let might = |session: &Session| self.offers_to(session) || session.told_closed.contains(context);
+        self.sessions.iter().filter(|(_, session)| might(session)).map(|(id, _)| *id).collect()
     }
 
     /// Offers a context to a session if its strategy allows that before any proof of the remote's.

@@ -150,7 +150,7 @@ impl Node {
                 })
         };
         let sessions = local.sessions.iter().filter_map(|id| self.sessions.get(id));
-        let holders = sessions.filter(|session| session.links.get(context).is_some_and(holds));
+        let holders = sessions.filter(|session| session.links.get(context).is_some_and(|link| holds(link)));
         holders.map(|session| session.peer.clone()).collect()
     }
 

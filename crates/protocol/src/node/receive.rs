@@ -186,7 +186,7 @@ impl Node {
         let local = self.contexts.get(context);
         let known = local.and_then(|local| local.logs.get(log));
         match (known, &next.header.start) {
-            (Some(known), _) => Ok(known.key),
+            (Some(known), _) => Ok(*known.key),
             (None, Some(LogStart { replica, .. })) => {
                 VerifyingKey::parse(replica.as_bytes()).map_err(|_| "a log whose author's key is weak or not canonical")
             }

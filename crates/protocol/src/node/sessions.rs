@@ -21,7 +21,8 @@ use crate::{
 pub(super) struct Session {
     pub(super) remote: RemoteSession,
     pub(super) peer: PeerInfo,
-    pub(super) links: BTreeMap<ContextId, Link>,
+    /// Boxed: a map has room for eleven, and most sessions are about one or two contexts.
+    pub(super) links: BTreeMap<ContextId, Box<Link>>,
     /// Contexts that may have something to send: the others are not looked at.
     pub(super) work: Turns,
     /// Messages for the next frame.
@@ -155,11 +156,11 @@ impl Sessions {
     }
 
     pub(super) fn link(&self, id: &SessionId, context: &ContextId) -> Option<&Link> {
-        self.all.get(id)?.links.get(context)
+        self.all.get(id)?.links.get(context).map(Box::as_ref)
     }
 
     pub(super) fn link_mut(&mut self, id: &SessionId, context: &ContextId) -> Option<&mut Link> {
-        self.get_mut(id)?.links.get_mut(context)
+        self.get_mut(id)?.links.get_mut(context).map(Box::as_mut)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionId, &Session)> {

@@ -99,7 +99,7 @@ impl Node {
             heads: heads.to_vec(),
             epoch: match &header.stamp {
                 Some(stamp) => stamp.epoch,
-                None => known.and_then(LogRecord::epoch),
+                None => known.and_then(|known| known.epoch()),
             },
         };
         let claim = Claim {
