@@ -55,7 +55,8 @@ pub use keystore::{DeviceKeys, Keystore, KeystoreError, NamedKeystore, SealedKey
 pub use observe::{Observation, Observer, Sample};
 pub use standing::{Loss, Standing};
 pub use store::{
-    Batch, Durability, EntryRef, Key, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry, VisitRecord,
+    Batch, Durability, EntryRef, Key, Maintained, Op, Store, StoreError, StoreRead, StoredEntry, VisitEntry,
+    VisitRecord,
 };
 pub use strategy::{
     AuthProvider, Brought, Claim, ContextInfo, ContextView, ControlEntry, Grant, Opened, PartitionStrategy,

@@ -229,6 +229,28 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`]; nothing of the batch is then visible after the next open.
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError>;
+
+    /// Gives the space of what was deleted back to the file system, if that is at least so many bytes. Readers and commits
+    /// may have to wait for it. A store without a file has nothing to do.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the incarnation is then over.
+    fn maintain(&self, least: u64) -> Result<Maintained, StoreError> {
+        let _ = least;
+        Ok(Maintained::default())
+    }
+}
+
+/// What [`Store::maintain`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Maintained {
+    /// Whether it came to compacting: it gives up when views stay open or a commit takes long, and does nothing where there
+    /// is too little to win. Try again later.
+    pub done: bool,
+    /// The length of the file before, in bytes.
+    pub bytes_before: u64,
+    /// The length of the file now, in bytes.
+    pub bytes_after: u64,
 }
 
 /// A consistent view of a store.

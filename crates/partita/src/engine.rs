@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use partita_core::{ContextId, ContextInfo, CryptoRng, Listener, Now, PartitionStrategy, ReplicaId, Store, Turn};
+use partita_core::{
+    ContextId, ContextInfo, CryptoRng, Listener, Maintained, Now, PartitionStrategy, ReplicaId, Store, Turn,
+};
 use partita_protocol::Node;
 use partita_sync::{ConnectionEvent, DriverHandle, Transports, accept_connections};
 use tokio::{
@@ -17,7 +19,7 @@ use crate::{
     builder::{Builder, Events, Ways},
     connections::Links,
     context::Context,
-    error::EngineError,
+    error::{CheckpointError, EngineError},
     events::{EngineEvent, Status},
     host::Command,
     sync::SyncManager,
@@ -171,6 +173,34 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Makes the store small: a checkpoint of each context where anything came since the last one, then the space of what
+    /// was pruned goes back to the file system. While that lasts, seconds for a large file, nothing is stored. Call it when
+    /// nobody works, now and then.
+    ///
+    /// What others have still to attest is not pruned yet: it is at a later call.
+    ///
+    /// # Errors
+    /// [`EngineError`]. That a context could not be checkpointed is none: [`Context::checkpoint`] says why.
+    pub async fn maintain(&self) -> Result<Maintained, EngineError> {
+        let contexts = self.with_node(|node, _| node.context_status()).await?;
+        for context in contexts {
+            match self.ask(|reply| Command::Checkpoint(context.info.id, reply)).await? {
+                Err(CheckpointError::Engine(EngineError::Closed)) => return Err(EngineError::Closed),
+                _ => {} // it stays as it is
+            }
+        }
+        drop(self.ask::<()>(Command::Quiet).await); // the reply is dropped when nothing is on its way
+        let maintained = self.ask(|reply| {
+            Command::Store(Box::new(move |store| {
+                let maintained = store.maintain(0);
+                Command::Node(Box::new(move |_, _| {
+                    let _ = reply.send(maintained);
+                }))
+            }))
+        });
+        Ok(maintained.await??)
     }
 
     /// Calls into the plugin of type `P`, with what it needs of the node; the control entries that it asks for are

@@ -21,7 +21,7 @@ pub use backoff::Backoff;
 pub use config::NodeConfig;
 pub use effect::{Appended, Arrival, CloseReason, Effect, Event, Notice, Progress, RemoteSession};
 pub use node::{
-    AppendError, CheckpointBase, CheckpointCheck, CheckpointPlan, CheckpointTable, ContextStatus, LagCursor, Node,
-    NodeParts, PeerStatus, SendError, SessionStatus,
+    AppendError, CheckpointBase, CheckpointCheck, CheckpointPlan, CheckpointTable, ClaimStatus, ContextStatus,
+    LagCursor, Node, NodeParts, PeerStatus, SendError, SessionStatus,
 };
 pub use record::{LogRecord, SignedPlace};

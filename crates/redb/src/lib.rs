@@ -77,6 +77,7 @@ mod row;
 mod store;
 mod tables;
 
-pub use options::{Maintained, RedbOptions};
+pub use options::RedbOptions;
+pub use partita_core::Maintained;
 pub use redb::{BackendError, StorageBackend};
 pub use store::RedbStore;

@@ -63,15 +63,3 @@ impl RedbOptions {
         RedbStore::over(Arc::new(backend), "the backend", incarnation, self)
     }
 }
-
-/// What [`RedbStore::maintain`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Maintained {
-    /// Whether it came to compacting: it gives up when views stay open or a commit takes long. Try again later.
-    pub done: bool,
-    /// The length of the file before, in bytes.
-    pub bytes_before: u64,
-    /// The length of the file now, in bytes.
-    pub bytes_after: u64,
-}

@@ -10,13 +10,13 @@ use std::{
 };
 
 use partita_core::{
-    Batch, Durability, Incarnation, Store, StoreError, StoreRead,
+    Batch, Durability, Incarnation, Maintained, Store, StoreError, StoreRead,
     planted::{Bug, planted},
 };
 use redb::{Database, StorageBackend};
 
 use crate::{
-    Maintained, RedbOptions,
+    RedbOptions,
     apply::{Writer, apply},
     error::{Fault, guarded},
     open,
@@ -190,6 +190,14 @@ impl Store for RedbStore {
             writing.failed = Some(error.clone());
         }
         result
+    }
+
+    fn maintain(&self, least: u64) -> Result<Maintained, StoreError> {
+        let (file, used) = (self.file_bytes()?, self.read()?.used_bytes()?);
+        if file.saturating_sub(used) < least {
+            return Ok(Maintained { done: false, bytes_before: file, bytes_after: file });
+        }
+        RedbStore::maintain(self)
     }
 }
 

@@ -178,7 +178,7 @@ impl Builder {
         };
         let (failed, failure) = watch::channel(None);
         let observer: Arc<dyn Observer> = Arc::new(self.observers);
-        let driver = Driver::start(DriverParts { node, store, host: RelayHost { failed }, tap: self.tap, observer })?;
+        let driver = Driver::start(DriverParts { node, store, host: RelayHost::new(failed), tap: self.tap, observer })?;
         let url = RelayUrl { address, replica: Some(driver.replica()) };
         let (listens, listening) = watch::channel(true);
         let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, listens));

@@ -1,13 +1,42 @@
 //! The relay's part of the driver: it only watches for what an operator should know.
 
-use partita_core::StoreError;
+use std::time::Duration;
+
+use partita_core::{Maintained, Store, StoreError};
 use partita_protocol::Notice;
 use partita_sync::{Host, HostContext};
 use tokio::sync::watch;
 
-/// Passes the store's failure on.
+/// How often it is looked, at most, whether the store's file has much free space in it: that takes a while in a large one.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// Less than this is not worth the wait; nor is less than what is in use.
+const WORTHWHILE: u64 = 16 << 20;
+
+/// Passes the store's failure on, and makes the store small when checkpoints had much of it pruned.
 pub(crate) struct RelayHost {
-    pub(crate) failed: watch::Sender<Option<StoreError>>,
+    failed: watch::Sender<Option<StoreError>>,
+    /// When it may be looked again.
+    look: Duration,
+}
+
+impl RelayHost {
+    pub(crate) fn new(failed: watch::Sender<Option<StoreError>>) -> Self {
+        Self { failed, look: Duration::ZERO }
+    }
+
+    fn maintain(&mut self, context: &mut HostContext<'_, Command>) {
+        let now = context.now.monotonic;
+        if now < self.look {
+            return;
+        }
+        self.look = now.saturating_add(LOOK_EVERY);
+        context.jobs.push(Box::new(|store| Command::Maintained(maintain(store))));
+    }
+}
+
+fn maintain(store: &dyn Store) -> Result<Maintained, StoreError> {
+    let used = store.read()?.used_bytes()?;
+    store.maintain(used.max(WORTHWHILE))
 }
 
 /// What a relay's owner asks of its node.
@@ -15,6 +44,8 @@ pub(crate) struct RelayHost {
 pub(crate) enum Command {
     /// Take entries of remotes from now on, or do not.
     TakeEntries(bool),
+    /// The store's thread looked after the file.
+    Maintained(Result<Maintained, StoreError>),
 }
 
 impl Host for RelayHost {
@@ -26,11 +57,17 @@ impl Host for RelayHost {
     fn command(&mut self, context: &mut HostContext<'_, Command>, command: Command) {
         match command {
             Command::TakeEntries(takes) => context.node.set_takes_entries(context.now, takes),
+            Command::Maintained(Ok(Maintained { done: true, bytes_before, bytes_after, .. })) => {
+                tracing::info!(bytes_before, bytes_after, "the store's file was made smaller");
+            }
+            Command::Maintained(Ok(_)) => {}
+            Command::Maintained(Err(error)) => tracing::warn!(%error, "the store's file was not made smaller"),
         }
     }
 
-    fn notice(&mut self, _context: &mut HostContext<'_, Command>, notice: Notice) {
+    fn notice(&mut self, context: &mut HostContext<'_, Command>, notice: Notice) {
         match notice {
+            Notice::CheckpointAdopted { .. } => self.maintain(context),
             Notice::StoreFailed(error) => {
                 self.failed.send_replace(Some(error));
             }

@@ -62,6 +62,12 @@ impl World {
         for machine in 0..self.machines.len() {
             let Some(running) = &self.machines[machine].running else { continue };
             let name = self.name(machine);
+            let waiting = running.node().context_status().into_iter().filter(|context| !context.claims.is_empty());
+            let waiting: Vec<String> = waiting
+                .map(|context| {
+                    format!("{name} has pruned {} of {:?}: {:?}", context.pruned, context.info.id, context.claims)
+                })
+                .collect();
             for session in running.node().session_status() {
                 let other = self.machines.iter().find(|other| other.replica == session.peer.replica);
                 let other = other.map_or("somebody", |other| &other.name);
@@ -78,6 +84,7 @@ impl World {
                 );
                 self.note(line);
             }
+            waiting.into_iter().for_each(|line| self.note(line));
         }
     }
 

@@ -92,6 +92,8 @@ pub(super) struct Tasks {
     number: u64,
     current: Option<Task>,
     waiting: VecDeque<Aim>,
+    /// Who waits until there are none.
+    quiet: Vec<oneshot::Sender<()>>,
     /// After how many entries one is made by itself.
     after: Option<u64>,
     #[cfg(feature = "simulation")]
@@ -108,6 +110,7 @@ impl Tasks {
             number: 0,
             current: None,
             waiting: VecDeque::new(),
+            quiet: Vec::new(),
             after,
             #[cfg(feature = "simulation")]
             tamper: None,
@@ -240,6 +243,20 @@ impl EngineHost {
                 self.make_checkpoint(context, id, after, Vec::new());
             } else if let Some(state) = self.contexts.get_mut(&id) {
                 state.since_checkpoint -= after / 8;
+            }
+        }
+    }
+
+    pub(super) fn wait_for_quiet(&mut self, reply: oneshot::Sender<()>) {
+        self.checkpoints.quiet.push(reply);
+    }
+
+    pub(super) fn look_for_quiet(&mut self, context: &Context<'_>) {
+        let Tasks { current, waiting, quiet, .. } = &mut self.checkpoints;
+        if !quiet.is_empty() && current.is_none() && waiting.is_empty() && context.node.is_settled() {
+            let rests = self.contexts.keys().all(|id| !context.node.is_adopting(id));
+            if rests || context.node.failure().is_some() {
+                quiet.clear();
             }
         }
     }

@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Surveyed { task: u64, result: Result<Survey, StoreError> },
     /// The store's thread read what a document is made from for a checkpoint.
     Collected { task: u64, document: DocumentId, result: Result<Collected, StoreError> },
+    /// The reply is dropped once everything is stored and no checkpoint is on its way.
+    Quiet(oneshot::Sender<()>),
     /// Make a checkpoint of a context.
     Checkpoint(ContextId, oneshot::Sender<Result<CheckpointOutcome, CheckpointError>>),
     /// Let the next checkpoint that is made here say what is not so.
@@ -112,6 +114,7 @@ impl EngineHost {
             Command::Rebuilt { task, rebuilt, bad } => self.on_rebuilt(context, task, rebuilt, bad),
             Command::Surveyed { task, result } => self.on_surveyed(context, task, result),
             Command::Collected { task, document, result } => self.on_collected(context, task, document, result),
+            Command::Quiet(reply) => self.wait_for_quiet(reply),
             Command::Checkpoint(id, reply) => self.on_checkpoint(context, id, reply),
             #[cfg(feature = "simulation")]
             Command::Tamper(how) => self.tamper(how),

@@ -187,6 +187,7 @@ impl Host for EngineHost {
         self.rounds += 1;
         self.take_dirty(context);
         self.make_due_checkpoints(context);
+        self.look_for_quiet(context);
         self.unload_idle(context);
     }
 

@@ -169,8 +169,8 @@ impl Node {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.drop_page(context, log);
             }
-            self.acknowledge_later(id, context, log);
         }
+        self.commits.then.covered.insert((context, log));
         self.grown.insert((context, log));
     }
 

@@ -298,6 +298,11 @@ impl Node {
         self.settle_control();
     }
 
+    /// Whether the store is being asked what lies under a claim that is about to be relied upon.
+    pub fn is_adopting(&self, context: &ContextId) -> bool {
+        self.contexts.get(context).is_some_and(|local| local.checkpoints.adopting)
+    }
+
     /// What this node relies on in a context; nothing is covered before the first checkpoint.
     pub fn checkpoint(&self, context: &ContextId) -> Arc<CheckpointBase> {
         self.contexts.get(context).map(|local| local.checkpoints.base().clone()).unwrap_or_default()

@@ -15,6 +15,7 @@ use partita_core::{
 use super::{
     context::{Context, Log, OwnLog},
     link::{Halt, Until},
+    status::ClaimStatus,
 };
 
 /// A checkpoint as a whole: what its claim says, with what that goes on from.
@@ -260,6 +261,17 @@ impl Checkpoints {
         live.filter(|claimed| !claimed.superseded || claimed.is_attested()).filter_map(|claimed| claimed.table.as_ref())
     }
 
+    pub(super) fn status(&self) -> Vec<ClaimStatus> {
+        let status = |table: &Arc<CheckpointTable>| {
+            let claimed = self.claims.get(&table.claim)?;
+            let lacks = claimed.lacks.as_ref().and_then(|(_, lacks)| lacks.as_ref());
+            let lacks = lacks.into_iter().flatten().copied().collect();
+            let refuted = self.rejected.contains(&table.claim);
+            Some(ClaimStatus { claim: table.claim, author: claimed.author, lacks, refuted })
+        };
+        self.candidates().filter_map(status).collect()
+    }
+
     /// The claims of which nothing is known that speaks against them.
     pub(super) fn hopeful(&self) -> Vec<&Arc<CheckpointTable>> {
         self.candidates().filter(|table| !self.rejected.contains(&table.claim)).collect()
@@ -351,7 +363,7 @@ impl Context {
     }
 
     /// Whether a snapshot is one that a checkpoint needs. One that is not may be soon: its log pauses.
-    pub(super) fn judge_snapshot(&self, author: &ReplicaId, start: &LogStart, tip: &Tip) -> Result<(), Halt> {
+    pub(super) fn judge_snapshot(&self, start: &LogStart, tip: &Tip) -> Result<(), Halt> {
         let seq = tip.seq;
         if !start.tips.is_empty() {
             return Err(Halt::at(seq, Refusal::Invalid));
@@ -361,7 +373,7 @@ impl Context {
         }
         let wanted = self.checkpoints.wanted(&tip.log);
         let is_wanted = wanted.last_key_value().is_some_and(|(last, _)| *last >= seq);
-        if !is_wanted || self.standing.has_lost(author) && !self.is_relied_upon(&tip.log) {
+        if !is_wanted {
             let until = Until::Control { heads: Vec::new(), were: self.graph.len() };
             return Err(Halt::until(seq, Refusal::NotNeeded, until));
         }
@@ -369,14 +381,6 @@ impl Context {
             Some(head) if *head != tip.head => Err(Halt::at(seq, Refusal::Fork)),
             _ => Ok(()),
         }
-    }
-
-    /// Whether everybody who has to says that a claim holds which names snapshots of this log.
-    fn is_relied_upon(&self, log: &LogId) -> bool {
-        let live = self.checkpoints.live.iter().filter_map(|id| self.checkpoints.claims.get(id));
-        let live = live.filter(|claimed| claimed.is_attested()).filter_map(|claimed| claimed.table.as_ref());
-        let mut tables = live.chain(&self.checkpoints.base.parts);
-        tables.any(|table| table.documents.values().any(|at| at.entry.log == *log))
     }
 
     /// Whether a log's entries may be sent: snapshots only once a claim names them, or nobody would take them.

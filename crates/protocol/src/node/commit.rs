@@ -27,6 +27,9 @@ pub(super) struct Consequences {
     pub(super) credit: BTreeMap<SessionId, u64>,
     /// What is acknowledged to whom.
     acks: BTreeMap<SessionId, BTreeSet<(ContextId, LogId)>>,
+    /// Logs that are held further by a checkpoint: nobody sends what is covered, so everybody who may have the context is
+    /// told, whenever it opened it.
+    pub(super) covered: BTreeSet<(ContextId, LogId)>,
 }
 
 #[derive(Debug, Default)]
@@ -163,6 +166,12 @@ impl Node {
         }
         for (session, bytes) in then.credit {
             self.grant_credit(session, bytes);
+        }
+        for (context, log) in then.covered {
+            let sessions = self.contexts.get(&context).map(|local| local.sessions.clone());
+            for session in sessions.into_iter().flatten() {
+                self.acknowledge(session, [(context, log)].into());
+            }
         }
         for (session, logs) in then.acks {
             self.acknowledge(session, logs);

@@ -54,7 +54,7 @@ use context::Context;
 pub use local::AppendError;
 pub use sample::LagCursor;
 use sessions::Sessions;
-pub use status::{ContextStatus, PeerStatus, SessionStatus};
+pub use status::{ClaimStatus, ContextStatus, PeerStatus, SessionStatus};
 pub use syncing::SendError;
 
 /// What a node is made of.

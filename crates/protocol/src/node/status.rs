@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partita_core::{Access, ContextId, ContextInfo, LogId, PeerInfo, Refusal};
+use partita_core::{Access, ContextId, ContextInfo, EntryId, LogId, PeerInfo, Refusal, ReplicaId};
 
 use super::{Node, sessions::Session};
 use crate::effect::Progress;
@@ -21,12 +21,28 @@ pub struct ContextStatus {
     pub durable: u64,
     /// How many of them are pruned, since a checkpoint's snapshots stand for them.
     pub pruned: u64,
+    /// Claims of checkpoints that wait until these replicas have attested them: nothing is pruned by them before.
+    pub claims: Vec<ClaimStatus>,
     /// The bytes of the entries that are not.
     pub bytes: u64,
     /// How many excluded entries are in quarantine.
     pub quarantined: u64,
     /// The last control entries, by rising id.
     pub control_entries: usize,
+}
+
+/// A claim of a checkpoint that is not relied upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClaimStatus {
+    /// The control entry that makes it.
+    pub claim: EntryId,
+    /// Who makes it.
+    pub author: ReplicaId,
+    /// Who has still to attest it. Empty: its snapshots are not all here, or a log that it covers is forked.
+    pub lacks: Vec<ReplicaId>,
+    /// Whether this replica found that it does not hold.
+    pub refuted: bool,
 }
 
 /// One connected remote, as it is now.
@@ -87,6 +103,7 @@ impl Node {
             entries: local.logs.values().map(|log| log.record.seq).sum(),
             durable: local.logs.values().map(|log| log.durable).sum(),
             pruned: local.logs.values().map(|log| log.base).sum(),
+            claims: local.checkpoints.status(),
             bytes: local.logs.values().map(|log| log.record.bytes).sum(),
             quarantined: local.quarantined.values().map(|kept| kept.entries).sum(),
             control_entries: local.graph.len(),

@@ -72,7 +72,7 @@ impl Node {
             return Err(Halt::at(seq, Refusal::Fork));
         }
         if sort == LogSort::Snapshot {
-            local.judge_snapshot(&author, start, &tip)?;
+            local.judge_snapshot(start, &tip)?;
         }
         if let Some(start) = &header.start {
             let of_another = |tip: &Tip| {
