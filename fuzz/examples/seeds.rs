@@ -5,8 +5,9 @@ use std::{fs, path::Path, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
 use partita_core::{
-    Bytes, CrdtDocument as _, DocumentId, DocumentType as _, EntryId, EntryKind, EpochId, Frontier, Hash,
-    PartitionStrategy as _, Refusal, Signature, SignedTip, Stamp, Tip, Witness, codec::Writer, timestamp_at,
+    Bytes, Checkpoint, CheckpointOp, CrdtDocument as _, DocumentId, DocumentType as _, EntryId, EntryKind, EpochId,
+    Frontier, Hash, PartitionStrategy as _, Refusal, Signature, SignedTip, SnapshotAt, Stamp, Tip, Witness,
+    codec::Writer, timestamp_at,
 };
 use partita_crypto::Mnemonic;
 use partita_fuzz::{
@@ -174,8 +175,19 @@ fn entries() {
                 record.extend(entry);
             }
             seed("log_record", &format!("after-{at}"), &record.encode());
+            if let Some(covered) = record.covered(entry.header.log) {
+                let at = SnapshotAt { entry: covered.last.tip, len: 7 };
+                let claim = Checkpoint {
+                    previous: Some(entry.id),
+                    documents: [(samples::document(1), at)].into(),
+                    bad: vec![(entry.header.log, 1, entry.id)],
+                    logs: [(entry.header.log, covered)].into(),
+                };
+                seed("checkpoint_op", "claim", &CheckpointOp::Claim(claim).encode());
+            }
         }
     }
+    seed("checkpoint_op", "attestation", &CheckpointOp::Attest(entries[0].id).encode());
     let control = SampleLog::new(1, samples::context(1), 1).control(&b"control"[..]);
     seed("entry_header", "control", &control.encoded);
     seed("log_record", "control", &LogRecord::begun(&control, 1).map(|record| record.encode()).unwrap_or_default());

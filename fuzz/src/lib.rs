@@ -2,6 +2,7 @@
 //! them too (`tests/replay.rs`).
 
 pub mod automerge_payload;
+pub mod checkpoint_op;
 pub mod control;
 pub mod crdt;
 pub mod damaged_store;
@@ -40,6 +41,7 @@ mod error {
 /// Every target by its name.
 pub const TARGETS: &[&str] = &[
     "automerge_payload",
+    "checkpoint_op",
     "damaged_store",
     "entry_header",
     "epochs",
@@ -60,6 +62,7 @@ pub const TARGETS: &[&str] = &[
 pub fn target(name: &str) -> Option<fn(&[u8])> {
     Some(match name {
         "automerge_payload" => automerge_payload::run,
+        "checkpoint_op" => checkpoint_op::run,
         "damaged_store" => damaged_store::run,
         "entry_header" => entry_header::run,
         "epochs" => epochs::run,

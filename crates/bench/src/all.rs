@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// The figures in the order of the report. A new one is added here, and to [`charts::of`] if it is to be drawn.
-const FIGURES: [&str; 11] =
-    ["live", "burst", "cold", "ingest", "fanout", "idle", "growth", "resume", "strategy", "seal", "group"];
+const FIGURES: [&str; 12] =
+    ["live", "burst", "cold", "history", "ingest", "fanout", "idle", "growth", "resume", "strategy", "seal", "group"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

@@ -10,8 +10,9 @@ use std::{
 };
 
 use partita::{Context, Document, Engine, FileKeystore, SystemRandom, single_owner::SingleOwner};
-use partita_core::{ContextId, DocumentId, DocumentType, Observation, Observer};
+use partita_core::{ContextId, DocumentId, DocumentType, Incarnation, Observation, Observer, Store as _};
 use partita_crypto::Mnemonic;
+use partita_redb::RedbStore;
 use partita_relay::Relay;
 use tempfile::TempDir;
 
@@ -75,6 +76,12 @@ impl Household {
         let owner = SingleOwner::open(&FileKeystore::open(self.path(&format!("{name}.key")))?)?;
         let builder = Engine::builder(self.path(name)).strategy(owner).connect(self.relay.url().to_string());
         Ok(builder.observer(traffic).open().await?)
+    }
+
+    /// The bytes that a closed device's store holds, and those of its file.
+    pub(crate) fn size_of(&self, name: &str) -> Result<(u64, u64), Failure> {
+        let store = RedbStore::open(self.path(name), Incarnation::from_bytes([0; 16]))?;
+        Ok((store.read()?.used_bytes()?, store.file_bytes()?))
     }
 
     pub(crate) async fn close(self) {

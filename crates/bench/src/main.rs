@@ -12,6 +12,7 @@ mod devices;
 mod fanout;
 mod group;
 mod growth;
+mod history;
 mod idle;
 mod ingest;
 mod live;
@@ -53,6 +54,8 @@ enum Figure {
     Group(group::Arguments),
     /// What a long history costs: opening it, keeping it open, adding to it, resuming with it.
     Growth(growth::Arguments),
+    /// What is left of a long history under a checkpoint, and what a new device pays to join.
+    History(history::Arguments),
     /// What a connection that says nothing costs a relay.
     Idle(idle::Arguments),
     /// How many entries a second become durable: by the store, through a relay, and by bare redb.
@@ -84,6 +87,7 @@ fn main() -> Outcome {
         Figure::Fanout(arguments) => fanout::run(&arguments),
         Figure::Group(arguments) => group::run(&arguments),
         Figure::Growth(arguments) => growth::run(&arguments),
+        Figure::History(arguments) => history::run(&arguments),
         Figure::Idle(arguments) => idle::run(&arguments),
         Figure::Ingest(arguments) => ingest::run(&arguments),
         Figure::Live(arguments) => live::run(&arguments),

@@ -126,3 +126,121 @@ async fn nothing_is_pruned_before_the_other_device_attests_and_what_it_wrote_mea
     b.engine.close().await.unwrap();
     relay.close().await;
 }
+
+/// Two devices of one owner, each of which claims and prunes before it ever heard of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_that_never_met_prune_each_for_itself_and_both_keep_everything() {
+    let home = Home::new();
+    home.enrol("b");
+    let mut documents = Vec::new();
+    for name in ["a", "b"] {
+        let alone = home.open(name, &[]).await;
+        let plan = alone.notes.create::<Automerge>().await.unwrap();
+        let text = alone.notes.create::<Yrs>().await.unwrap();
+        for n in 0..20 {
+            put(&plan, &format!("{name} {n}"), "x").durable().await.unwrap();
+        }
+        assert_eq!(alone.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+        prunes(&alone, 22).await;
+        documents.push((plan.id(), plan.digest().unwrap()));
+        drop(text);
+        alone.engine.close().await.unwrap();
+    }
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let (a, b) = (home.open("a", &[&url]).await, home.open("b", &[&url]).await);
+    for (id, digest) in &documents {
+        let (here, there) = (a.get::<Automerge>(*id).await, b.get::<Automerge>(*id).await);
+        assert_eq!((here.digest().unwrap(), there.digest().unwrap()), (*digest, *digest));
+        put(&here, "both", "x").durable().await.unwrap();
+        has(&there, "both").await;
+    }
+    // The next one stands for the work of both.
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    assert_eq!(b.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    for device in [&a, &b] {
+        prunes(device, 46).await;
+    }
+    for device in [a, b] {
+        device.engine.close().await.unwrap();
+    }
+    relay.close().await;
+}
+
+/// What somebody wrote before it knew of a deletion, and brings in after that is pruned, brings nothing back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_before_a_checkpoint_does_not_come_back_with_late_work() {
+    use ::automerge::{ROOT, transaction::Transactable as _};
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "secret", "told too early").durable().await.unwrap();
+    let plan_b = b.get::<Automerge>(plan.id()).await;
+    has(&plan_b, "secret").await;
+    plan.change(|tx| tx.delete(ROOT, "secret")).unwrap().durable().await.unwrap();
+    common::shows(&plan_b, "the deletion", |doc| string(doc, "secret").is_none()).await;
+    let id = plan.id();
+    b.engine.close().await.unwrap();
+
+    let b = home.open("b", &[]).await;
+    let plan_b = b.notes.get::<Automerge>(id).await.unwrap();
+    put(&plan_b, "late", "x").durable().await.unwrap();
+    put(&plan, "meanwhile", "x").durable().await.unwrap();
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    b.engine.close().await.unwrap();
+    let b = home.open("b", &[relay.url().to_string().as_str()]).await;
+    prunes(&a, 4).await;
+    prunes(&b, 4).await;
+    has(&plan, "late").await;
+    plan.read(|doc| assert_eq!(string(doc, "secret"), None));
+    let plan_b = b.get::<Automerge>(id).await;
+    assert_eq!(plan_b.digest(), plan.digest());
+    for device in [a, b] {
+        device.engine.close().await.unwrap();
+    }
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_makes_the_file_smaller() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    for n in 0..40 {
+        put(&plan, "key", &common::noise(50_000 + n)).durable().await.unwrap();
+    }
+    // What was overwritten is history, and stays; how it was written does not.
+    let maintained = patiently("maintenance", a.engine.maintain()).await.unwrap();
+    assert!(maintained.done && maintained.bytes_after < maintained.bytes_before, "{maintained:?}");
+    assert_eq!(pruned(&a).await, 41);
+    let digest = plan.digest().unwrap();
+    let id = plan.id();
+    a.engine.close().await.unwrap();
+    let a = home.open("a", &[]).await;
+    assert_eq!(a.notes.get::<Automerge>(id).await.unwrap().digest().unwrap(), digest);
+    a.engine.close().await.unwrap();
+}
+
+/// Everybody learns who keeps history from being pruned.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_says_who_has_still_to_attest() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    drop(b.get::<Automerge>(plan.id()).await);
+    let (away, context) = (b.replica(), a.notes.id());
+    b.engine.close().await.unwrap();
+    put(&plan, "key", "x").durable().await.unwrap();
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    a.until("the claim", || async { !a.engine.status().await.unwrap().contexts[0].claims.is_empty() }).await;
+    let claims = a.engine.status().await.unwrap().contexts.remove(0).claims;
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].author, &claims[0].lacks[..]), (a.replica(), &[away][..]));
+    // Once it is no device of the owner's any more, nothing waits for it.
+    a.revoke(&home, away).await;
+    prunes(&a, 2).await;
+    assert_eq!(a.engine.status().await.unwrap().contexts.remove(0).info.id, context);
+    a.engine.close().await.unwrap();
+    relay.close().await;
+}

@@ -40,6 +40,9 @@ pub struct NodeConfig {
     pub takes_entries: bool,
     /// Whether contexts that remotes name, and whose right they prove, are created here: what a relay does.
     pub accept_contexts: bool,
+    /// After how long without a remote a context that a remote brought leaves memory; the next one who opens it has it loaded
+    /// again.
+    pub unload_after: Duration,
 }
 
 impl Default for NodeConfig {
@@ -61,6 +64,7 @@ impl Default for NodeConfig {
             max_session_contexts: 100_000,
             takes_entries: true,
             accept_contexts: false,
+            unload_after: Duration::from_secs(300),
         }
     }
 }

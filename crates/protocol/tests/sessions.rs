@@ -287,3 +287,25 @@ fn heartbeats_measure_the_round_trip_and_how_far_clocks_differ() {
     fleet.run();
     assert!(fleet.agree(&[a, b]));
 }
+
+#[test]
+fn a_relay_unloads_what_nobody_has_open_and_has_it_again_for_the_next_one() {
+    let mut fleet = Fleet::new(77);
+    let relay = fleet.relay();
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(a, relay);
+    fleet.write(a, 1, "kept");
+    fleet.run();
+    let after = NodeConfig::default().unload_after;
+    fleet.pass(after + after);
+    assert_eq!(fleet.node(relay).context_status().len(), 1, "somebody has it open");
+    fleet.cut(link);
+    fleet.run();
+    fleet.pass(after / 2);
+    assert_eq!(fleet.node(relay).context_status().len(), 1, "not so soon");
+    fleet.pass(after + after);
+    assert_eq!(fleet.node(relay).context_status().len(), 0);
+    fleet.connect(b, relay);
+    fleet.run();
+    assert_eq!(fleet.held(b), fleet.held(a));
+}

@@ -180,6 +180,9 @@ fn draw_limits(dice: &mut Dice) -> NodeConfig {
         limits.heartbeat = Duration::from_secs(dice.range(5, 10) as u64);
     }
     if small(dice) {
+        limits.unload_after = Duration::from_secs(dice.range(1, 20) as u64);
+    }
+    if small(dice) {
         limits.max_quarantine = dice.range(1, 20) as u64;
     }
     limits

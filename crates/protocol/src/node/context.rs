@@ -108,6 +108,8 @@ pub(super) struct Context {
     pub(super) recorded: bool,
     /// The sessions that have this context open, or try to.
     pub(super) sessions: BTreeSet<SessionId>,
+    /// Since when nobody has it open, as far as was noticed.
+    pub(super) left: Option<Duration>,
     /// What was said last by whom about what.
     pub(super) heard: BTreeMap<Topic, Heard>,
     /// When each sender spoke last about what, by its own clock.
@@ -139,6 +141,7 @@ impl Context {
             excluding: BTreeSet::new(),
             recorded: !state.logs.is_empty(),
             sessions: BTreeSet::new(),
+            left: None,
             heard: BTreeMap::new(),
             spoke: BTreeMap::new(),
             saying: BTreeMap::new(),
@@ -181,6 +184,14 @@ impl Context {
             (log.durable, log.durable_head) = (seq.max(log.durable), head);
             self.frontier = None;
         }
+    }
+
+    /// Whether something is under way that its answer has to find here.
+    pub(super) fn is_at_work(&self) -> bool {
+        !self.excluding.is_empty()
+            || !self.awaiting.is_empty()
+            || !self.incoming.is_empty()
+            || self.checkpoints.adopting
     }
 
     pub(super) fn forget_frontier(&mut self) {

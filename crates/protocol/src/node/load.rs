@@ -87,6 +87,26 @@ impl Node {
         }
     }
 
+    /// A node that takes whatever contexts remotes bring forgets those that nobody has open any more. What they hold is in the
+    /// store.
+    pub(super) fn unload_left(&mut self) {
+        if !self.config.accept_contexts || self.commits.failed.is_some() {
+            return;
+        }
+        let (now, after) = (self.now.monotonic, self.config.unload_after);
+        let mut left = Vec::new();
+        for (id, local) in &mut self.contexts {
+            if !local.sessions.is_empty() || local.is_at_work() {
+                local.left = None;
+            } else if now.saturating_sub(*local.left.get_or_insert(now)) >= after {
+                left.push(*id);
+            }
+        }
+        for context in left {
+            self.close_context(self.now, context);
+        }
+    }
+
     /// Forgets a context until it is opened again: its sessions are told, what was written or taken is stored all the
     /// same.
     pub fn close_context(&mut self, now: partita_core::Now, context: ContextId) {

@@ -172,6 +172,7 @@ impl Node {
         }
         self.repeat_ephemeral();
         self.forget_silent();
+        self.unload_left();
     }
 
     /// Asks a remote whether it is there.
