@@ -405,6 +405,12 @@ impl World {
             let after = Duration::from_millis(1500 * step + self.faults.dice.below(800) as u64);
             self.plan(after, Happening::Tell(story, step));
         }
+        if matches!(story, Story::Crossing { .. }) {
+            for step in 8..60 {
+                let after = Duration::from_millis(10_500 + 60 * (step - 8));
+                self.plan(after, Happening::Tell(story, step));
+            }
+        }
     }
 
     pub(crate) fn go_on(&mut self, story: Story, step: u64) {
@@ -434,7 +440,12 @@ impl World {
                 self.people_edit(away, context);
                 self.people_read(newcomer, context);
             }
-            (Story::Crossing { newcomer, context, .. }, 7) => self.people_prune(newcomer, context),
+            (Story::Crossing { away, .. }, 7) => {
+                self.machines[away].online = true;
+                self.redial_all(away);
+            }
+            // Between what was sealed and the key that opens it there are moments.
+            (Story::Crossing { newcomer, context, .. }, 8..) => self.people_prune(newcomer, context),
             (Story::Pruner { away, context, .. }, 0 | 2 | 3) => self.people_edit(away, context),
             (Story::Pruner { away, pruner, context }, 1) => {
                 self.people_edit(pruner, context);
