@@ -186,9 +186,10 @@ impl Engine {
     pub async fn maintain(&self) -> Result<Maintained, EngineError> {
         let contexts = self.with_node(|node, _| node.context_status()).await?;
         for context in contexts {
-            match self.ask(|reply| Command::Checkpoint(context.info.id, reply)).await? {
-                Err(CheckpointError::Engine(EngineError::Closed)) => return Err(EngineError::Closed),
-                _ => {} // it stays as it is
+            // Where none can be made, the context stays as it is.
+            let made = self.ask(|reply| Command::Checkpoint(context.info.id, reply)).await?;
+            if let Err(CheckpointError::Engine(EngineError::Closed)) = made {
+                return Err(EngineError::Closed);
             }
         }
         drop(self.ask::<()>(Command::Quiet).await); // the reply is dropped when nothing is on its way

@@ -140,15 +140,6 @@ struct Claimed {
     table: Option<Arc<CheckpointTable>>,
     /// The writers that have not said it, when the graph had so many entries; `None` when the strategy has no checkpoints.
     lacks: Option<(usize, Option<BTreeSet<ReplicaId>>)>,
-    /// Whether its author made another claim that covers as much.
-    superseded: bool,
-}
-
-impl Claimed {
-    /// Whether everybody who has to says that it holds, as far as was found out.
-    fn is_attested(&self) -> bool {
-        self.lacks.as_ref().is_some_and(|(_, lacks)| lacks.as_ref().is_some_and(BTreeSet::is_empty))
-    }
 }
 
 /// See the [module](self).
@@ -224,41 +215,14 @@ impl Checkpoints {
     }
 
     fn add_claim(&mut self, id: EntryId, author: ReplicaId, claim: Checkpoint) {
-        let claimed = Claimed { claim, author, said: [author].into(), table: None, lacks: None, superseded: false };
+        let claimed = Claimed { claim, author, said: [author].into(), table: None, lacks: None };
         self.claims.insert(id, claimed);
         self.look_at(id);
-        self.supersede(id);
-    }
-
-    /// Of the claims of one author that wait to be attested, the one that covers most is enough.
-    fn supersede(&mut self, new: EntryId) {
-        let Some(Claimed { author, table: Some(table), .. }) = self.claims.get(&new) else {
-            return;
-        };
-        let (author, table) = (*author, table.clone());
-        let mut superseded = Vec::new();
-        for id in self.live.iter().filter(|id| **id != new) {
-            let Some(Claimed { author: of, table: Some(other), .. }) = self.claims.get(id) else { continue };
-            if *of == author {
-                match (covers(&table.logs, &other.logs), covers(&other.logs, &table.logs)) {
-                    (true, true) => superseded.push(new.min(*id)),
-                    (true, false) => superseded.push(*id),
-                    (false, true) => superseded.push(new),
-                    (false, false) => {}
-                }
-            }
-        }
-        for id in superseded {
-            if let Some(claimed) = self.claims.get_mut(&id) {
-                claimed.superseded = true;
-            }
-        }
     }
 
     /// The claims that may still come to be relied upon.
     fn candidates(&self) -> impl Iterator<Item = &Arc<CheckpointTable>> {
-        let live = self.live.iter().filter_map(|id| self.claims.get(id));
-        live.filter(|claimed| !claimed.superseded || claimed.is_attested()).filter_map(|claimed| claimed.table.as_ref())
+        self.live.iter().filter_map(|id| self.claims.get(id)?.table.as_ref())
     }
 
     pub(super) fn status(&self) -> Vec<ClaimStatus> {

@@ -98,6 +98,8 @@ impl Node {
                 local.quarantined.remove(&log);
             }
         }
+        // A remote may be sending in pieces what was here all the time.
+        self.forget_overtaken(context, log);
         self.review.insert(context);
     }
 }
