@@ -326,12 +326,21 @@ impl CrdtDocument for AutomergeDoc {
             .is_some_and(|other| heads(self) == heads(other) && held(self) == held(other))
     }
 
-    fn includes(&self, other: &dyn CrdtDocument) -> bool {
+    fn extends(&self, other: &dyn CrdtDocument, by: &[ActorSeed]) -> bool {
         let Some(other) = other.as_any().downcast_ref::<Self>() else { return false };
         let waiting: HashSet<ChangeHash> = self.held.sorted().iter().map(|change| change.hash()).collect();
         let has = |hash: &ChangeHash| self.doc.get_change_meta_by_hash(hash).is_some() || waiting.contains(hash);
         // Heads cover all that they depend on, and what waits is named one by one.
-        other.heads().iter().all(has) && other.held.sorted().iter().all(|change| has(&change.hash()))
+        if !other.heads().iter().all(has) || !other.held.sorted().iter().all(|change| has(&change.hash())) {
+            return false;
+        }
+        let by: HashSet<ActorId> = by.iter().map(actor_id).collect();
+        let waits_there: HashSet<ChangeHash> = other.held.sorted().iter().map(|change| change.hash()).collect();
+        let is_theirs = |change: &Change| by.contains(change.actor_id()) || waits_there.contains(&change.hash());
+        // What waits here for others is in neither's heads.
+        let known: Vec<ChangeHash> =
+            other.heads().into_iter().filter(|hash| self.doc.get_change_meta_by_hash(hash).is_some()).collect();
+        self.doc.get_changes(&known).iter().all(is_theirs) && self.held.sorted().iter().all(|change| is_theirs(change))
     }
 
     fn merge(&mut self, snapshot: &[u8]) -> Result<(), CrdtError> {

@@ -130,10 +130,11 @@ pub trait CrdtDocument: Any + Send {
     /// Whether both hold the same set of changes: none missing, none added. False for another type.
     fn same_history(&self, other: &dyn CrdtDocument) -> bool;
 
-    /// Whether this holds every change that the other one does. A type that cannot tell answers as
-    /// [`same_history`](Self::same_history): a replica that joined while a checkpoint was made then waits for entries that
-    /// may be pruned.
-    fn includes(&self, other: &dyn CrdtDocument) -> bool {
+    /// Whether this holds every change that the other one does, and beside those only changes of these actors. A type that
+    /// cannot tell answers as [`same_history`](Self::same_history): a replica that joined while a checkpoint was made then
+    /// waits for entries that may be pruned.
+    fn extends(&self, other: &dyn CrdtDocument, by: &[ActorSeed]) -> bool {
+        let _ = by;
         self.same_history(other)
     }
 

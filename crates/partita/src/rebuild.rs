@@ -29,8 +29,8 @@ pub(crate) enum Purpose {
     /// Save it.
     Save,
     /// Compare it with a plain snapshot as it was claimed; `None` when no snapshot of the document is claimed. In part: it
-    /// may hold more.
-    Compare { claimed: Option<Bytes>, partial: bool },
+    /// may hold more by the writers of these logs, of which not all is here.
+    Compare { claimed: Option<Bytes>, partial: Option<Vec<LogId>> },
 }
 
 /// The work, done in slices.
@@ -139,7 +139,7 @@ impl Rebuild {
                 None => self.doc = Some(load(&self.types, &self.document, &snapshot)?),
             }
         }
-        if let Purpose::Compare { claimed: Some(claimed), partial: true } = &self.purpose
+        if let Purpose::Compare { claimed: Some(claimed), partial: Some(_) } = &self.purpose
             && self.doc.is_none()
         {
             let id = claimed.first_chunk::<4>().ok_or(Reason::Malformed)?;
@@ -186,17 +186,33 @@ impl Rebuild {
             },
             Purpose::Compare { claimed: None, .. } => Rebuilt::Compared(false),
             Purpose::Compare { claimed: Some(claimed), partial } => match load(&self.types, &self.document, claimed) {
-                Ok(claimed) => Rebuilt::Compared(holds(&claimed, made, *partial)),
+                Ok(claimed) => Rebuilt::Compared(self.holds(&claimed, made, partial.as_deref())),
                 Err(_) => Rebuilt::Compared(false),
             },
         }
     }
+
+    /// Whether what is claimed is what was made: the same, or that and more by those who may have written more.
+    fn holds(&self, claimed: &Made, made: &Made, partial: Option<&[LogId]>) -> bool {
+        let by = |logs: &[LogId]| -> Vec<ActorSeed> {
+            logs.iter().map(|log| ActorSeed::derive(log, &self.document)).collect()
+        };
+        let extends = |whole: &Made, part: &Made, logs: &[LogId]| {
+            guarded(|| Ok(whole.doc.extends(&*part.doc, &by(logs)))).unwrap_or(false)
+        };
+        let same = guarded(|| Ok(claimed.doc.same_history(&*made.doc))).unwrap_or(false);
+        same || partial.is_some_and(|logs| extends(claimed, made, logs))
+            || planted(Bug::AttestedWithMore) && includes(claimed, made)
+            || planted(Bug::AttestedWithLess) && includes(made, claimed)
+    }
 }
 
-/// Whether what is claimed is what was made: the same, or at least that.
-fn holds(claimed: &Made, made: &Made, partial: bool) -> bool {
-    let includes = |whole: &Made, part: &Made| guarded(|| Ok(whole.doc.includes(&*part.doc))).unwrap_or(false);
-    let same = guarded(|| Ok(claimed.doc.same_history(&*made.doc))).unwrap_or(false);
-    same || (partial || planted(Bug::AttestedWithMore)) && includes(claimed, made)
-        || planted(Bug::AttestedWithLess) && includes(made, claimed)
+/// Whether nothing is in a part that is not in the whole: for planted bugs alone, and types whose snapshots are payloads.
+fn includes(whole: &Made, part: &Made) -> bool {
+    let both = || {
+        let mut doc = whole.crdt.load(&whole.doc.snapshot()?, nobody(&DocumentId::default()))?;
+        let applied = doc.apply(&[&part.doc.snapshot()?]);
+        Ok(applied.iter().all(Result::is_ok) && doc.same_history(&*whole.doc))
+    };
+    guarded(both).unwrap_or(false)
 }

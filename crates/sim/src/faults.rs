@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use partita_core::ContextId;
+use partita_core::{ContextId, Tip};
 use partita_group::Role;
 use partita_testing::disk::{Crash, Fault, FaultyDisk};
 
@@ -355,15 +355,22 @@ impl World {
         let (machine, context) = self.some_insider()?;
         let known = &self.truth.contexts[&context];
         let liar = self.machines[machine].running.as_ref()?;
-        let held = |at: MachineId| {
+        let authors: Vec<_> = self.machines.iter().map(|machine| machine.replica).collect();
+        let held = |at: MachineId| -> Vec<Tip> {
             let running = self.machines[at].running.as_ref();
-            running.map_or(Vec::new(), |running| running.node().logs_of(&context, &liar.node().replica()))
+            let logs = |author| running.map_or(Vec::new(), |running| running.node().logs_of(&context, author));
+            authors.iter().flat_map(logs).collect()
+        };
+        let covered = held(machine);
+        let knows = |at: MachineId| {
+            let held = held(at);
+            covered.iter().all(|tip| held.iter().any(|held| held.log == tip.log && held.seq >= tip.seq))
         };
         let witness = known.allowed.difference(&known.gone).copied().find(|at| {
             let other = &self.machines[*at];
             let is_other =
                 *at != machine && other.copy_of.is_none() && !other.retired && other.replica != liar.identity.replica();
-            is_other && !held(*at).is_empty()
+            is_other && knows(*at)
         });
         witness?;
         let how = if self.faults.dice.chance(500) { Falsehood::More } else { Falsehood::Less };

@@ -51,6 +51,7 @@ pub(crate) fn falsify(plain: Vec<u8>, how: Falsehood) -> Vec<u8> {
     let falsified = || {
         let (id, snapshot) = plain.split_first_chunk::<4>().filter(|(id, _)| *id == b"amrg")?;
         let mut doc = automerge::AutoCommit::load(snapshot).ok()?;
+        doc.set_actor(automerge::ActorId::from([7; 16]));
         match how {
             Falsehood::More => doc.put(ROOT, mark(NOBODYS), 1).ok()?,
             Falsehood::Less => {

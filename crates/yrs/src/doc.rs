@@ -258,7 +258,7 @@ impl CrdtDocument for YrsDoc {
         })
     }
 
-    fn includes(&self, other: &dyn CrdtDocument) -> bool {
+    fn extends(&self, other: &dyn CrdtDocument, by: &[ActorSeed]) -> bool {
         let Some(other) = other.as_any().downcast_ref::<Self>() else { return false };
         if self.damaged || other.damaged {
             return false;
@@ -273,7 +273,19 @@ impl CrdtDocument for YrsDoc {
             let mut sections = payload.outline.sections.iter();
             waiting.contains(&&payload.bytes[..]) || sections.all(|(client, _, end)| reached(client, *end))
         };
-        others.iter().all(|(client, clock)| reached(client, *clock))
+        let by: Vec<u64> = by.iter().map(client_id).collect();
+        let is_news = |client: &u64, clock: u32| others.get(client).is_none_or(|known| *known < clock);
+        let theirs = other.held.sorted();
+        let is_theirs = |payload: &Payload| {
+            let mut sections = payload.outline.sections.iter();
+            theirs.contains(&&payload.bytes[..])
+                || sections.all(|(client, _, end)| !is_news(client, *end) || by.contains(client))
+        };
+        let mut here = clocks.iter();
+        // Who deleted what is not kept: whoever wrote more may have.
+        here.all(|(client, clock)| !is_news(client, *clock) || by.contains(client))
+            && self.held.all().all(is_theirs)
+            && others.iter().all(|(client, clock)| reached(client, *clock))
             && deleted.iter().all(|(client, ranges)| ranges.iter().all(|range| is_deleted(client, *range)))
             && other.held.all().all(has)
     }

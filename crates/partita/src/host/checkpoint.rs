@@ -352,13 +352,13 @@ impl EngineHost {
         let id = task.aim.context();
         let partial = match &task.aim {
             Aim::Make { .. } => None,
-            Aim::Check(check) => Some(check.partial),
+            Aim::Check(check) => Some(check.partial.then(|| check.lacking())),
         };
         let collected = match result {
             Ok(collected) => collected,
             Err(error) => return self.finish_checkpoint(context, Err(error.into())),
         };
-        if partial == Some(true) && collected.base.is_empty() && collected.entries.is_empty() {
+        if matches!(partial, Some(Some(_))) && collected.base.is_empty() && collected.entries.is_empty() {
             return self.next_document(context); // nothing is known of it that could be missing
         }
         let name = (id, document);

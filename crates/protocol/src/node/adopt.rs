@@ -129,6 +129,8 @@ impl Node {
             let through = if planted(Bug::TailDropped) { u64::MAX } else { tip.seq };
             self.commits.pending.ops.push(Op::Prune { context, log: *log, through });
             self.commits.log_changed(context, *log);
+            // Also where it was held so far: who pruned it cannot offer it to find out.
+            self.commits.then.covered.insert((context, *log));
         }
         let now = local.checkpoints.base().clone();
         let is_another = |document: &&DocumentId| before.snapshots(document) != now.snapshots(document);
@@ -170,7 +172,6 @@ impl Node {
                 session.drop_page(context, log);
             }
         }
-        self.commits.then.covered.insert((context, log));
         self.grown.insert((context, log));
     }
 

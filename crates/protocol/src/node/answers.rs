@@ -31,7 +31,7 @@ impl Node {
         let Some(link) = session.links.get_mut(&context) else {
             return;
         };
-        let mut own = false;
+        let (mut own, mut over) = (false, Vec::new());
         for (log, seq) in held {
             // That is the answer also where the log was cut off meanwhile: it may come back.
             link.asked.remove(log);
@@ -52,7 +52,15 @@ impl Node {
             if link.may_send() && link.make_ready(local, log) {
                 session.work.insert(context);
             }
+            if link.sent(log) >= state.record.seq && (link.pages.contains_key(log) || link.reading == Some(*log)) {
+                over.push(*log);
+            }
             own |= state.record.replica() == *replica && seq > 0;
+        }
+        // What was read to be sent and came there another way, by a checkpoint for instance, would keep its place for ever.
+        for log in over {
+            session.drop_page(context, log);
+            session.work.insert(context);
         }
         if own {
             self.say_acknowledged(id, context);

@@ -48,12 +48,23 @@ pub struct CheckpointCheck {
     pub table: Arc<CheckpointTable>,
     /// How far each log is held that the claim covers, at most as far as that.
     pub held: BTreeMap<LogId, u64>,
-    /// Whether the snapshots may hold more than what is made here: what is not held may be pruned everywhere, since whoever
-    /// made the claim did not know that this replica may write.
+    /// Whether the snapshots may hold more than what is made here, by the writers of what [`lacking`](Self::lacking) names:
+    /// that may be pruned everywhere, since whoever made the claim did not know that this replica may write.
     pub partial: bool,
     /// Covered entries that the claim says are in no snapshot, since their bytes are bad: those behind what this replica
     /// relies on.
     pub bad: Vec<(LogId, u64, EntryId)>,
+}
+
+impl CheckpointCheck {
+    /// The logs that the claim covers further than they are held here.
+    pub fn lacking(&self) -> Vec<LogId> {
+        let lacks = |(log, covered): &(&LogId, &Covered)| {
+            let held = self.held.get(*log).copied().unwrap_or(0);
+            held.max(self.base.seq(log)) < covered.seq()
+        };
+        self.table.logs.iter().filter(lacks).map(|(log, _)| *log).collect()
+    }
 }
 
 fn not_now(why: &str) -> AppendError {

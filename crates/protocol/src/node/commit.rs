@@ -27,8 +27,8 @@ pub(super) struct Consequences {
     pub(super) credit: BTreeMap<SessionId, u64>,
     /// What is acknowledged to whom.
     acks: BTreeMap<SessionId, BTreeSet<(ContextId, LogId)>>,
-    /// Logs that are held further by a checkpoint: nobody sends what is covered, so everybody who may have the context is
-    /// told, whenever it opened it.
+    /// Logs that a checkpoint covers from now on: nobody sends what is covered, so everybody who may have the context is told
+    /// that it is held, whenever it opened it.
     pub(super) covered: BTreeSet<(ContextId, LogId)>,
 }
 
