@@ -138,9 +138,9 @@ bugs! {
     AttestedWithMore = "attested-with-more",
     /// *A claim that omits something is not attested.* Snapshots may hold less. What somebody wrote is pruned, and gone.
     AttestedWithLess = "attested-with-less",
-    /// *A checkpoint covers no entry that cannot be applied for now, and an attester agrees which are bad.* What waits for its
-    /// key is covered as if it were bad, and nobody objects. When the key comes there is nothing left to open.
-    WaitingCovered = "waiting-covered",
+    /// *A covered entry is in no snapshot only if its bytes are bad, and an attester's own verdict agrees.* What a claim calls bad is
+    /// left out by whoever compares, too. What somebody wrote is called nonsense by another's device, and gone.
+    BadUnchecked = "bad-unchecked",
     /// *A replica that was away brings its unsent work in.* What a checkpoint covers of a log replaces what is held of it. The
     /// work of a week offline vanishes in the moment of the first sync.
     TailDropped = "tail-dropped",

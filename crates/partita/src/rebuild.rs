@@ -46,7 +46,7 @@ pub(crate) struct Rebuild {
     pub(crate) parts: VecDeque<Part>,
     pub(crate) purpose: Purpose,
     pub(crate) bad: Vec<(LogId, u64, EntryId)>,
-    /// What [`Bug::WaitingCovered`] takes for bad because somebody says so.
+    /// Entries that are taken for bad because somebody says so: by liars, and by [`Bug::BadUnchecked`].
     pub(crate) said_bad: Vec<(LogId, u64, EntryId)>,
     pub(crate) doc: Option<Made>,
 }
@@ -102,14 +102,14 @@ impl Rebuild {
         let slice: Vec<Part> = self.parts.drain(..self.parts.len().min(SLICE)).collect();
         let mut good: Vec<(&Part, Bytes)> = Vec::with_capacity(slice.len());
         for part in &slice {
-            if planted(Bug::WaitingCovered) && self.said_bad.contains(&(part.item.log, part.item.seq, part.id)) {
+            if self.said_bad.contains(&(part.item.log, part.item.seq, part.id)) {
                 self.bad.push((part.item.log, part.item.seq, part.id));
                 continue;
             }
             match self.payload(part, limits) {
                 Ok(payload) if !payload.is_empty() => good.push((part, payload)),
                 Ok(_) => {}
-                Err(reason) if reason.is_retried() && !planted(Bug::WaitingCovered) => return Err(reason),
+                Err(reason) if reason.is_retried() => return Err(reason),
                 Err(_) => self.bad.push((part.item.log, part.item.seq, part.id)),
             }
         }

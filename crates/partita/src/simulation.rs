@@ -25,6 +25,8 @@ use crate::{
     worker::{Job, Worker},
 };
 
+pub use crate::host::Tamper;
+
 /// What a simulated engine is made of.
 pub struct SimulatedParts {
     /// Its store, opened with the incarnation below.
@@ -110,9 +112,9 @@ impl SimulatedEngine {
         })));
     }
 
-    /// Has the next checkpoint that is made here say what is not so: each plain snapshot goes through this.
-    pub fn tamper(&self, how: impl Fn(Vec<u8>) -> Vec<u8> + Send + 'static) {
-        let _ = self.engine.shared.driver.command(Command::Tamper(Box::new(how)));
+    /// Has the next checkpoint that is made here say what is not so.
+    pub fn tamper(&self, how: Tamper) {
+        let _ = self.engine.shared.driver.command(Command::Tamper(how));
     }
 
     /// Tells the driver what happened.

@@ -373,7 +373,7 @@ impl World {
             is_other && knows(*at)
         });
         witness?;
-        let how = if self.faults.dice.chance(500) { Falsehood::More } else { Falsehood::Less };
+        let how = self.faults.dice.pick(&[Falsehood::More, Falsehood::Less, Falsehood::Bad])?;
         let name = self.name(machine);
         self.note(format!("{name} claims a false checkpoint of {context:?}: {how:?}"));
         self.truth.contexts.get_mut(&context)?.falsified = true;
@@ -412,12 +412,6 @@ impl World {
             let after = Duration::from_millis(1500 * step + self.faults.dice.below(800) as u64);
             self.plan(after, Happening::Tell(story, step));
         }
-        if matches!(story, Story::Crossing { .. }) {
-            for step in 8..60 {
-                let after = Duration::from_millis(10_500 + 60 * (step - 8));
-                self.plan(after, Happening::Tell(story, step));
-            }
-        }
     }
 
     pub(crate) fn go_on(&mut self, story: Story, step: u64) {
@@ -447,12 +441,6 @@ impl World {
                 self.people_edit(away, context);
                 self.people_read(newcomer, context);
             }
-            (Story::Crossing { away, .. }, 7) => {
-                self.machines[away].online = true;
-                self.redial_all(away);
-            }
-            // Between what was sealed and the key that opens it there are moments.
-            (Story::Crossing { newcomer, context, .. }, 8..) => self.people_prune(newcomer, context),
             (Story::Pruner { away, context, .. }, 0 | 2 | 3) => self.people_edit(away, context),
             (Story::Pruner { away, pruner, context }, 1) => {
                 self.people_edit(pruner, context);

@@ -81,7 +81,7 @@ pub(crate) enum Trouble {
     Crossing,
     /// Somebody writes a great deal at once, and the connection breaks again and again while that is on its way.
     Torn,
-    /// A member claims a checkpoint whose snapshots hold more than what was written, or less.
+    /// A member claims a checkpoint whose snapshots hold more than what was written, or less, or calls bad what is not.
     Falsifier,
     /// Somebody claims a checkpoint while keys change, and while somebody is away who goes on writing.
     Pruner,

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::text::{Falsehood, falsify};
-use partita::{Engine, simulation::SimulatedEngine};
+use partita::{
+    Engine,
+    simulation::{SimulatedEngine, Tamper},
+};
 use partita_core::{ContextId, DocumentId, Now, Store};
 use partita_protocol::{Event, Node, Notice, RemoteSession, channel::LocalIdentity};
 use partita_sync::{DriverParts, Host, HostContext, Stepped, SteppedEnd, StoreWork};
@@ -61,7 +64,10 @@ impl Running {
     /// Its next checkpoint says what is not so.
     pub(crate) fn falsify(&self, how: Falsehood) {
         if let Parts::Device(engine) = &self.parts {
-            engine.tamper(move |plain| falsify(plain, how));
+            match how {
+                Falsehood::Bad => engine.tamper(Tamper::CallBad),
+                _ => engine.tamper(Tamper::Snapshots(Box::new(move |plain| falsify(plain, how)))),
+            }
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) enum Falsehood {
     More,
     /// Its last change is missing.
     Less,
+    /// The last entry of each document is said to be bad, and missing.
+    Bad,
 }
 
 /// An edit that nobody ever makes.
@@ -60,6 +62,7 @@ pub(crate) fn falsify(plain: Vec<u8>, how: Falsehood) -> Vec<u8> {
                 doc = automerge::AutoCommit::new();
                 doc.apply_changes(changes).ok()?;
             }
+            Falsehood::Bad => {}
         }
         Some([&id[..], &doc.save()].concat())
     };

@@ -21,7 +21,7 @@ use crate::{
     error::{CheckpointError, EngineError},
     events::EngineEvent,
     rebuild::{Part, Purpose, Rebuild, Rebuilt},
-    worker::Job,
+    worker::{ItemKind, Job},
 };
 
 /// What came of asking for a checkpoint.
@@ -100,9 +100,24 @@ pub(super) struct Tasks {
     tamper: Option<Tamper>,
 }
 
-/// What a liar makes of a plain snapshot.
+/// What a liar does to its next checkpoint.
 #[cfg(feature = "simulation")]
-pub(crate) type Tamper = Box<dyn Fn(Vec<u8>) -> Vec<u8> + Send>;
+pub enum Tamper {
+    /// Each plain snapshot goes through this.
+    Snapshots(Box<dyn Fn(Vec<u8>) -> Vec<u8> + Send>),
+    /// The last entry of each document is said to be bad.
+    CallBad,
+}
+
+#[cfg(feature = "simulation")]
+impl std::fmt::Debug for Tamper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Snapshots(_) => "Snapshots",
+            Self::CallBad => "CallBad",
+        })
+    }
+}
 
 impl Tasks {
     pub(super) fn new(after: Option<u64>) -> Self {
@@ -388,7 +403,12 @@ impl EngineHost {
             None => Purpose::Save,
         };
         let said_bad = match &self.checkpoints.current {
-            Some(Task { aim: Aim::Check(check), .. }) if planted(Bug::WaitingCovered) => check.bad.clone(),
+            Some(Task { aim: Aim::Check(check), .. }) if planted(Bug::BadUnchecked) => check.bad.clone(),
+            #[cfg(feature = "simulation")]
+            Some(Task { aim: Aim::Make { .. }, .. }) if matches!(self.checkpoints.tamper, Some(Tamper::CallBad)) => {
+                let last = first.iter().rfind(|part| part.item.kind == ItemKind::Change);
+                last.map(|part| (part.item.log, part.item.seq, part.id)).into_iter().collect()
+            }
             _ => Vec::new(),
         };
         let (types, bad) = (self.types.clone(), Vec::new());
@@ -428,7 +448,10 @@ impl EngineHost {
             }
             Rebuilt::Saved(document, plain) => {
                 #[cfg(feature = "simulation")]
-                let plain = self.checkpoints.tamper.as_ref().map_or(plain.clone(), |tamper| tamper(plain));
+                let plain = match &self.checkpoints.tamper {
+                    Some(Tamper::Snapshots(tamper)) => tamper(plain),
+                    _ => plain,
+                };
                 let Some(task) = &mut self.checkpoints.current else { return };
                 let Aim::Make { plan, written, .. } = &mut task.aim else { return };
                 match context.node.write_snapshot(context.now, plan.context, document, &plain) {

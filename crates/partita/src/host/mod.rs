@@ -27,6 +27,8 @@ use tokio::sync::broadcast;
 
 use crate::{cell::Cell, events::EngineEvent, rebuild::Types, worker::Job};
 pub use checkpoint::CheckpointOutcome;
+#[cfg(feature = "simulation")]
+pub use checkpoint::Tamper;
 pub(crate) use commands::Command;
 use contexts::ContextState;
 pub use contexts::SetAsideStatus;
