@@ -93,6 +93,8 @@ async fn two_devices_and_their_relay_prune_what_both_attest_and_a_new_one_gets_t
     relay.close().await;
 }
 
+/// Failure mode 14: who has not attested a claim keeps everything from being pruned, and its own unsent work above all.
+/// Failure mode 20: a deletion is forgotten with what it deleted, once everybody has compared both.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_pruned_before_the_other_device_attests_and_what_it_wrote_meanwhile_counts() {
     let home = Home::new();
@@ -127,6 +129,7 @@ async fn nothing_is_pruned_before_the_other_device_attests_and_what_it_wrote_mea
     relay.close().await;
 }
 
+/// Failure mode 17: snapshots are merged as histories, and none replaces what another one has.
 /// Two devices of one owner, each of which claims and prunes before it ever heard of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_that_never_met_prune_each_for_itself_and_both_keep_everything() {
@@ -167,6 +170,7 @@ async fn devices_that_never_met_prune_each_for_itself_and_both_keep_everything()
     relay.close().await;
 }
 
+/// Failure mode 13: what conflicts are decided by is in the snapshot, too.
 /// What somebody wrote before it knew of a deletion, and brings in after that is pruned, brings nothing back.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deleted_before_a_checkpoint_does_not_come_back_with_late_work() {

@@ -9,9 +9,9 @@ use std::{
 };
 
 const LINES: u32 = 46;
-const PARTS: [&str; 3] = ["comes with records", "comes with change capture", "comes with checkpoints"];
+const PARTS: [&str; 2] = ["comes with records", "comes with change capture"];
 /// What has to be guarded now: the rest needs parts that are not written yet.
-const NOW: [(u32, u32); 7] = [(1, 10), (15, 16), (18, 18), (21, 24), (26, 26), (27, 37), (39, 46)];
+const NOW: [(u32, u32); 6] = [(1, 10), (13, 18), (20, 24), (26, 26), (27, 37), (39, 46)];
 
 /// A test that is said to guard a line.
 type Guard = (u32, String, String);
