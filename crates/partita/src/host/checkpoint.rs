@@ -21,7 +21,7 @@ use crate::{
     error::{CheckpointError, EngineError},
     events::EngineEvent,
     rebuild::{Part, Purpose, Rebuild, Rebuilt},
-    worker::{ItemKind, Job},
+    worker::Job,
 };
 
 /// What came of asking for a checkpoint.
@@ -406,7 +406,7 @@ impl EngineHost {
             Some(Task { aim: Aim::Check(check), .. }) if planted(Bug::BadUnchecked) => check.bad.clone(),
             #[cfg(feature = "simulation")]
             Some(Task { aim: Aim::Make { .. }, .. }) if matches!(self.checkpoints.tamper, Some(Tamper::CallBad)) => {
-                let last = first.iter().rfind(|part| part.item.kind == ItemKind::Change);
+                let last = first.iter().rfind(|part| part.item.kind == crate::worker::ItemKind::Change);
                 last.map(|part| (part.item.log, part.item.seq, part.id)).into_iter().collect()
             }
             _ => Vec::new(),
