@@ -11,6 +11,7 @@ use partita_crypto::{EpochId, Hash, VerifyingKey};
 use crate::{
     ContextId, DocumentId, EntryHeader, EntryId, LogId, LogStart, NTP64, ReplicaId, SignedTip, Tip,
     codec::{DecodeError, Reader, Writer},
+    entry::{decode_heads, encode_heads},
 };
 
 /// The first byte of the payload of such a control entry: no strategy's ops may begin with it.
@@ -188,8 +189,8 @@ impl Covered {
         out.varint(self.last.tip.seq);
         out.raw(self.last.tip.head.as_bytes());
         out.raw(self.last.signature.as_bytes());
-        put_heads(&self.heads, out);
-        put_heads(&self.knew, out);
+        encode_heads(&self.heads, out);
+        encode_heads(&self.knew, out);
         match &self.epoch {
             None => out.u8(0),
             Some(epoch) => {
@@ -209,7 +210,7 @@ impl Covered {
             return Err(DecodeError::Invalid("number of a covered entry"));
         }
         verify(&start.replica, &tip.head, &signature)?;
-        let (heads, knew) = (take_heads(input)?, take_heads(input)?);
+        let (heads, knew) = (decode_heads(input)?, decode_heads(input)?);
         let epoch = match input.u8()? {
             0 => None,
             1 => Some(EpochId(Hash::from_bytes(input.array()?))),
@@ -223,24 +224,6 @@ impl Covered {
 fn verify(author: &ReplicaId, id: &EntryId, signature: &partita_crypto::Signature) -> Result<(), DecodeError> {
     let key = VerifyingKey::parse(author.as_bytes()).map_err(|_| DecodeError::Invalid("Ed25519 key"))?;
     EntryHeader::verify(id, &key, signature).map_err(|_| DecodeError::Invalid("signature of a covered entry"))
-}
-
-fn put_heads(heads: &[EntryId], out: &mut Writer) {
-    out.varint(heads.len() as u64);
-    heads.iter().for_each(|head| out.raw(head.as_bytes()));
-}
-
-fn take_heads(input: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
-    let count = input.count("the number of control heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
-    let mut heads: Vec<EntryId> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let head = EntryId::from_bytes(input.array()?);
-        if heads.last().is_some_and(|last| *last >= head) {
-            return Err(DecodeError::NotCanonical);
-        }
-        heads.push(head);
-    }
-    Ok(heads)
 }
 
 #[cfg(test)]

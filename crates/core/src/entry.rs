@@ -107,10 +107,7 @@ impl LogStart {
 impl Stamp {
     /// Appends the canonical encoding; whether there is an epoch is for the caller's flags to say.
     pub fn encode(&self, out: &mut Writer) {
-        out.varint(self.heads.len() as u64);
-        for head in &self.heads {
-            out.raw(head.as_bytes());
-        }
+        encode_heads(&self.heads, out);
         if let Some(epoch) = &self.epoch {
             out.raw(epoch.0.as_bytes());
         }
@@ -121,18 +118,30 @@ impl Stamp {
     /// # Errors
     /// When the bytes are not canonical: heads out of order or named twice.
     pub fn decode(input: &mut Reader<'_>, has_epoch: bool) -> Result<Self, DecodeError> {
-        let count = input.count("the number of control heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
-        let mut heads: Vec<EntryId> = Vec::with_capacity(count);
-        for _ in 0..count {
-            let head = EntryId::from_bytes(input.array()?);
-            if heads.last().is_some_and(|last| *last >= head) {
-                return Err(DecodeError::NotCanonical);
-            }
-            heads.push(head);
-        }
+        let heads = decode_heads(input)?;
         let epoch = if has_epoch { Some(EpochId(Hash::from_bytes(input.array()?))) } else { None };
         Ok(Self { heads, epoch })
     }
+}
+
+/// Appends heads of the control graph, by rising id.
+pub(crate) fn encode_heads(heads: &[EntryId], out: &mut Writer) {
+    out.varint(heads.len() as u64);
+    heads.iter().for_each(|head| out.raw(head.as_bytes()));
+}
+
+/// Reads heads of the control graph; they are refused out of order or named twice.
+pub(crate) fn decode_heads(input: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
+    let count = input.count("the number of control heads", EntryHeader::MAX_HEADS, EntryId::LEN)?;
+    let mut heads: Vec<EntryId> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let head = EntryId::from_bytes(input.array()?);
+        if heads.last().is_some_and(|last| *last >= head) {
+            return Err(DecodeError::NotCanonical);
+        }
+        heads.push(head);
+    }
+    Ok(heads)
 }
 
 /// The signed part of an entry.

@@ -93,7 +93,7 @@ impl Node {
         let beyond = |log: &LogId, seq: u64| seq.saturating_sub(base.seq(log));
         let new: u64 = cover.iter().map(|(log, covered)| beyond(log, covered.seq())).sum();
         let waits = |table: &CheckpointTable| table.logs.iter().map(|(log, at)| beyond(log, at.seq())).sum::<u64>();
-        let waiting = local.checkpoints.hopeful().iter().map(|table| waits(table)).max().unwrap_or(0);
+        let waiting = local.checkpoints.hopeful().map(|table| waits(table)).max().unwrap_or(0);
         if new.saturating_sub(waiting) < least.max(waiting).max(1) {
             return None;
         }

@@ -30,11 +30,6 @@ pub struct CheckpointTable {
 }
 
 impl CheckpointTable {
-    /// The last entry of a log that is covered; 0 when none is.
-    pub fn seq(&self, log: &LogId) -> u64 {
-        self.logs.get(log).map_or(0, Covered::seq)
-    }
-
     fn entries(&self) -> u64 {
         self.logs.values().map(Covered::seq).fold(0, u64::saturating_add)
     }
@@ -237,8 +232,8 @@ impl Checkpoints {
     }
 
     /// The claims of which nothing is known that speaks against them.
-    pub(super) fn hopeful(&self) -> Vec<&Arc<CheckpointTable>> {
-        self.candidates().filter(|table| !self.rejected.contains(&table.claim)).collect()
+    pub(super) fn hopeful(&self) -> impl Iterator<Item = &Arc<CheckpointTable>> {
+        self.candidates().filter(|table| !self.rejected.contains(&table.claim))
     }
 
     /// Whether a claim is live.
