@@ -94,6 +94,7 @@ impl End {
     pub(crate) fn settle(&mut self) -> Result<(), Failure> {
         let mut work = VecDeque::new();
         loop {
+            self.node.hurry_commit(); // nobody else is at work
             for effect in self.node.effects() {
                 match effect {
                     Effect::Send(_, frame) => self.out.push(frame),

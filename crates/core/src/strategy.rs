@@ -303,6 +303,13 @@ pub trait PartitionStrategy: Any + Send + Sync {
         None
     }
 
+    /// Whether none of its methods ever waits for a lock that the application may hold when it calls the engine. A change
+    /// then leaves from the thread that made it, and what a remote sends is taken where it was read, which saves waking a
+    /// thread each time. False is always safe.
+    fn never_waits(&self) -> bool {
+        false
+    }
+
     /// For the application to find its own plugin.
     fn as_any_mut(&mut self) -> &mut dyn Any;
 

@@ -200,6 +200,7 @@ impl Builder {
             wake: ways.wake.clone(),
             random: Box::new(SystemRandom),
             checkpoint_after: self.checkpoint_after,
+            works_anywhere: self.strategies.iter().all(|strategy| strategy.never_waits()),
         });
         let node = NodeParts {
             config: self.config,
@@ -254,7 +255,8 @@ impl Ways {
         let wake = Arc::new(move |command| {
             let driver = to_driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(driver) = driver {
-                let _ = driver.command(command);
+                let here = matches!(command, Command::Dirty { here: true, .. });
+                let _ = if here { driver.command_here(command) } else { driver.command(command) };
             }
         });
         Self { events: broadcast::channel(EVENTS).0, wake, late }

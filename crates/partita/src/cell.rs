@@ -67,6 +67,10 @@ thread_local! {
     static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How many local changes that are not durable may leave from the threads that make them. A burst is left to the driver's
+/// thread: by the time that wakes up, many changes make one entry.
+const FEW: u64 = 4;
+
 /// The lock of a cell. When it is given back, local changes that came meanwhile are announced.
 pub(crate) struct Held<'a> {
     guard: Option<MutexGuard<'a, Inner>>,
@@ -92,10 +96,16 @@ impl DerefMut for Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let address = std::ptr::from_ref(self.cell) as usize;
-        HELD.with_borrow_mut(|held| held.retain(|other| *other != address));
+        let holds_none = HELD.with_borrow_mut(|held| {
+            held.retain(|other| *other != address);
+            held.is_empty()
+        });
+        let made = self.guard.as_ref().map_or(0, |inner| inner.made);
         self.cell.inner.give_back(self.guard.take(), || {
             if let Some(cell) = self.cell.own.upgrade() {
-                (self.cell.wake)(Command::Dirty(cell));
+                let few = made.saturating_sub(cell.progress.borrow().durable) <= FEW;
+                // What this thread has locked the driver may want.
+                (self.cell.wake)(Command::Dirty { cell, here: holds_none && few });
             }
         });
     }

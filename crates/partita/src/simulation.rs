@@ -84,6 +84,7 @@ impl SimulatedEngine {
             wake: ways.wake.clone(),
             random: (parts.random)(),
             checkpoint_after: parts.checkpoint_after,
+            works_anywhere: false, // nobody but the simulator says when it works
         });
         let node = NodeParts {
             config: parts.config,

@@ -4,13 +4,26 @@
 
 mod common;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+};
 
 use automerge::{AutomergeError, ROOT, transaction::Transactable as _};
 use common::{Home, put, string};
 use partita::{
-    ChangeError, DocumentError, Engine, FileKeystore, OpenError, automerge::Automerge, core::StoreError, yrs::Yrs,
+    ChangeError, DocumentError, Engine, FileKeystore, OpenError,
+    automerge::Automerge,
+    core::{
+        AuthProvider, Bytes, Claim, ContextKind, CryptoRng, HeaderPrefix, Opened, PartitionStrategy, StoreError,
+        StrategyError, Verdict,
+    },
+    multi_context::AllOf,
+    single_owner::SingleOwner,
+    yrs::Yrs,
 };
+use partita_testing::strategy::OpenStrategy;
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 fn insert(tx: &mut yrs::TransactionMut<'_>, text: &str) -> Result<(), partita::yrs::Error> {
@@ -186,4 +199,77 @@ async fn an_engine_that_is_dropped_stores_what_was_changed_and_lets_go_of_its_fi
     let plan = again.notes.get::<Automerge>(id).await.unwrap();
     plan.read(|doc| assert_eq!(string(doc, "kept"), Some("x".into())));
     again.engine.close().await.unwrap();
+}
+
+/// Lets nobody write while the application has something locked: a rule that asks the application's own state.
+struct AsksTheApplication {
+    rest: OpenStrategy,
+    state: Arc<Mutex<()>>,
+}
+
+impl PartitionStrategy for AsksTheApplication {
+    fn kinds(&self) -> &[ContextKind] {
+        self.rest.kinds()
+    }
+    fn auth(&self) -> &dyn AuthProvider {
+        self.rest.auth()
+    }
+    fn authorize(&self, _: &Claim<'_>) -> Verdict {
+        let _state = self.state.lock().unwrap();
+        Verdict::Accept
+    }
+    fn seal(&self, _: &HeaderPrefix<'_>, _: &[u8], _: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
+        Err(StrategyError("a guard seals nothing".into()))
+    }
+    fn open(&self, _: &HeaderPrefix<'_>, _: &Bytes) -> Opened {
+        Opened::Bad
+    }
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_does_not_wait_for_a_strategy_that_waits_for_the_application() {
+    let home = Home::new();
+    let state = Arc::new(Mutex::new(()));
+    let rule = AsksTheApplication { rest: OpenStrategy::new(), state: state.clone() };
+    let keystore = FileKeystore::open(home.path().join("a.key")).unwrap();
+    let owner = SingleOwner::open(&keystore).unwrap();
+    let context = owner.context();
+    let engine = Engine::builder(home.path().join("a")).strategy(AllOf::new(owner).and(rule)).open().await.unwrap();
+    let plan = engine.context(context).await.unwrap().create::<Automerge>().await.unwrap();
+    put(&plan, "before", "x").durable().await.unwrap();
+    let (state, changed) = (state.clone(), plan.clone());
+    let changing = tokio::task::spawn_blocking(move || {
+        let _state = state.lock().unwrap();
+        put(&changed, "while it is locked", "x")
+    });
+    let commit = common::patiently("a change of a thread that has locked what the strategy asks for", changing).await;
+    commit.unwrap().durable().await.unwrap();
+    engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_can_be_changed_inside_the_closure_of_another() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let (plan, index) = (a.notes.create::<Automerge>().await.unwrap(), a.notes.create::<Automerge>().await.unwrap());
+    let (outer, inner) = (plan.clone(), index.clone());
+    let changing = tokio::task::spawn_blocking(move || {
+        let mut commits = Vec::new();
+        for n in 0..50 {
+            let nested = outer.change(|tx| {
+                tx.put(ROOT, "n", n)?;
+                Ok(put(&inner, "last", &n.to_string()))
+            });
+            commits.push(nested.unwrap());
+        }
+        commits
+    });
+    for commit in common::patiently("changes inside changes", changing).await.unwrap() {
+        commit.durable().await.unwrap().durable().await.unwrap();
+    }
+    index.read(|doc| assert_eq!(string(doc, "last"), Some("49".into())));
+    a.engine.close().await.unwrap();
 }

@@ -43,6 +43,9 @@ pub struct NodeConfig {
     /// After how long without a remote a context that a remote brought leaves memory; the next one who opens it has it loaded
     /// again.
     pub unload_after: Duration,
+    /// How long after a commit ended the next one waits for more, where it would hold nothing but what remotes brought: they
+    /// are told a little later that it is durable, and many entries share one commit.
+    pub commit_pause: Duration,
 }
 
 impl Default for NodeConfig {
@@ -65,6 +68,7 @@ impl Default for NodeConfig {
             takes_entries: true,
             accept_contexts: false,
             unload_after: Duration::from_secs(300),
+            commit_pause: Duration::from_millis(5),
         }
     }
 }

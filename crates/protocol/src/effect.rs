@@ -60,6 +60,8 @@ pub enum Event {
     Probe(SessionId),
     /// Time passed. Also right after the start.
     Tick,
+    /// The time has come that [`Node::commit_due`](crate::Node::commit_due) named.
+    CommitDue,
 }
 
 /// What is to be done, in order.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use partita_core::StoreError;
-use partita_protocol::{CloseReason, Notice, message::Message};
+use partita_protocol::{CloseReason, NodeConfig, Notice, message::Message};
 use partita_testing::fleet::Fleet;
 
 fn acknowledged(fleet: &mut Fleet, member: usize) -> usize {
@@ -112,6 +112,64 @@ fn one_commit_takes_everything_that_waits() {
     }
     fleet.release(a);
     assert_eq!(fleet.commits(a) - before, 2);
+}
+
+/// Two nodes whose commits wait for company, right after `b` committed something of `a`'s.
+fn waiting_for_company() -> (Fleet, usize, usize) {
+    let mut fleet = Fleet::new(11);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let link = fleet.connect(a, b);
+    fleet.run();
+    fleet.pass(Duration::from_secs(1));
+    fleet.let_commits_wait();
+    fleet.delay(link, Duration::ZERO);
+    fleet.write(a, 1, b"committed at once, as nothing was for long");
+    fleet.run();
+    assert_eq!(acknowledged(&mut fleet, a), 1);
+    (fleet, a, b)
+}
+
+#[test]
+fn what_remotes_bring_in_quick_succession_shares_a_commit() {
+    let (mut fleet, a, b) = waiting_for_company();
+    let before = fleet.commits(b);
+    for n in 0..20u8 {
+        fleet.write(a, 1, [n]);
+        fleet.run();
+    }
+    assert!(fleet.agree(&[a, b]), "it waits for the disk alone");
+    assert_eq!((fleet.commits(b), acknowledged(&mut fleet, a)), (before, 0), "not durable, and not said to be");
+    let due = fleet.node(b).commit_due().unwrap();
+    fleet.pass(due - fleet.now().monotonic);
+    assert_eq!(fleet.commits(b), before + 1);
+    fleet.run();
+    assert!(acknowledged(&mut fleet, a) > 0);
+    assert_eq!(fleet.node(b).commit_due(), None);
+}
+
+#[test]
+fn what_this_replica_writes_waits_for_no_company() {
+    let (mut fleet, a, b) = waiting_for_company();
+    fleet.write(a, 1, b"waits at the other one");
+    fleet.run();
+    fleet.notices(b);
+    let before = fleet.commits(b);
+    fleet.write(b, 1, b"its own");
+    assert_eq!(fleet.commits(b), before + 1, "and takes along what waits");
+    assert!(fleet.notices(b).iter().any(|notice| matches!(notice, Notice::Durable { .. })));
+    assert_eq!(fleet.node(b).commit_due(), None);
+}
+
+#[test]
+fn a_remote_that_has_much_to_send_is_not_held_up_by_the_pause() {
+    let (mut fleet, a, b) = waiting_for_company();
+    let before = fleet.commits(b);
+    for _ in 0..20 {
+        fleet.write(a, 1, vec![7; 1 << 20]);
+        fleet.run();
+    }
+    assert!(fleet.agree(&[a, b]), "all of it came through a window of {} bytes", NodeConfig::default().credit);
+    assert!(fleet.commits(b) > before);
 }
 
 #[test]

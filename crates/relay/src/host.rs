@@ -52,7 +52,9 @@ impl Host for RelayHost {
     type Command = Command;
 
     /// It waits for nobody.
-    const ANYWHERE: bool = true;
+    fn works_anywhere(&self) -> bool {
+        true
+    }
 
     fn command(&mut self, context: &mut HostContext<'_, Command>, command: Command) {
         match command {

@@ -122,7 +122,7 @@ impl<H: Host> Taker for Driver<H> {
         }
         self.stop.is_some()
             || self.inbox.waiting() > 0
-            || self.node.tick_due().is_some_and(|due| due < self.sleeps_until)
+            || self.node_due().is_some_and(|due| due < self.sleeps_until)
     }
 }
 
@@ -135,9 +135,10 @@ impl<H: Host> Driver<H> {
         let (queue_end, inbox) = queue();
         let (work, to_do) = queue();
         let (store, observer, identity) = (parts.store.clone(), parts.observer.clone(), parts.node.identity.clone());
+        let anywhere = parts.host.works_anywhere();
         let shared = Shared::new(Self::new(parts, inbox, work, Arc::new(now)));
         let sleeper = Arc::new(DriverThread::default());
-        let sender = if H::ANYWHERE {
+        let sender = if anywhere {
             Teller::of(queue_end, &shared, sleeper.clone())
         } else {
             Teller::to_thread(queue_end, sleeper.clone())
@@ -211,10 +212,15 @@ impl<H: Host> Driver<H> {
     /// How long the driver's thread may sleep.
     fn fall_asleep(&mut self) -> Duration {
         let time = self.now().monotonic;
-        let due = self.node.tick_due().map_or(TICK, |due| due.saturating_sub(time).min(TICK));
+        let due = self.node_due().map_or(TICK, |due| due.saturating_sub(time).min(TICK));
         let wait = if self.inbox.waiting() > 0 { Duration::ZERO } else { due };
         self.sleeps_until = time.saturating_add(wait);
         wait
+    }
+
+    /// When the node wants to hear what time it is, before the next second is over.
+    fn node_due(&self) -> Option<Duration> {
+        self.node.tick_due().into_iter().chain(self.node.commit_due()).min()
     }
 
     fn now(&self) -> Now {
@@ -242,6 +248,8 @@ impl<H: Host> Driver<H> {
             self.sample();
         } else if self.node.tick_due().is_some_and(|due| due <= time.monotonic) {
             self.node.handle(time, Event::Tick);
+        } else if self.node.commit_due().is_some_and(|due| due <= time.monotonic) {
+            self.node.handle(time, Event::CommitDue);
         }
         self.round();
         None
@@ -251,7 +259,7 @@ impl<H: Host> Driver<H> {
     #[cfg(feature = "simulation")]
     pub(crate) fn due(&self) -> Duration {
         let tick = self.ticked.saturating_add(TICK);
-        self.node.tick_due().map_or(tick, |due| due.min(tick))
+        self.node_due().map_or(tick, |due| due.min(tick))
     }
 
     /// Whether something has happened that was not taken yet.
@@ -349,6 +357,9 @@ impl<H: Host> Driver<H> {
 
     fn perform(&mut self) {
         loop {
+            if !self.jobs.is_empty() {
+                self.node.hurry_commit(); // they have to see what is pending
+            }
             let effects = self.node.effects();
             if effects.is_empty() && (self.jobs.is_empty() || self.node.has_pending()) {
                 return;
@@ -410,6 +421,7 @@ impl<H: Host> Driver<H> {
 
     /// From here on only what is under way matters.
     pub(crate) fn begin_end(&mut self) {
+        self.node.hurry_commits();
         self.with_host(|host, context| host.closing(context));
         self.perform();
     }

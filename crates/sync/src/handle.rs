@@ -46,6 +46,15 @@ impl<C: Send + 'static> DriverHandle<C> {
         self.sender.leave(Input::Command(command)).map_err(|_| Stopped)
     }
 
+    /// Hands the host a command that is little work, and lets this thread do it if the driver has nothing else to do and its
+    /// host allows that. Never call it with anything locked that the host may want.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn command_here(&self, command: C) -> Result<(), Stopped> {
+        self.sender.tell(Input::Command(command)).map_err(|_| Stopped)
+    }
+
     /// Sends a question all the way round: to the node's thread, from there to the store's, and back.
     ///
     /// # Errors

@@ -24,8 +24,11 @@ pub trait Host: Send + 'static {
     type Command: Send + 'static;
 
     /// Whether its work may be done by whoever tells the driver something, where that is at rest, which saves waking the
-    /// driver's thread. Only for a host that never waits for a lock, and calls nothing of an application's that might.
-    const ANYWHERE: bool = false;
+    /// driver's thread. Only for a host that waits for nothing that one of them may have locked meanwhile, and calls nothing
+    /// of an application's that might. Asked once.
+    fn works_anywhere(&self) -> bool {
+        false
+    }
 
     /// Something was asked.
     fn command(&mut self, context: &mut HostContext<'_, Self::Command>, command: Self::Command);

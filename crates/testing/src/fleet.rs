@@ -98,6 +98,8 @@ pub struct Fleet {
     links: Vec<Link>,
     on_the_way: BTreeMap<(Duration, u64), Delivery>,
     next: u64,
+    /// Whether commits wait for company as the nodes would have it. The fleet's disks take no time, so nothing is gained.
+    pauses: bool,
 }
 
 impl Fleet {
@@ -110,6 +112,7 @@ impl Fleet {
             links: Vec::new(),
             on_the_way: BTreeMap::new(),
             next: 1,
+            pauses: false,
         }
     }
 
@@ -401,6 +404,11 @@ impl Fleet {
         }
     }
 
+    /// From here on commits wait for company until the nodes say that they are due, which [`pass`](Self::pass) lets come.
+    pub fn let_commits_wait(&mut self) {
+        self.pauses = true;
+    }
+
     /// Holds a node's commits back, and the reads behind them, until [`release`](Self::release).
     pub fn hold_commits(&mut self, member: Member) {
         self.hold_commits_after(member, 0);
@@ -502,6 +510,7 @@ impl Fleet {
             for member in 0..self.seats.len() {
                 if self.seats[member].node.is_some() {
                     self.event(member, Event::Tick);
+                    self.event(member, Event::CommitDue);
                 }
             }
         }
@@ -615,6 +624,9 @@ impl Fleet {
             let Some(node) = &mut self.seats[member].node else {
                 return;
             };
+            if !self.pauses && node.commit_due().is_some() {
+                node.hurry_commit();
+            }
             let effects = node.effects();
             let idle = effects.is_empty();
             for effect in effects {

@@ -319,6 +319,10 @@ impl PartitionStrategy for OpenStrategy {
         self.authors.clone()
     }
 
+    fn never_waits(&self) -> bool {
+        true
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

@@ -110,6 +110,10 @@ impl PartitionStrategy for GroupRelay {
         Some(self.groups.get(context)?.writers(heads))
     }
 
+    fn never_waits(&self) -> bool {
+        true
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

@@ -148,6 +148,10 @@ impl PartitionStrategy for Group {
         (*context == self.info.id).then(|| self.state.writers(heads))
     }
 
+    fn never_waits(&self) -> bool {
+        true
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

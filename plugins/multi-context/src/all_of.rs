@@ -165,6 +165,10 @@ impl PartitionStrategy for AllOf {
         self.nominated.writers(context, heads)
     }
 
+    fn never_waits(&self) -> bool {
+        self.all().all(PartitionStrategy::never_waits)
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

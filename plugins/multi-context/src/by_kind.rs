@@ -111,6 +111,10 @@ impl PartitionStrategy for ByKind {
         self.0.at(context).writers(context, heads)
     }
 
+    fn never_waits(&self) -> bool {
+        self.0.never_wait()
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

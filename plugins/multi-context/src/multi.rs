@@ -212,6 +212,10 @@ impl PartitionStrategy for MultiContext {
         self.routes.at(context).writers(context, heads)
     }
 
+    fn never_waits(&self) -> bool {
+        self.routes.never_wait()
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

@@ -38,6 +38,10 @@ impl PartitionStrategy for Nobody {
         Err(nobodys())
     }
 
+    fn never_waits(&self) -> bool {
+        true
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

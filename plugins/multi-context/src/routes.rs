@@ -130,6 +130,11 @@ impl Routes {
         self.members.get_mut(at).map(|member| &mut *member.strategy)
     }
 
+    /// Whether none of them ever waits for the application.
+    pub(crate) fn never_wait(&self) -> bool {
+        self.members.iter().all(|member| member.strategy.never_waits())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }

@@ -115,6 +115,10 @@ impl PartitionStrategy for SingleOwnerRelay {
         Some(self.contexts.get(context)?.writers(heads))
     }
 
+    fn never_waits(&self) -> bool {
+        true
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

@@ -111,6 +111,10 @@ impl PartitionStrategy for SingleOwner {
         Some(self.own(context)?.state.writers(heads))
     }
 
+    fn never_waits(&self) -> bool {
+        true
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

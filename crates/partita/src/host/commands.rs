@@ -39,8 +39,8 @@ pub(crate) enum Command {
     Get { context: ContextId, document: DocumentId, reply: Reply },
     /// The store's thread has read it.
     Loaded(Box<Loaded>),
-    /// There are local changes.
-    Dirty(Arc<Cell>),
+    /// There are local changes. Whether they may be taken by the thread that says so, if the driver has nothing else to do.
+    Dirty { cell: Arc<Cell>, here: bool },
     /// It was dropped and is to be loaded again.
     Reload(Arc<Cell>),
     /// Its snapshot is damaged, or it went bad: load it again from its entries alone.
@@ -99,7 +99,7 @@ impl EngineHost {
             }
             Command::Get { context: id, document, reply } => self.on_get(context, (id, document), reply),
             Command::Loaded(loaded) => self.on_loaded(context, *loaded),
-            Command::Dirty(cell) => {
+            Command::Dirty { cell, .. } => {
                 self.dirty.insert((cell.context, cell.id));
             }
             Command::Reload(cell) => self.start_reload(context, (cell.context, cell.id), false),

@@ -87,6 +87,7 @@ pub(crate) struct EngineHost {
     wake: Arc<dyn Fn(Command) + Send + Sync>,
     rounds: u64,
     random: Box<dyn CryptoRng + Send>,
+    works_anywhere: bool,
 }
 
 type PeerKey = (partita_core::ReplicaId, Incarnation);
@@ -104,6 +105,8 @@ pub(crate) struct HostParts {
     pub(crate) random: Box<dyn CryptoRng + Send>,
     /// After how many entries a checkpoint is made by itself; `None`: never.
     pub(crate) checkpoint_after: Option<u64>,
+    /// Whether no strategy ever waits for the application.
+    pub(crate) works_anywhere: bool,
 }
 
 impl EngineHost {
@@ -125,6 +128,7 @@ impl EngineHost {
             wake: parts.wake,
             rounds: 0,
             random: parts.random,
+            works_anywhere: parts.works_anywhere,
         }
     }
 
@@ -136,6 +140,11 @@ impl EngineHost {
 
 impl Host for EngineHost {
     type Command = Command;
+
+    /// Documents are locked by applications too, but never by a thread that comes here with one.
+    fn works_anywhere(&self) -> bool {
+        self.works_anywhere
+    }
 
     fn command(&mut self, context: &mut Context<'_>, command: Command) {
         self.on_command(context, command);

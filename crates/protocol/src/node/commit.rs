@@ -1,6 +1,9 @@
 //! Group commit: one store transaction takes everything that waits; what it promises is said after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use partita_core::{
     Batch, Bytes, ContextId, EntryId, Key, LogId, Op, SessionId, StoreError,
@@ -39,7 +42,21 @@ pub(super) struct Commits {
     dirty: BTreeSet<(ContextId, LogId)>,
     in_flight: Option<(u64, Consequences)>,
     next: u64,
+    /// When the last one ended, on the monotonic clock.
+    ended: Option<Duration>,
+    pace: Pace,
     pub(super) failed: Option<StoreError>,
+}
+
+/// Whether a commit waits until it is due.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pace {
+    #[default]
+    Measured,
+    /// Somebody waits for the next one.
+    Hurried,
+    /// The node is closing: none waits any more.
+    Closing,
 }
 
 impl Commits {
@@ -54,6 +71,11 @@ impl Commits {
     /// The log's record goes into the next batch, once, however many entries it gets until then.
     pub(super) fn log_changed(&mut self, context: ContextId, log: LogId) {
         self.dirty.insert((context, log));
+    }
+
+    /// Somebody waits for what is pending.
+    pub(super) fn hurry(&mut self) {
+        self.pace = self.pace.max(Pace::Hurried);
     }
 
     pub(super) fn local(&mut self, context: ContextId, arrival: u64) {
@@ -97,6 +119,31 @@ impl Node {
         self.commits.failed.is_none() && !(self.commits.pending.ops.is_empty() && self.commits.dirty.is_empty())
     }
 
+    /// When what is pending goes to the store though nothing else happens, on the monotonic clock: then
+    /// [`Event::CommitDue`](crate::Event::CommitDue) is due.
+    pub fn commit_due(&self) -> Option<Duration> {
+        let waits = self.has_pending() && self.commits.in_flight.is_none();
+        waits.then(|| self.commits.ended.unwrap_or_default().saturating_add(self.config.commit_pause))
+    }
+
+    /// Lets what is pending go to the store with this round, since somebody waits for it.
+    pub fn hurry_commit(&mut self) {
+        self.commits.hurry();
+    }
+
+    /// From here on every commit goes out as soon as it can.
+    pub fn hurry_commits(&mut self) {
+        self.commits.pace = Pace::Closing;
+    }
+
+    /// Whether the pending commit waits for company.
+    fn commit_waits(&self) -> bool {
+        let Commits { then, pace, .. } = &self.commits;
+        let crowded = then.credit.values().any(|bytes| *bytes >= self.config.credit / 4);
+        let early = self.commit_due().is_some_and(|due| self.now.monotonic < due);
+        early && *pace == Pace::Measured && then.local.is_empty() && !crowded
+    }
+
     /// Sets a record of the embedder's own (a document's snapshot, a set-aside entry) in the next transaction, with
     /// the entries that were appended before.
     pub fn put_record(&mut self, key: Key, value: Bytes) {
@@ -109,7 +156,7 @@ impl Node {
     }
 
     pub(super) fn flush_commit(&mut self) {
-        let Self { commits, contexts, .. } = self;
+        let commits = &mut self.commits;
         if commits.in_flight.is_some() || commits.failed.is_some() {
             return;
         }
@@ -121,6 +168,13 @@ impl Node {
             let reads = reads.into_iter();
             self.effects.extend(reads.map(|(id, request)| Effect::Read(id, request)));
             return;
+        }
+        if self.commit_waits() {
+            return;
+        }
+        let Self { commits, contexts, .. } = self;
+        if commits.pace == Pace::Hurried {
+            commits.pace = Pace::Measured;
         }
         commits.put_logs(contexts);
         let later = if planted(Bug::HeadsApart) { commits.heads_apart() } else { Batch::default() };
@@ -141,6 +195,7 @@ impl Node {
             return;
         };
         debug_assert_eq!(id, expected, "commits are answered in order");
+        self.commits.ended = Some(self.now.monotonic);
         self.conclude(then);
         self.flush_commit();
     }

@@ -217,6 +217,7 @@ impl Node {
             Event::Read(_, Err(error)) | Event::Committed(_, Err(error)) => self.fail(error),
             Event::Committed(id, Ok(())) => self.on_committed(id),
             Event::Tick => self.on_tick(),
+            Event::CommitDue => {} // it goes out with this round
         }
     }
 
@@ -287,6 +288,7 @@ impl Node {
         self.next_read += 1;
         self.reads.insert(id, purpose);
         self.reads_after_commit.push((id, request));
+        self.commits.hurry();
         self.flush_commit();
     }
 
