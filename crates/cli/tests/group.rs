@@ -234,6 +234,25 @@ fn another_device_of_a_member_joins_and_is_lost_while_the_member_stays() {
 }
 
 #[test]
+fn a_device_that_is_away_is_declared_dormant_by_an_admin_and_is_not_once_it_ran_again() {
+    let town = Town::with_group(&[]);
+    town.admit("ben");
+    let device = town.members("ben")["device"].as_str().unwrap().to_owned();
+    let dormant = |who: &str| {
+        let sight = town.members(who);
+        let members = sight["members"].as_array().unwrap().clone();
+        members.iter().flat_map(|member| member["dormant"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    town.run("ada", &["dormant", &device]).well();
+    assert_eq!(dormant("ada"), [device.as_str()]);
+    assert!(town.run("ada", &["members"]).well().out.contains("(dormant)"));
+    assert!(town.run("ada", &["history"]).well().out.contains("declared the device"));
+    let other = town.members("ada")["device"].as_str().unwrap().to_owned();
+    town.run("ben", &["dormant", &other]).fails(3, &["admin"]);
+    assert!(dormant("ada").is_empty(), "ben's device ran, and said so");
+}
+
+#[test]
 fn the_history_says_who_did_what_and_whether_it_counts() {
     let town = Town::with_group(&[]);
     town.admit("ben");

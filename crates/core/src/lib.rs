@@ -20,6 +20,7 @@
 //! | [`Transport`], [`Listener`], [`Connection`] | transports | how frames travel |
 //! | [`Observer`] | whoever keeps numbers | nothing: it is told |
 
+mod away;
 mod checkpoint;
 mod clock;
 pub mod codec;
@@ -39,6 +40,7 @@ mod transport;
 mod verdict;
 mod witness;
 
+pub use away::Away;
 pub use checkpoint::{Checkpoint, CheckpointOp, Covered, SnapshotAt, is_checkpoint_op};
 pub use clock::{DriftExceeded, HybridClock, Now, Timestamp, timestamp_at};
 pub use control::{ControlGraph, MissingParents};

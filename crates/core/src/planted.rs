@@ -133,6 +133,10 @@ bugs! {
     /// *Entries are pruned only with the attestation of every writer that is left.* The author's own word is enough. One
     /// buggy device rewrites everybody's history.
     PrunedUnattested = "pruned-unattested",
+    /// *A claim does without a dormant writer only if it was made in knowledge of its dormancy.* Whoever is dormant is waited
+    /// for by no claim, whenever it was made. The device comes back, is asked for its word on what was pruned meanwhile, and
+    /// cannot give it: neither it nor any newcomer gets on.
+    DormantAtOnce = "dormant-at-once",
     /// *A claim that adds something is not attested.* Snapshots may hold more than the entries that they stand for. What
     /// nobody wrote appears in everybody's documents.
     AttestedWithMore = "attested-with-more",

@@ -303,6 +303,15 @@ pub trait PartitionStrategy: Any + Send + Sync {
         None
     }
 
+    /// Those among the [`writers`](Self::writers) of whom these control entries and their ancestors say that they are not waited
+    /// for: an owner or an admin declared them dormant, and they have not come back since. A checkpoint that is made in
+    /// knowledge of that does without their word. What they wrote counts, whenever it comes.
+    ///
+    /// [`Away`](crate::Away) keeps what this rests on. Only for whoever decides in the context: who declares everybody else dormant alone says what they wrote.
+    fn dormant(&self, _context: &ContextId, _heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        BTreeSet::new()
+    }
+
     /// Whether none of its methods ever waits for a lock that the application may hold when it calls the engine. A change
     /// then leaves from the thread that made it, and what a remote sends is taken where it was read, which saves waking a
     /// thread each time. False is always safe.

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Device, Home, has, patiently, put, string};
-use partita::{CheckpointOutcome, automerge::Automerge, yrs::Yrs};
+use partita::{CheckpointOutcome, automerge::Automerge, core::Turn, single_owner::SingleOwner, yrs::Yrs};
 
 /// How many entries the device holds by snapshots alone.
 async fn pruned(device: &Device) -> u64 {
@@ -246,5 +246,70 @@ async fn the_status_says_who_has_still_to_attest() {
     prunes(&a, 2).await;
     assert_eq!(a.engine.status().await.unwrap().contexts.remove(0).info.id, context);
     a.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+/// A device in a drawer keeps nobody's history once its owner says so, and loses nothing by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dormant_device_holds_up_no_pruning_and_brings_its_unsent_work_when_it_returns() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let url = relay.url().to_string();
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    drop(b.get::<Automerge>(plan.id()).await);
+    let (away, id) = (b.replica(), plan.id());
+    patiently("the relay", b.notes.acknowledged()).await.unwrap();
+    b.engine.close().await.unwrap();
+    let b = home.open("b", &[]).await;
+    put(&b.notes.get::<Automerge>(id).await.unwrap(), "in the drawer", "x").durable().await.unwrap();
+    b.engine.close().await.unwrap();
+
+    // A claim that knows of it waits for it, also after its owner says that nobody need.
+    put(&plan, "before", "x").durable().await.unwrap();
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::NothingToDo);
+    let mnemonic = home.mnemonic.clone();
+    let declare = move |owner: &mut SingleOwner, turn: &mut Turn<'_>| owner.declare_dormant(turn, &mnemonic, away);
+    a.engine.with_strategy(declare).await.unwrap().unwrap();
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    let status = a.engine.status().await.unwrap().contexts.remove(0);
+    assert_eq!((status.pruned, &status.claims[0].lacks[..]), (0, &[away][..]));
+    // One that is made in knowledge of that does not, and nothing new has to be written for it.
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, 2).await;
+    put(&plan, "after", "x").durable().await.unwrap();
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+
+    // A newcomer relies on it too, while it is away and after it came back.
+    home.enrol("c");
+    let c = home.open("c", &[&url]).await;
+    has(&c.get::<Automerge>(id).await, "after").await;
+    let b = home.open("b", &[&url]).await;
+    prunes(&b, 2).await;
+    let plan_b = b.notes.get::<Automerge>(id).await.unwrap();
+    has(&plan_b, "after").await;
+    has(&plan_b, "in the drawer").await;
+    has(&plan, "in the drawer").await;
+    a.until("its return", || async {
+        let devices = a.engine.with_strategy::<SingleOwner, _>(|owner, _| owner.devices()).await.unwrap();
+        devices.iter().all(|device| !device.dormant)
+    })
+    .await;
+    home.enrol("d");
+    let d = home.open("d", &[&url]).await;
+    let plan_d = d.get::<Automerge>(id).await;
+    has(&plan_d, "in the drawer").await;
+    assert_eq!(plan_d.digest(), plan.digest());
+    assert_eq!(plan_b.digest(), plan.digest());
+    // The next checkpoint waits for all of them again.
+    put(&plan_b, "at work", "x").durable().await.unwrap();
+    patiently("the relay", b.notes.acknowledged()).await.unwrap();
+    assert_eq!(b.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    for device in [&a, &b, &c, &d] {
+        prunes(device, 5).await;
+    }
+    for device in [a, b, c, d] {
+        device.engine.close().await.unwrap();
+    }
     relay.close().await;
 }

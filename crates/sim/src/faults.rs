@@ -4,7 +4,6 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use partita_core::{ContextId, Tip};
-use partita_group::Role;
 use partita_testing::disk::{Crash, Fault, FaultyDisk};
 
 use crate::{
@@ -13,13 +12,12 @@ use crate::{
     mix::Trouble,
     network::LinkId,
     text::Falsehood,
-    truth::Kind,
     world::{Happening, World},
 };
 
 /// A trouble that lasts until somebody ends it.
 #[derive(Debug, Clone)]
-enum Lasting {
+pub(crate) enum Lasting {
     Island,
     Held(LinkId, usize),
     FullDisk(MachineId),
@@ -30,21 +28,6 @@ enum Lasting {
     Liar(MachineId),
 }
 
-/// A trouble that takes several steps.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Story {
-    /// See [`Trouble::Feud`].
-    Feud { judge: MachineId, culprit: MachineId, witness: Option<MachineId>, context: ContextId },
-    /// See [`Trouble::Hasty`].
-    Hasty { machine: MachineId, context: ContextId },
-    /// See [`Trouble::Crossing`].
-    Crossing { away: MachineId, host: MachineId, newcomer: MachineId, context: ContextId },
-    /// See [`Trouble::Torn`].
-    Torn { machine: MachineId, context: ContextId },
-    /// See [`Trouble::Pruner`].
-    Pruner { away: MachineId, pruner: MachineId, context: ContextId },
-}
-
 #[derive(Debug)]
 pub(crate) struct Faults {
     pub(crate) dice: Dice,
@@ -53,7 +36,7 @@ pub(crate) struct Faults {
     /// What a liar remembers.
     pub(crate) heard: Vec<Bytes>,
     pub(crate) count: u64,
-    over: bool,
+    pub(crate) over: bool,
 }
 
 impl Faults {
@@ -63,7 +46,7 @@ impl Faults {
 }
 
 impl World {
-    fn last(&mut self, what: Lasting, mean: Duration) {
+    pub(crate) fn last(&mut self, what: Lasting, mean: Duration) {
         let after = self.faults.dice.about(mean);
         self.faults.lasting.push(Some(what));
         let number = self.faults.lasting.len() - 1;
@@ -290,23 +273,10 @@ impl World {
             Trouble::Feud => self.feud()?,
             Trouble::Hasty => self.hasty()?,
             Trouble::Crossing => self.crossing()?,
-            Trouble::Torn => {
-                let (machine, context) = self.some_insider()?;
-                let name = self.name(machine);
-                self.note(format!("{name} writes much over a connection that breaks"));
-                self.begin(Story::Torn { machine, context });
-            }
+            Trouble::Torn => self.torn()?,
             Trouble::Falsifier => self.falsify()?,
-            Trouble::Pruner => {
-                let (away, context) = self.some_insider()?;
-                let known = &self.truth.contexts[&context];
-                let others = known.allowed.difference(&known.gone).copied();
-                let others: Vec<_> = others.filter(|at| *at != away && self.machines[*at].is_up()).collect();
-                let pruner = self.faults.dice.pick(&others)?;
-                let (name, other) = (self.name(away), self.name(pruner));
-                self.note(format!("{name} comes and goes and writes on, while {other} makes checkpoints"));
-                self.begin(Story::Pruner { away, pruner, context });
-            }
+            Trouble::Pruner => self.pruner()?,
+            Trouble::Drawer => self.drawer()?,
             Trouble::Garbage => {
                 let machine = self.some_device()?;
                 self.write_garbage(machine)?;
@@ -315,7 +285,7 @@ impl World {
         Some(())
     }
 
-    fn some_insider(&mut self) -> Option<(MachineId, ContextId)> {
+    pub(crate) fn some_insider(&mut self) -> Option<(MachineId, ContextId)> {
         let machine = self.some_device()?;
         let inside = self
             .truth
@@ -326,33 +296,12 @@ impl World {
         Some((machine, self.faults.dice.pick(&inside)?))
     }
 
-    /// A device goes away; another one works, and others see it; the first shuts the second out without having seen that,
-    /// and comes back.
-    fn feud(&mut self) -> Option<()> {
-        let (judge, context) = self.some_insider()?;
-        let known = &self.truth.contexts[&context];
-        let others: Vec<_> = known.allowed.difference(&known.gone).copied().filter(|at| *at != judge).collect();
-        let mut others: Vec<_> = others.into_iter().filter(|at| self.machines[*at].is_up()).collect();
-        let culprit = self.faults.dice.pick(&others)?;
-        others.retain(|at| *at != culprit);
-        let witness = self.faults.dice.pick(&others);
-        let (name, other) = (self.name(judge), self.name(culprit));
-        self.note(format!("{name} goes away and will shut out {other}"));
-        self.tell(judge, Story::Feud { judge, culprit, witness, context });
-        Some(())
-    }
-
-    fn hasty(&mut self) -> Option<()> {
-        let (machine, context) = self.some_insider()?;
-        let name = self.name(machine);
-        self.note(format!("{name} goes away, and will be hasty when it comes back"));
-        self.tell(machine, Story::Hasty { machine, context });
-        Some(())
-    }
-
     /// A member claims what is not so, and somebody is there who knows better.
     fn falsify(&mut self) -> Option<()> {
         let (machine, context) = self.some_insider()?;
+        if self.truth.does_without(&context) {
+            return None; // whoever knows better may be the one for whom nobody waits
+        }
         let known = &self.truth.contexts[&context];
         let liar = self.machines[machine].running.as_ref()?;
         let authors: Vec<_> = self.machines.iter().map(|machine| machine.replica).collect();
@@ -380,86 +329,6 @@ impl World {
         self.machines[machine].running.as_ref()?.falsify(how);
         self.people_prune(machine, context);
         Some(())
-    }
-
-    fn crossing(&mut self) -> Option<()> {
-        let (away, context) = self.some_insider()?;
-        let known = &self.truth.contexts[&context];
-        if known.kind != Kind::Group {
-            return None;
-        }
-        let hosts =
-            known.allowed.difference(&known.gone).copied().filter(|at| *at != away && self.machines[*at].is_up());
-        let hosts: Vec<_> = hosts.collect();
-        let host = self.faults.dice.pick(&hosts)?;
-        let newcomer = self.newcomer(context)?;
-        let (name, other) = (self.name(away), self.name(newcomer));
-        self.note(format!("{name} goes away and will change the keys; meanwhile {other} is let in"));
-        self.tell(away, Story::Crossing { away, host, newcomer, context });
-        Some(())
-    }
-
-    /// A story that begins with somebody going away.
-    fn tell(&mut self, away: MachineId, story: Story) {
-        self.machines[away].online = false;
-        self.cut_off(away);
-        self.begin(story);
-        self.last(Lasting::Away(away), Duration::from_secs(30));
-    }
-
-    fn begin(&mut self, story: Story) {
-        for step in 0..8 {
-            let after = Duration::from_millis(1500 * step + self.faults.dice.below(800) as u64);
-            self.plan(after, Happening::Tell(story, step));
-        }
-    }
-
-    pub(crate) fn go_on(&mut self, story: Story, step: u64) {
-        if self.faults.over {
-            return;
-        }
-        match (story, step) {
-            (Story::Feud { culprit, context, .. }, 0..=2) => self.people_edit(culprit, context),
-            (Story::Feud { witness: Some(witness), context, .. }, 3 | 4) => self.people_read(witness, context),
-            (Story::Feud { witness: Some(witness), context, .. }, 5) => match self.faults.dice.below(3) {
-                0 => self.people_edit(witness, context),
-                _ => self.close(witness),
-            },
-            (Story::Feud { judge, culprit, context, .. }, 6) => self.shut_out(judge, culprit, context),
-            (Story::Hasty { machine, context }, 0 | 1 | 4 | 5 | 6) => self.people_edit(machine, context),
-            (Story::Hasty { machine, .. }, 2) => {
-                self.crash(machine, Crash::Process);
-                let life = self.machines[machine].life;
-                self.plan(Duration::from_millis(500), Happening::Start(machine, life));
-            }
-            (Story::Crossing { host, newcomer, context, .. }, 0) => {
-                self.let_in(host, newcomer, context, Role::Write);
-                self.settle(host);
-            }
-            (Story::Crossing { away, context, .. }, 1) => self.rotate(away, context),
-            (Story::Crossing { away, newcomer, context, .. }, 2..=6) => {
-                self.people_edit(away, context);
-                self.people_read(newcomer, context);
-            }
-            (Story::Pruner { away, context, .. }, 0 | 2 | 3) => self.people_edit(away, context),
-            (Story::Pruner { away, pruner, context }, 1) => {
-                self.people_edit(pruner, context);
-                self.machines[away].online = false;
-                self.cut_off(away);
-                self.last(Lasting::Away(away), Duration::from_secs(8));
-            }
-            (Story::Pruner { pruner, context, .. }, 4 | 7) => self.people_prune(pruner, context),
-            (Story::Pruner { away, context, .. }, 5 | 6) => self.people_edit(away, context),
-            (Story::Torn { machine, context }, 0 | 2 | 4) => {
-                for link in self.links.values_mut().filter(|link| link.ends.iter().any(|end| end.machine == machine)) {
-                    link.wires.iter_mut().for_each(|wire| wire.bytes_per_second = 2_000);
-                }
-                self.people_write_much(machine, context);
-            }
-            (Story::Torn { machine, .. }, _) => self.cut_off(machine),
-            (Story::Hasty { machine, context }, 7) => self.machines[machine].smuggles = Some((machine, context)),
-            _ => {}
-        }
     }
 
     fn hold(&mut self, link: LinkId, end: usize, mean: Duration) {

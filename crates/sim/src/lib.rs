@@ -12,6 +12,7 @@ mod network;
 mod people;
 mod running;
 mod see;
+mod stories;
 mod text;
 mod trace;
 mod truth;

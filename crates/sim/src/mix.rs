@@ -85,6 +85,8 @@ pub(crate) enum Trouble {
     Falsifier,
     /// Somebody claims a checkpoint while keys change, and while somebody is away who goes on writing.
     Pruner,
+    /// Somebody is away for long, goes on writing, and is declared dormant between two checkpoints.
+    Drawer,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -117,6 +119,7 @@ const TROUBLES: &[Trouble] = &[
     Trouble::Torn,
     Trouble::Falsifier,
     Trouble::Pruner,
+    Trouble::Drawer,
 ];
 
 /// A world's shape.
@@ -178,6 +181,9 @@ fn draw_limits(dice: &mut Dice) -> NodeConfig {
     }
     if small(dice) {
         limits.heartbeat = Duration::from_secs(dice.range(5, 10) as u64);
+    }
+    if small(dice) {
+        limits.commit_pause = Duration::from_millis(dice.range(0, 400) as u64);
     }
     if small(dice) {
         limits.unload_after = Duration::from_secs(dice.range(1, 20) as u64);

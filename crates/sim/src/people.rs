@@ -277,6 +277,33 @@ impl World {
         self.settle(machine);
     }
 
+    /// Somebody says that nobody waits for somebody else, with whatever right it has.
+    pub(crate) fn declare_dormant(&mut self, machine: MachineId, other: MachineId, context: ContextId) {
+        if self.truth.is_falsified(&context) {
+            return; // whoever knows better must be waited for
+        }
+        if let Some(known) = self.truth.contexts.get_mut(&context) {
+            known.does_without = true;
+        }
+        let (away, what) = (self.machines[other].replica, format!("declares {} dormant", self.name(other)));
+        match self.truth.contexts.get(&context).map(|known| known.kind) {
+            Some(Kind::Owner(owner) | Kind::Plain(owner)) => {
+                let (words, context) = (self.truth.owners[owner].words.clone(), self.truth.owners[owner].context);
+                let call = move |device: &mut SingleOwner, turn: &mut partita_core::Turn<'_>| {
+                    device.declare_dormant(turn, &words, away)
+                };
+                self.with::<SingleOwner, _, _>(machine, context, what, Change::None, call);
+            }
+            Some(Kind::Group) => {
+                let call =
+                    move |group: &mut Group, turn: &mut partita_core::Turn<'_>| group.declare_dormant(turn, away);
+                self.with::<Group, _, _>(machine, context, what, Change::None, call);
+            }
+            None => {}
+        }
+        self.settle(machine);
+    }
+
     fn create(&mut self, machine: MachineId, context: ContextId) {
         let crdt = if self.people.dice.chance(500) { Crdt::Automerge } else { Crdt::Yrs };
         self.machines[machine].create_document(context, crdt);

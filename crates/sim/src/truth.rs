@@ -53,6 +53,8 @@ pub(crate) struct ContextTruth {
     pub(crate) garbage: bool,
     /// Whether a member claimed a checkpoint that does not hold.
     pub(crate) falsified: bool,
+    /// Whether somebody was declared dormant.
+    pub(crate) does_without: bool,
 }
 
 #[derive(Debug)]
@@ -110,14 +112,25 @@ impl Truth {
             documents: Vec::new(),
             garbage: false,
             falsified: false,
+            does_without: false,
         });
     }
 
     /// Whether somebody claimed a checkpoint that does not hold, here or in the other context of the same owner.
     pub(crate) fn is_falsified(&self, id: &ContextId) -> bool {
+        self.with_twin(id).any(|known| known.falsified)
+    }
+
+    /// Whether somebody was declared dormant, here or in the other context of the same owner.
+    pub(crate) fn does_without(&self, id: &ContextId) -> bool {
+        self.with_twin(id).any(|known| known.does_without)
+    }
+
+    /// A context, and the other one of the same owner.
+    fn with_twin(&self, id: &ContextId) -> impl Iterator<Item = &ContextTruth> {
         let owner = self.owners.iter().find(|owner| owner.context == *id || owner.plain == Some(*id));
         let both = [Some(*id), owner.map(|owner| owner.context), owner.and_then(|owner| owner.plain)];
-        both.into_iter().flatten().any(|id| self.contexts.get(&id).is_some_and(|known| known.falsified))
+        both.into_iter().flatten().filter_map(|id| self.contexts.get(&id))
     }
 
     pub(crate) fn allow(&mut self, id: &ContextId, machine: MachineId) {

@@ -17,11 +17,12 @@ use partita_core::{ContextId, ReplicaId};
 use crate::{
     Cost, Options,
     dice::Dice,
-    faults::{Faults, Story},
+    faults::Faults,
     machine::{Machine, MachineId},
     mix::Mix,
     network::{Link, LinkId},
     people::People,
+    stories::Story,
     trace::Trace,
     truth::Truth,
 };

@@ -120,9 +120,7 @@ impl<H: Host> Taker for Driver<H> {
         if self.stop.is_none() {
             self.stop = self.turn();
         }
-        self.stop.is_some()
-            || self.inbox.waiting() > 0
-            || self.node_due().is_some_and(|due| due < self.sleeps_until)
+        self.stop.is_some() || self.inbox.waiting() > 0 || self.node_due().is_some_and(|due| due < self.sleeps_until)
     }
 }
 

@@ -53,6 +53,9 @@ impl Group {
         if let Some(key) = self.unknown_key() {
             steps.push(vec![Op::DeviceKey(key)]);
         }
+        if self.state.dormant(&self.state.ledger.heads()).contains(&self.device()) {
+            steps.push(vec![Op::Back]);
+        }
         if self.state.ledger.heads().len() > MOST_HEADS && role.writes() {
             steps.push(vec![Op::Merge]);
         }

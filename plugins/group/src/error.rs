@@ -47,6 +47,9 @@ pub enum GroupError {
     /// The card is of another member's device.
     #[error("this card says that the device belongs to {0}: make one for this member")]
     OthersDevice(MemberId),
+    /// A device does not declare itself dormant: it is at work.
+    #[error("this is the device itself, and it is not away: declare it dormant from another device")]
+    NotAway,
     /// A group needs an admin.
     #[error("this is the group's last admin: make another member an admin first")]
     LastAdmin,

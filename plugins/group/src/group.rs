@@ -57,6 +57,8 @@ pub struct MemberInfo {
     pub membership: Membership,
     /// Its devices, by rising id.
     pub devices: Vec<ReplicaId>,
+    /// Those of them for which nobody waits until they are back.
+    pub dormant: Vec<ReplicaId>,
 }
 
 /// An invitation that can be used.
@@ -114,6 +116,7 @@ pub enum Action {
     DeviceAdded { member: MemberId, device: ReplicaId },
     DeviceRemoved { device: ReplicaId },
     DeviceKeyChanged,
+    DeclaredDormant { device: ReplicaId },
     Rotated { epoch: EpochId },
     Invited { invitation: ReplicaId, terms: Terms },
     InvitationRevoked { invitation: ReplicaId },
@@ -304,12 +307,14 @@ impl Group {
 
     /// The members, by rising id.
     pub fn members(&self) -> Vec<MemberInfo> {
+        let dormant = self.state.dormant(&self.state.ledger.heads());
         let members = self.state.view().members.iter().map(|(id, member)| MemberInfo {
             id: *id,
             role: member.role,
             history: member.history,
             membership: member.membership,
             devices: member.devices.keys().copied().collect(),
+            dormant: member.devices.keys().filter(|device| dormant.contains(device)).copied().collect(),
         });
         members.collect()
     }
@@ -387,7 +392,8 @@ impl Group {
                     Op::Leave(_) => Action::Left,
                     Op::Vouch(witnesses) => Action::Vouched { entries: witnesses.len() },
                     Op::Name(_) => Action::Renamed,
-                    Op::Share(_) | Op::Complain(_) | Op::Merge | Op::Unknown(_) => continue,
+                    Op::Dormant(device) => Action::DeclaredDormant { device: *device },
+                    Op::Share(_) | Op::Complain(_) | Op::Merge | Op::Back | Op::Unknown(_) => continue,
                 };
                 let counts = self.state.resolver().op_counts(held, index, op);
                 items.push(HistoryItem { entry: held.id, device: held.author, time: held.time, action, counts });

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, EntryId, LogId, ReplicaId, Timestamp};
+use partita_core::{Away, ContextId, EntryId, LogId, ReplicaId, Timestamp};
 
 use crate::{
     bits::Bits,
@@ -37,6 +37,9 @@ pub(crate) struct Held {
     pub(crate) number: Option<usize>,
     /// The longest chain of epochs that ends in this entry or before.
     pub(crate) epoch_depth: u64,
+    /// Who is away by what it and its ancestors say, whether or not that counts; each declaration by its entry's place and
+    /// its own among the ops.
+    pub(crate) away: Arc<Away<(usize, usize)>>,
 }
 
 impl Held {
@@ -60,6 +63,7 @@ impl Held {
             before,
             number: None,
             epoch_depth: 0,
+            away: Arc::default(),
         }
     }
 }
@@ -190,6 +194,31 @@ impl Ledger {
         seen
     }
 
+    /// Who is away by what these and their ancestors say.
+    pub(crate) fn away_by<'a>(&self, heads: impl IntoIterator<Item = &'a EntryId>) -> Arc<Away<(usize, usize)>> {
+        let mut all: Option<Arc<Away<_>>> = None;
+        for held in heads.into_iter().filter_map(|id| self.get(id)) {
+            match &mut all {
+                None => all = Some(held.away.clone()),
+                Some(all) if all.includes(&held.away) => {}
+                Some(all) => Arc::make_mut(all).add(&held.away),
+            }
+        }
+        all.unwrap_or_default()
+    }
+
+    fn away_at(&self, parents: &[EntryId], at: usize, author: ReplicaId, ops: &[Op]) -> Arc<Away<(usize, usize)>> {
+        let mut away = self.away_by(parents);
+        for (index, op) in ops.iter().enumerate() {
+            match op {
+                Op::Dormant(device) => Arc::make_mut(&mut away).declare(*device, (at, index)),
+                Op::Back => Arc::make_mut(&mut away).end(&author),
+                _ => {}
+            }
+        }
+        away
+    }
+
     /// Takes an entry whose parents are all held, and says where it is.
     #[allow(clippy::too_many_arguments)] // what an entry says of itself
     pub(crate) fn insert(
@@ -205,6 +234,8 @@ impl Ledger {
         let depth = held_parents().map(|parent| parent.depth).max().unwrap_or(0) + 1;
         let epochs = held_parents().map(|parent| parent.epoch_depth).max().unwrap_or(0);
         let begins = payload.ops.iter().any(|op| matches!(op, Op::Epoch(_)));
+        let at = self.entries.len();
+        let away = self.away_at(&parents, at, author, &payload.ops);
         // Most entries follow one other and change nothing: they share its set.
         let mut widest = held_parents().map(|parent| parent.seen.clone());
         let before = widest.next().map_or_else(Arc::default, |first| {
@@ -229,7 +260,6 @@ impl Ledger {
             self.heads.remove(parent);
         }
         self.heads.insert(id);
-        let at = self.entries.len();
         let epoch_depth = epochs + u64::from(begins);
         let held = Held {
             id,
@@ -244,6 +274,7 @@ impl Ledger {
             seen,
             number,
             epoch_depth,
+            away,
         };
         self.by_id.insert(id, at);
         self.entries.push(held);
@@ -328,8 +359,15 @@ impl Ledger {
                     self.members.entry(member).or_default().ends.push(no);
                 }
             }
-            Op::Epoch(_) | Op::Share(_) | Op::Complain(_) | Op::Vouch(_) | Op::Name(_) | Op::Merge | Op::Unknown(_) => {
-            }
+            Op::Epoch(_)
+            | Op::Share(_)
+            | Op::Complain(_)
+            | Op::Vouch(_)
+            | Op::Name(_)
+            | Op::Merge
+            | Op::Dormant(_)
+            | Op::Back
+            | Op::Unknown(_) => {}
         }
     }
 

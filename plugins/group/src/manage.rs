@@ -238,6 +238,26 @@ impl Group {
         self.decide_and_rotate(turn, vec![Op::RemoveDevice(RemoveDevice { device, caps })])
     }
 
+    /// Says that nobody waits for a device for now (its owner is away for months): checkpoints that are made from here on do
+    /// without its word, so that history can be pruned. It keeps its rights, and what it wrote and did not send yet counts when
+    /// it comes; with its return it is waited for again. Only an admin may.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownDevice`], [`GroupError::Lacks`], [`GroupError::NotAway`].
+    pub fn declare_dormant(&mut self, turn: &mut Turn<'_>, device: ReplicaId) -> Result<(), GroupError> {
+        self.need(Role::Admin)?;
+        if device == self.device() {
+            return Err(GroupError::NotAway);
+        }
+        if !self.state.view().devices.contains_key(&device) {
+            return Err(GroupError::UnknownDevice(device));
+        }
+        let mut plan = Plan::new(self, turn.rng)?;
+        plan.step(vec![Op::Dormant(device)])?;
+        plan.finish(turn);
+        Ok(())
+    }
+
     /// Begins a new key epoch.
     ///
     /// # Errors

@@ -77,6 +77,10 @@ pub(crate) enum Op {
     Name(Name),
     /// Nothing: its entry has many parents, so that the next has few.
     Merge,
+    /// Nobody waits for the device until it is back: checkpoints do without its word.
+    Dormant(ReplicaId),
+    /// The author is back from whatever its entry's ancestors declare of it.
+    Back,
     /// Of a later version: its tag and body.
     Unknown(Bytes),
 }
@@ -169,8 +173,10 @@ impl Op {
     const LEAVE: u8 = 15;
     const VOUCH: u8 = 16;
     const NAME: u8 = 17;
-    // 18 and 19 are for attesting a checkpoint and for declaring a writer dormant.
+    // 18 was kept for attesting a checkpoint, which is the node's own.
+    const DORMANT: u8 = 19;
     const MERGE: u8 = 20;
+    const BACK: u8 = 21;
 
     /// Whether it says who belongs to the group, and as what.
     pub(crate) fn is_membership(&self) -> bool {
@@ -178,7 +184,7 @@ impl Op {
         match self {
             Create(_) | Add(_) | Remove(_) | SetRole(_) | AddDevice(_) | RemoveDevice(_) | DeviceKey(_) | Invite(_)
             | RevokeInvite(_) | Accept(_) | Decide(_) | Leave(_) => true,
-            Epoch(_) | Share(_) | Complain(_) | Vouch(_) | Name(_) | Merge | Unknown(_) => false,
+            Epoch(_) | Share(_) | Complain(_) | Vouch(_) | Name(_) | Merge | Dormant(_) | Back | Unknown(_) => false,
         }
     }
 
@@ -266,6 +272,11 @@ impl Op {
                 out.bytes(&name.sealed);
             }
             Self::Merge => out.u8(Self::MERGE),
+            Self::Dormant(device) => {
+                out.u8(Self::DORMANT);
+                out.raw(device.as_bytes());
+            }
+            Self::Back => out.u8(Self::BACK),
             Self::Unknown(bytes) => out.raw(bytes),
         }
     }
@@ -372,6 +383,8 @@ impl Op {
                 Self::Name(Name { epoch, sealed: bytes.slice_ref(input.bytes("a group's name", MAX_NAME)?) })
             }
             Self::MERGE => Self::Merge,
+            Self::DORMANT => Self::Dormant(ReplicaId::from_bytes(input.array()?)),
+            Self::BACK => Self::Back,
             _ => return Ok(Self::Unknown(bytes.clone())),
         };
         input.end()?;

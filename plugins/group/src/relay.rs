@@ -110,6 +110,10 @@ impl PartitionStrategy for GroupRelay {
         Some(self.groups.get(context)?.writers(heads))
     }
 
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.groups.get(context).map(|group| group.dormant(heads)).unwrap_or_default()
+    }
+
     fn never_waits(&self) -> bool {
         true
     }

@@ -530,7 +530,7 @@ impl<'a> Resolver<'a> {
                 let may = self.has(point, author, Role::Admin, notes);
                 may.and(self.is_new(point, &add.card.member(), notes))
             }
-            Op::Name(_) => self.has(point, author, Role::Admin, notes),
+            Op::Name(_) | Op::Dormant(_) => self.has(point, author, Role::Admin, notes),
             Op::Remove(remove) => {
                 self.has(point, author, Role::Admin, notes).and(self.leaves_admin(point, &remove.member))
             }
@@ -609,7 +609,7 @@ impl<'a> Resolver<'a> {
                 needed = Role::Read;
                 self.has(point, author, Role::Read, notes)
             }
-            Op::Merge | Op::Unknown(_) => return Tri::No,
+            Op::Merge | Op::Back | Op::Unknown(_) => return Tri::No,
         };
         if has_right == Tri::No { Tri::No } else { has_right.and(self.is_cut(held, index, needed, notes).not()) }
     }

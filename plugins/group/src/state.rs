@@ -256,6 +256,22 @@ impl State {
         self.ledger.devices.keys().filter(writes).copied().collect()
     }
 
+    /// The devices for which nobody waits by what these entries have seen.
+    pub(crate) fn dormant(&self, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        let away = self.ledger.away_by(heads);
+        if away.standing().next().is_none() {
+            return BTreeSet::new(); // as nearly always
+        }
+        let resolved = self.resolved_at(&self.ledger.seen_by(heads));
+        let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
+        let counts = |(entry, index): (usize, usize)| {
+            let held = self.ledger.entry(entry);
+            let op = held.and_then(|held| Some((held, held.ops().get(index)?)));
+            op.is_some_and(|(held, op)| resolver.op_counts(held, index, op))
+        };
+        away.standing().filter(|(_, declaration)| counts(*declaration)).map(|(device, _)| device).collect()
+    }
+
     fn why_not(&self, author: &ReplicaId) -> Refusal {
         if self.ledger.devices.contains_key(author) { Refusal::Revoked } else { Refusal::Denied }
     }

@@ -148,6 +148,10 @@ impl PartitionStrategy for Group {
         (*context == self.info.id).then(|| self.state.writers(heads))
     }
 
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        if *context == self.info.id { self.state.dormant(heads) } else { BTreeSet::new() }
+    }
+
     fn never_waits(&self) -> bool {
         true
     }

@@ -111,6 +111,10 @@ impl PartitionStrategy for ByKind {
         self.0.at(context).writers(context, heads)
     }
 
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.0.at(context).dormant(context, heads)
+    }
+
     fn never_waits(&self) -> bool {
         self.0.never_wait()
     }

@@ -159,6 +159,10 @@ impl PartitionStrategy for FirstOf {
         self.nominated.writers(context, heads)
     }
 
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.nominated.dormant(context, heads)
+    }
+
     fn never_waits(&self) -> bool {
         self.all().all(PartitionStrategy::never_waits)
     }

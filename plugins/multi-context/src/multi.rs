@@ -212,6 +212,10 @@ impl PartitionStrategy for MultiContext {
         self.routes.at(context).writers(context, heads)
     }
 
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.routes.at(context).dormant(context, heads)
+    }
+
     fn never_waits(&self) -> bool {
         self.routes.never_wait()
     }

@@ -41,6 +41,8 @@ pub struct DeviceInfo {
     pub replica: ReplicaId,
     /// Whether it may read and write.
     pub standing: DeviceStanding,
+    /// Whether the owner said that nobody waits for it, and it has not been back since.
+    pub dormant: bool,
 }
 
 impl SingleOwner {
@@ -167,12 +169,15 @@ impl SingleOwner {
     pub fn devices(&self) -> Vec<DeviceInfo> {
         let mut devices = BTreeMap::new();
         for own in &self.own {
-            for (replica, device) in &own.state.resolved().devices {
-                let standing = devices.entry(*replica).or_insert(device.standing);
-                *standing = device.standing.max(*standing);
+            let resolved = own.state.resolved();
+            for (replica, device) in &resolved.devices {
+                let (replica, standing) = (*replica, device.standing);
+                let known = devices.entry(replica).or_insert(DeviceInfo { replica, standing, dormant: false });
+                known.standing = standing.max(known.standing);
+                known.dormant |= resolved.dormant.contains(&replica);
             }
         }
-        devices.into_iter().map(|(replica, standing)| DeviceInfo { replica, standing }).collect()
+        devices.into_values().collect()
     }
 
     pub(crate) fn own(&self, context: &ContextId) -> Option<&Own> {

@@ -36,6 +36,12 @@ pub enum OwnerError {
     /// A device does not revoke itself.
     #[error("this is the device itself: retire it, or revoke it from another device")]
     OwnDevice,
+    /// A device does not declare itself dormant: it is at work.
+    #[error("this is the device itself, and it is not away: declare it dormant from another device")]
+    NotAway,
+    /// No checkpoint needs the word of a device that was revoked or retired.
+    #[error("device {0} was revoked or retired: nobody waits for it in any case")]
+    NotWaitedFor(ReplicaId),
     /// This device was revoked or retired: what it writes counts no more.
     #[error("this device was revoked or retired: enrol it as a new device, with a new keystore")]
     Lost,

@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{EntryId, EpochId, LogId, ReplicaId};
+use partita_core::{Away, EntryId, EpochId, LogId, ReplicaId};
 
 use crate::{
+    dormancy::DormancyId,
     epoch::Place,
     op::{Epoch, Op},
 };
@@ -38,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) certified: BTreeSet<ReplicaId>,
     /// Whether or not the loss counts in the end: who has seen it has no excuse.
     pub(crate) lost: BTreeSet<ReplicaId>,
+    /// Which devices the owner declared dormant.
+    pub(crate) away: Away<DormancyId>,
     /// The greatest depth of an epoch: the longest chain of epochs, each an ancestor of the next.
     pub(crate) epoch_depth: u64,
 }
@@ -59,6 +62,7 @@ impl Seen {
                 let all = Arc::make_mut(&mut all);
                 all.certified.extend(&part.certified);
                 all.lost.extend(&part.lost);
+                all.away.add(&part.away);
                 all.epoch_depth = all.epoch_depth.max(part.epoch_depth);
             }
         }
@@ -69,6 +73,7 @@ impl Seen {
         self.epoch_depth >= other.epoch_depth
             && self.certified.is_superset(&other.certified)
             && self.lost.is_superset(&other.lost)
+            && self.away.includes(&other.away)
     }
 
     /// With what these ops of an author add.
@@ -85,6 +90,8 @@ impl Seen {
                 Op::Retire(_) if !all.lost.contains(&author) => {
                     Arc::make_mut(&mut all).lost.insert(author);
                 }
+                Op::Dormant(dormancy) => Arc::make_mut(&mut all).away.declare(dormancy.device, dormancy.id),
+                Op::Back => Arc::make_mut(&mut all).away.end(&author),
                 Op::Epoch(_) => Arc::make_mut(&mut all).epoch_depth = self.epoch_depth + 1,
                 _ => {}
             }

@@ -43,6 +43,7 @@
 
 mod certificate;
 mod device;
+mod dormancy;
 mod epoch;
 mod error;
 mod held;

@@ -107,7 +107,7 @@ impl SingleOwner {
         Ok(recovered)
     }
 
-    fn owner_keys(&self, mnemonic: &Mnemonic) -> Result<OwnerKeys, OwnerError> {
+    pub(crate) fn owner_keys(&self, mnemonic: &Mnemonic) -> Result<OwnerKeys, OwnerError> {
         let keys = OwnerKeys::of(mnemonic);
         if keys.owner() == self.owner() { Ok(keys) } else { Err(OwnerError::WrongMnemonic) }
     }

@@ -10,7 +10,7 @@ use partita_core::{
 };
 use partita_crypto::EPOCH_BOX_LEN;
 
-use crate::{certificate::Certificate, modes::Mode, revocation::Revocation};
+use crate::{certificate::Certificate, dormancy::Dormancy, modes::Mode, revocation::Revocation};
 
 const VERSION: u8 = 1;
 /// The most ops in one payload: one entry is one step, and a bound on what a verdict costs.
@@ -41,6 +41,10 @@ pub(crate) enum Op {
     /// By its author: these entries count although a loss cuts them off. Each is shown with the signature of the one who
     /// wrote it; by rising tip.
     Vouch(Vec<Witness>),
+    /// Owner-signed: nobody waits for the device until it is back.
+    Dormant(Dormancy),
+    /// By its author: it is back from whatever its entry's ancestors declare of it.
+    Back,
     /// Of a later version: its tag and body.
     Unknown(Bytes),
 }
@@ -72,10 +76,12 @@ impl Op {
     const SHARE: u8 = 4;
     const RETIRE: u8 = 5;
     const VOUCH: u8 = 6;
+    const DORMANT: u8 = 7;
+    const BACK: u8 = 8;
 
     /// Whether it counts wherever it lies.
     pub(crate) fn is_owner_signed(&self) -> bool {
-        matches!(self, Self::Certify(_) | Self::Revoke(_))
+        matches!(self, Self::Certify(_) | Self::Revoke(_) | Self::Dormant(_))
     }
 
     /// Tag and body.
@@ -106,6 +112,11 @@ impl Op {
                 out.u8(Self::VOUCH);
                 Witness::encode_all(witnesses, out);
             }
+            Self::Dormant(dormancy) => {
+                out.u8(Self::DORMANT);
+                dormancy.encode(out);
+            }
+            Self::Back => out.u8(Self::BACK),
             Self::Unknown(bytes) => out.raw(bytes),
         }
     }
@@ -124,6 +135,8 @@ impl Op {
             }),
             Self::RETIRE => Self::Retire(SignedTip::decode_all(&mut input, author, MAX_TIPS)?),
             Self::VOUCH => Self::Vouch(Witness::decode_all(&mut input, context, MAX_WITNESSES)?),
+            Self::DORMANT => Self::Dormant(Dormancy::decode(context, &mut input)?),
+            Self::BACK => Self::Back,
             _ => return Ok(Self::Unknown(Bytes::copy_from_slice(bytes))),
         };
         input.end()?;
@@ -201,6 +214,7 @@ impl Payload {
             let owner = match &op {
                 Op::Certify(certificate) => Some(certificate.owner()),
                 Op::Revoke(revocation) => Some(revocation.owner),
+                Op::Dormant(dormancy) => Some(dormancy.owner),
                 _ => None,
             };
             if let Some(owner) = owner {

@@ -113,6 +113,9 @@ impl Own {
             return Ok(ops);
         }
         ops.extend(self.introduction(me));
+        if resolved.dormant.contains(&me.replica()) {
+            ops.push(Op::Back);
+        }
         if self.mode == Mode::Plain {
             return Ok(ops);
         }

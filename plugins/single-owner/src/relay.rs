@@ -115,6 +115,10 @@ impl PartitionStrategy for SingleOwnerRelay {
         Some(self.contexts.get(context)?.writers(heads))
     }
 
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.contexts.get(context).map(|state| state.dormant(heads)).unwrap_or_default()
+    }
+
     fn never_waits(&self) -> bool {
         true
     }

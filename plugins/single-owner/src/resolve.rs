@@ -14,7 +14,7 @@ use partita_core::{EntryId, EpochId, Loss, ReplicaId, Signature, SignedTip, Stan
 use partita_crypto::{BoxPublicKey, EpochFacts};
 
 use crate::{
-    held::{AllHeld, Held},
+    held::{AllHeld, Held, Seen},
     op::{Epoch, Op},
     revocation::Revocation,
 };
@@ -38,6 +38,8 @@ pub(crate) struct Resolved {
     pub(crate) devices: BTreeMap<ReplicaId, Device>,
     pub(crate) standing: Standing,
     pub(crate) epochs: BTreeMap<EpochId, EpochState>,
+    /// The devices for which nobody waits.
+    pub(crate) dormant: BTreeSet<ReplicaId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +149,8 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
             standing.list(caps);
         }
     }
-    Resolved { devices, standing, epochs }
+    let dormant = Seen::union(held.values().map(|entry| &entry.seen)).away.replicas();
+    Resolved { devices, standing, epochs, dormant }
 }
 
 fn ops(held: &AllHeld) -> impl Iterator<Item = (EntryId, &Held, &Op)> {

@@ -1,6 +1,9 @@
 //! One context, as its control entries say: what devices and relays share.
 
-use std::{collections::BTreeSet, sync::OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use partita_core::{
     Access, Claim, ContextId, ContextInfo, ControlEntry, EntryId, Refusal, ReplicaId, Standing, StrategyError, Verdict,
@@ -54,8 +57,17 @@ impl ContextState {
 
     /// The devices that are certified, and neither revoked nor retired, by what these entries have seen.
     pub(crate) fn writers(&self, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
-        let seen = Seen::union(heads.iter().filter_map(|head| self.held.get(head)).map(|entry| &entry.seen));
+        let seen = self.seen_by(heads);
         seen.certified.difference(&seen.lost).copied().collect()
+    }
+
+    /// The devices for which nobody waits by what these entries have seen.
+    pub(crate) fn dormant(&self, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.seen_by(heads).away.replicas()
+    }
+
+    fn seen_by(&self, heads: &[EntryId]) -> Arc<Seen> {
+        Seen::union(heads.iter().filter_map(|head| self.held.get(head)).map(|entry| &entry.seen))
     }
 
     /// Takes a control entry; the entry as held, or `None` when it was held before.

@@ -111,6 +111,10 @@ impl PartitionStrategy for SingleOwner {
         Some(self.own(context)?.state.writers(heads))
     }
 
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.own(context).map(|own| own.state.dormant(heads)).unwrap_or_default()
+    }
+
     fn never_waits(&self) -> bool {
         true
     }

@@ -188,6 +188,15 @@ pub(crate) async fn remove_device(place: &Place, device: String, progress: &Prog
     Ok(ask::report(&format!("The device {} is removed.", short(device)), &session.finish().await?))
 }
 
+pub(crate) async fn declare_dormant(place: &Place, device: String, progress: &Progress) -> Result<bool, CliError> {
+    let session = Session::open(place, progress).await?;
+    let members = session.ask(|group, _| group.members()).await?;
+    let device = pick("device", &device, members.into_iter().flat_map(|member| member.devices))?;
+    session.decide(move |group, turn| group.declare_dormant(turn, device)).await?;
+    let done = format!("Nobody waits for the device {} until it is back.", short(device));
+    Ok(ask::report(&done, &session.finish().await?))
+}
+
 pub(crate) async fn leave(place: &Place, progress: &Progress) -> Result<bool, CliError> {
     let session = Session::open(place, progress).await?;
     session.decide(Group::leave).await?;

@@ -42,6 +42,7 @@ pub(crate) fn action(action: &Action) -> String {
         Action::RoleSet { member, role } => format!("gave {} the role {role}", short(member)),
         Action::DeviceAdded { member, device } => format!("added the device {} of {}", short(device), short(member)),
         Action::DeviceRemoved { device } => format!("removed the device {}", short(device)),
+        Action::DeclaredDormant { device } => format!("declared the device {} dormant", short(device)),
         Action::DeviceKeyChanged => "changed its device's key".into(),
         Action::Rotated { epoch } => format!("began the key {}", short(epoch.0)),
         Action::Invited { invitation, terms: offered } => {

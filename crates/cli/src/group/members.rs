@@ -36,6 +36,8 @@ struct MemberRow {
     history: &'static str,
     state: &'static str,
     devices: Vec<String>,
+    /// Those of them for which nobody waits.
+    dormant: Vec<String>,
 }
 
 /// A device that waits for a decision, and the invitation that it used.
@@ -130,12 +132,15 @@ impl MemberRow {
             history: describe::history(member.history),
             state: describe::membership(member.membership),
             devices: member.devices.iter().map(ToString::to_string).collect(),
+            dormant: member.dormant.iter().map(ToString::to_string).collect(),
         }
     }
 
     fn cells(&self) -> Vec<String> {
         let you = if self.you { " (you)" } else { "" };
-        let devices = self.devices.iter().map(short).collect::<Vec<_>>().join(" ");
+        let device =
+            |id: &String| format!("{}{}", short(id), if self.dormant.contains(id) { " (dormant)" } else { "" });
+        let devices = self.devices.iter().map(device).collect::<Vec<_>>().join(" ");
         vec![
             format!("{}{you}", short(&self.member)),
             self.role.clone(),

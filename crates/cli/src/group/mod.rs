@@ -134,6 +134,13 @@ enum GroupCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Say that nobody waits for a device until it is back: history is pruned without it. It loses nothing by that.
+    Dormant {
+        /// The device, or how its id begins.
+        device: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Leave the group, with all your devices.
     Leave {
         #[command(flatten)]
@@ -200,6 +207,7 @@ pub(crate) async fn run(args: GroupArgs, progress: &Progress) -> Result<bool, Cl
         C::Role { member, role, place } => commands::set_role(&place, member, role, progress).await,
         C::Remove { member, device: false, place } => commands::remove(&place, member, progress).await,
         C::Remove { member, device: true, place } => commands::remove_device(&place, member, progress).await,
+        C::Dormant { device, place } => commands::declare_dormant(&place, device, progress).await,
         C::Leave { place } => commands::leave(&place, progress).await,
         C::Rotate { place } => commands::rotate(&place, progress).await,
         C::Revoke { invitation, place } => commands::revoke(&place, invitation, progress).await,

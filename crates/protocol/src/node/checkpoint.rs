@@ -93,7 +93,8 @@ impl Node {
         let beyond = |log: &LogId, seq: u64| seq.saturating_sub(base.seq(log));
         let new: u64 = cover.iter().map(|(log, covered)| beyond(log, covered.seq())).sum();
         let waits = |table: &CheckpointTable| table.logs.iter().map(|(log, at)| beyond(log, at.seq())).sum::<u64>();
-        let waiting = local.checkpoints.hopeful().map(|table| waits(table)).max().unwrap_or(0);
+        let dormant = strategy.dormant(context, &local.graph.heads());
+        let waiting = local.checkpoints.hopeful(&dormant).map(|table| waits(table)).max().unwrap_or(0);
         if new.saturating_sub(waiting) < least.max(waiting).max(1) {
             return None;
         }
@@ -224,9 +225,11 @@ impl Node {
         if !lacks.contains(replica) || local.standing.has_lost(replica) {
             return;
         }
-        // Who made the claim knew that this replica may write, and so did everybody who pruned by it: then all of it is to be
-        // had. Otherwise it may be gone, and what is here is compared.
-        let knew = strategies[local.strategy].writers(&context, &[claim]).is_some_and(|all| all.contains(replica));
+        // Who made the claim knew that this replica may write, and did not do without it, and so did everybody who pruned by
+        // it: then all of it is to be had. Otherwise it may be gone, and what is here is compared.
+        let strategy = &strategies[local.strategy];
+        let knew = strategy.writers(&context, &[claim]).is_some_and(|all| all.contains(replica))
+            && !strategy.dormant(&context, &[claim]).contains(replica);
         let base = local.checkpoints.base();
         let whole = base.is_covered_by(table) && local.holds_covered(table);
         if (whole || !knew) && local.holds_snapshots(table) {

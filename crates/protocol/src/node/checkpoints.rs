@@ -231,9 +231,13 @@ impl Checkpoints {
         self.candidates().filter_map(status).collect()
     }
 
-    /// The claims of which nothing is known that speaks against them.
-    pub(super) fn hopeful(&self) -> impl Iterator<Item = &Arc<CheckpointTable>> {
-        self.candidates().filter(|table| !self.rejected.contains(&table.claim))
+    /// The claims of which nothing is known that speaks against them, and that do not wait for any of these.
+    pub(super) fn hopeful(&self, dormant: &BTreeSet<ReplicaId>) -> impl Iterator<Item = &Arc<CheckpointTable>> {
+        let waits_for = |id: &EntryId| {
+            let lacks = self.claims.get(id).and_then(|claimed| claimed.lacks.as_ref()?.1.as_ref());
+            lacks.is_some_and(|lacks| !lacks.is_disjoint(dormant))
+        };
+        self.candidates().filter(move |table| !self.rejected.contains(&table.claim) && !waits_for(&table.claim))
     }
 
     /// Whether a claim is live.
@@ -297,7 +301,8 @@ impl Context {
     }
 
     /// Who has still to say that a claim holds before it may be relied upon: every replica that may write by all that is
-    /// known, but for those that only may because of something that came after the claim. `None` where nobody can tell.
+    /// known, but for those that only may because of something that came after the claim, and those that were dormant when it
+    /// was made. `None` where nobody can tell.
     pub(super) fn lacks(&mut self, strategy: &dyn PartitionStrategy, id: &EntryId) -> Option<BTreeSet<ReplicaId>> {
         let Self { checkpoints, graph, info, .. } = self;
         let claimed = checkpoints.claims.get_mut(id)?;
@@ -310,8 +315,18 @@ impl Context {
         if let Some(lacks) = &mut lacks {
             lacks.retain(|writer| !claimed.said.contains(writer));
             if !lacks.is_empty() {
-                let before = strategy.writers(&info.id, &graph.heads_beside(id)).unwrap_or_default();
-                lacks.retain(|writer| before.contains(writer));
+                let beside = graph.heads_beside(id);
+                let before = strategy.writers(&info.id, &beside).unwrap_or_default();
+                // A return ends dormancy also for claims beside it, or one that names old heads on purpose could do without
+                // whoever is back.
+                let declared = strategy.dormant(&info.id, &[*id]);
+                let away = strategy.dormant(&info.id, &beside);
+                let is_dormant = |writer: &ReplicaId| declared.contains(writer) && away.contains(writer);
+                lacks.retain(|writer| before.contains(writer) && !is_dormant(writer));
+                if planted(Bug::DormantAtOnce) {
+                    let dormant = strategy.dormant(&info.id, &graph.heads());
+                    lacks.retain(|writer| !dormant.contains(writer));
+                }
             }
             if planted(Bug::PrunedUnattested) {
                 lacks.clear();

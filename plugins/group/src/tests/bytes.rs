@@ -66,6 +66,8 @@ fn ops() -> (ContextId, Vec<Op>) {
         Op::Vouch(vec![witness]),
         Op::Name(Name { epoch: Some(epoch(1)), sealed: Bytes::from_static(&[8; 44]) }),
         Op::Merge,
+        Op::Dormant(id(5)),
+        Op::Back,
         Op::Unknown(Bytes::from_static(&[200, 1, 2, 3])),
     ];
     (context, ops)

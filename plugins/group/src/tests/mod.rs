@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bytes;
+mod dormancy;
 mod net;
 mod orders;
 mod scenarios;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     SingleOwner,
+    dormancy::Dormancy,
     epoch::Place,
     modes::Mode,
     op::{Epoch, MAX_OPS, Op, Payload, Share},
@@ -69,12 +70,23 @@ fn fingerprint(bytes: &[u8]) -> String {
     format!("{} {}", bytes.len(), partita_crypto::hash("partita test golden bytes", &[bytes]))
 }
 
+/// Those that came later.
+fn later_ops() -> (ContextId, Vec<Op>) {
+    let owner = OwnerKeys::of(&Mnemonic::from_entropy(&Secret::from_bytes([7; 32])));
+    let context = Mode::Sealed.context(&owner.owner()).unwrap().id;
+    (context, vec![Op::Dormant(Dormancy::sign(&owner, &context, author(), &mut rng(5))), Op::Back])
+}
+
 #[test]
 fn the_golden_bytes_of_version_1_do_not_change() {
     let (context, ops) = ops();
     let payload = Payload::encode(&ops);
     assert_eq!(Payload::decode(&context, &author(), &payload).unwrap().ops, ops);
     assert_eq!(fingerprint(&payload), "1760 8b9cb851b78b94e2a44da9680ea16d335bfbda1663f1b24bf490320078e0816c");
+    let (_, later) = later_ops();
+    let payload = Payload::encode(&later);
+    assert_eq!(Payload::decode(&context, &author(), &payload).unwrap().ops, later);
+    assert_eq!(fingerprint(&payload), "151 c698d403624e92ccef379c181ef4ccf94c277c759caa82bf339ffb5848f85d91");
     // Small enough to be read here: version, count, length, tag, count, log, number, head, signature.
     let retire = Payload::encode(&[Op::Retire(vec![tip(1)])]);
     let mut expected = vec![1, 1, 116, 5, 1];
@@ -135,8 +147,8 @@ fn lists_out_of_order_are_refused() {
 
 #[test]
 fn a_changed_word_of_the_owner_is_none() {
-    let (context, ops) = ops();
-    for op in &ops[..2] {
+    let ((context, ops), (_, later)) = (ops(), later_ops());
+    for op in ops[..2].iter().chain(&later[..1]) {
         let payload = Payload::encode(std::slice::from_ref(op));
         for at in 0..payload.len() {
             let mut bad = payload.to_vec();
@@ -154,7 +166,8 @@ fn a_changed_word_of_the_owner_is_none() {
 
 #[test]
 fn no_bytes_crash_the_decoder_and_what_it_takes_it_writes_again() {
-    let (context, ops) = ops();
+    let (context, mut ops) = ops();
+    ops.extend(later_ops().1);
     let whole = Payload::encode(&ops);
     let mut random = rng(42);
     for end in 0..whole.len() {

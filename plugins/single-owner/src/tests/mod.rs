@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bytes;
+mod dormancy;
 mod enrolment;
 mod epochs;
 mod failure_modes;
