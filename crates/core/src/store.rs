@@ -61,7 +61,7 @@ pub enum Op {
     /// Keeps an entry: in its log, in the arrival order, and in the order of its document if it has one. Its
     /// fragments ([`Key::Fragment`]) go.
     Append(StoredEntry),
-    /// Removes all entries of a log from this number on, from all three orders.
+    /// Removes all entries of a log from this number on, from all three orders, and fragments of what was to come there.
     Truncate {
         /// The context.
         context: ContextId,
@@ -70,7 +70,8 @@ pub enum Op {
         /// The first number to go.
         from: u64,
     },
-    /// Removes all entries of a log up to this number, with it, from all three orders: a checkpoint stands for them.
+    /// Removes all entries of a log up to this number, with it, from all three orders, and fragments of what was to come
+    /// there: a checkpoint stands for them.
     Prune {
         /// The context.
         context: ContextId,

@@ -139,10 +139,11 @@ impl<'t> Tables<'t> {
         if document != NO_DOCUMENT {
             self.documents.insert(&pair(document, *arrival), ())?;
         }
-        self.forget_fragments(&header.context, &header.log, header.seq)
+        self.forget_fragments(&header.context, &header.log, (header.seq, header.seq))
     }
 
-    fn forget_fragments(&mut self, context: &ContextId, log: &LogId, seq: u64) -> Result<(), Fault> {
+    /// Removes the fragments of entries with these numbers, the first and the last with them.
+    fn forget_fragments(&mut self, context: &ContextId, log: &LogId, (from, to): (u64, u64)) -> Result<(), Fault> {
         if self.fragments.is_none() {
             let all = Key::Fragment(ContextId::default(), LogId::default(), 0, 0).to_bytes().slice(..1);
             let first = self.records.range(&all[..]..)?.next().transpose()?;
@@ -151,20 +152,18 @@ impl<'t> Tables<'t> {
         if self.fragments == Some(false) {
             return Ok(());
         }
-        let prefix = Key::fragments(context, log, seq);
+        let first = Key::Fragment(*context, *log, from, 0).to_bytes();
+        let last = Key::Fragment(*context, *log, to, u64::MAX).to_bytes();
         let mut names: Vec<Bytes> = Vec::new();
-        for record in self.records.range(&prefix[..]..)? {
-            let (key, _) = record?;
-            if !key.value().starts_with(&prefix) {
-                break;
-            }
-            names.push(Bytes::copy_from_slice(key.value()));
+        for record in self.records.range(&first[..]..=&last[..])? {
+            names.push(Bytes::copy_from_slice(record?.0.value()));
         }
         names.iter().try_for_each(|name| self.delete(name))
     }
 
     /// Removes the entries of a log with these numbers, the first and the last with them.
     fn remove(&mut self, context: &ContextId, log: &LogId, range: (u64, u64)) -> Result<(), Fault> {
+        self.forget_fragments(context, log, range)?;
         let Some(context) = Name::Context(*context).number(&self.names)? else {
             return Ok(());
         };

@@ -134,14 +134,10 @@ impl State {
                     context.documents.insert((document, *arrival), ());
                 }
                 context.last = context.last.max(*arrival);
-                let fragments = Key::fragments(&header.context, &header.log, header.seq);
-                let names: Vec<Bytes> = self.records(&fragments).map(|(name, _)| name.clone()).collect();
-                for name in names {
-                    self.records.remove(&name);
-                }
+                self.forget_fragments(&header.context, &header.log, header.seq..=header.seq);
             }
-            Op::Truncate { context, log, from } => self.remove(context, (*log, *from)..=(*log, u64::MAX)),
-            Op::Prune { context, log, through } => self.remove(context, (*log, 0)..=(*log, *through)),
+            Op::Truncate { context, log, from } => self.remove(context, log, *from..=u64::MAX),
+            Op::Prune { context, log, through } => self.remove(context, log, 0..=*through),
             Op::Put(key, value) => {
                 self.records.insert(key.to_bytes(), value.clone());
             }
@@ -152,7 +148,18 @@ impl State {
         Ok(())
     }
 
-    fn remove(&mut self, context: &ContextId, places: RangeInclusive<(LogId, u64)>) {
+    fn forget_fragments(&mut self, context: &ContextId, log: &LogId, seqs: RangeInclusive<u64>) {
+        let first = Key::Fragment(*context, *log, *seqs.start(), 0).to_bytes();
+        let last = Key::Fragment(*context, *log, *seqs.end(), u64::MAX).to_bytes();
+        let names: Vec<Bytes> = self.records.range(first..=last).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.records.remove(&name);
+        }
+    }
+
+    fn remove(&mut self, context: &ContextId, log: &LogId, seqs: RangeInclusive<u64>) {
+        self.forget_fragments(context, log, seqs.clone());
+        let places = (*log, *seqs.start())..=(*log, *seqs.end());
         let Some(context) = self.contexts.get_mut(context) else {
             return;
         };

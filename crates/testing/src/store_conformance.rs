@@ -70,6 +70,7 @@ pub const PROMISES: &[(&str, Check)] = &[
     ("records are scanned by prefix, sorted", records::records_are_scanned_by_prefix),
     ("records of every size come back", records::records_of_every_size_come_back),
     ("fragments go when their entry comes, and no others", records::fragments_go_with_their_entry),
+    ("fragments go with what is cut or pruned", records::fragments_go_with_what_is_cut_or_pruned),
 ];
 
 /// Runs every check, each on data of its own.

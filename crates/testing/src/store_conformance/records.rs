@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use partita_core::{Key, Op};
+use partita_core::{Key, Op, Store};
 
 use super::{Failure, StoreHarness, append, commit, equal, log, sample_log, scanned};
 use crate::samples::{context, document, incarnation, noise};
@@ -111,4 +111,21 @@ pub(super) fn fragments_go_with_their_entry(harness: &dyn StoreHarness) -> Resul
     let third = one.change(document(1), "third");
     commit(&*store, vec![Op::Put(fragment(log(1), 3, 9), "late".into()), append(3, &third)])?;
     equal("those of the same batch", store.read()?.get(&fragment(log(1), 3, 9))?, None)
+}
+
+pub(super) fn fragments_go_with_what_is_cut_or_pruned(harness: &dyn StoreHarness) -> Result<(), Failure> {
+    let fragment = |log, seq| Key::Fragment(context(1), log, seq, 65_536);
+    let left = |store: &dyn Store| -> Result<Vec<Bytes>, Failure> {
+        Ok(scanned(&*store.read()?, &[])?.into_iter().map(|(name, _)| name).collect())
+    };
+    let store = harness.open(incarnation(1))?;
+    // Of a log that has no entry yet, too: its first one is large.
+    let all = (1..=4).flat_map(|seq| [fragment(log(1), seq), fragment(log(2), seq)]);
+    commit(&*store, all.map(|key| Op::Put(key, noise(1, 70_000))).collect())?;
+    commit(&*store, vec![Op::Prune { context: context(1), log: log(1), through: 2 }])?;
+    commit(&*store, vec![Op::Truncate { context: context(1), log: log(1), from: 4 }])?;
+    let of_other = (1..=4).map(|seq| fragment(log(2), seq));
+    let mut expected: Vec<Bytes> = of_other.chain([fragment(log(1), 3)]).map(|key| key.to_bytes()).collect();
+    expected.sort();
+    equal("what is left", left(&*store)?, expected)
 }
