@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogSort, LogStart, Now, Opened,
-    PayloadOpener, Stamp, StoreError, StrategyError, Tip,
+    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogId, LogSort, LogStart, Now,
+    Opened, PayloadOpener, Stamp, StoreError, StrategyError, Tip,
 };
 
 use super::{Node, link::Halt};
@@ -198,9 +198,12 @@ impl Node {
         let Some(local) = self.contexts.get(context) else {
             return Vec::new();
         };
+        // They become durable in the order in which they came, so what may not be is at the end.
+        let is_pending = |log: &LogId, seq| local.logs.get(log).is_none_or(|log| seq > log.durable);
         let mut found: Vec<_> = local
             .tail
-            .document(document)
+            .latest(is_pending)
+            .filter(|(_, entry)| entry.header.kind.document() == Some(*document))
             .filter(|(_, entry)| entry.header.kind.sort() == LogSort::Data)
             .filter_map(|(arrival, entry)| self.arrival(context, arrival, entry.clone()))
             .collect();

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{DocumentId, Entry, LogId};
+use partita_core::{Entry, LogId};
 
 #[derive(Debug, Default)]
 pub(super) struct Tail {
@@ -34,10 +34,10 @@ impl Tail {
         })
     }
 
-    /// A document's entries with their arrivals.
-    pub(super) fn document(&self, document: &DocumentId) -> impl Iterator<Item = (u64, &Arc<Entry>)> {
-        let of_document = |entry: &Entry| entry.header.kind.document() == Some(*document);
-        self.entries.values().filter(move |(_, entry)| of_document(entry)).map(|(arrival, entry)| (*arrival, entry))
+    /// The latest entries with their arrivals, the last one first, as long as `wanted` names them.
+    pub(super) fn latest(&self, wanted: impl Fn(&LogId, u64) -> bool) -> impl Iterator<Item = (u64, &Arc<Entry>)> {
+        let latest = self.order.iter().rev().take_while(move |(log, seq)| wanted(log, *seq));
+        latest.filter_map(|key| self.entries.get(key)).map(|(arrival, entry)| (*arrival, entry))
     }
 
     /// Forgets the oldest entries over the limit, but none that `keep` names: those are not in the store yet.
