@@ -125,11 +125,7 @@ impl Context {
         let id = self.id;
         let scan = move |store: &dyn Store| {
             let mut found = Vec::new();
-            store.read()?.scan(&Key::set_aside(&id, None), &mut |key, value| {
-                let document = key.get(33..65).and_then(|bytes| bytes.try_into().ok()).map(DocumentId::from_bytes);
-                found.extend(document.and_then(|document| SetAside::decode(document, value).ok()));
-                ControlFlow::Continue(())
-            })?;
+            SetAside::each(&*store.read()?, &id, None, |_, set_aside| found.push(set_aside))?;
             Ok(found)
         };
         self.ask_store(scan).await

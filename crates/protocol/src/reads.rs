@@ -226,33 +226,58 @@ pub fn entry_at(
     context: &ContextId,
     tip: &Tip,
 ) -> Result<Option<(u64, Arc<Entry>)>, StoreError> {
-    let (mut found, mut error) = (None, None);
-    let mut visit = each(&mut error, |stored| {
-        let entry = entry(&stored)?;
-        found = (entry.id == tip.head).then(|| (stored.arrival, Arc::new(entry)));
-        Ok(ControlFlow::Break(()))
-    });
-    store.log(context, &tip.log, tip.seq, &mut visit)?;
-    drop(visit);
-    finish(error)?;
+    let mut found = None;
+    log_entries(store, context, &tip.log, tip.seq, |arrival, entry| {
+        found = (entry.id == tip.head).then(|| (arrival, Arc::new(entry)));
+        ControlFlow::Break(())
+    })?;
     Ok(found)
 }
 
-/// Runs a fallible visitor over a store's infallible one.
-fn each<'s>(
-    error: &'s mut Option<StoreError>,
-    mut visit: impl FnMut(EntryRef<'_>) -> Result<ControlFlow<()>, StoreError> + 's,
-) -> impl FnMut(EntryRef<'_>) -> ControlFlow<()> + 's {
-    move |stored| {
-        visit(stored).unwrap_or_else(|found| {
-            *error = Some(found);
-            ControlFlow::Break(())
-        })
-    }
+/// Reads the entries of a log from a number on, each with its arrival, until `take` breaks off.
+///
+/// # Errors
+/// [`StoreError`], also when an entry cannot be read back.
+pub fn log_entries(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    log: &LogId,
+    from: u64,
+    mut take: impl FnMut(u64, Entry) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut error = None;
+    store.log(context, log, from, &mut |stored| read_back(&stored, &mut error, &mut take))?;
+    error.map_or(Ok(()), Err)
 }
 
-fn finish(error: Option<StoreError>) -> Result<(), StoreError> {
+/// Reads the entries of a document that arrived after `after`, each with its arrival, until `take` breaks off.
+///
+/// # Errors
+/// [`StoreError`], also when an entry cannot be read back.
+pub fn document_entries(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    document: &DocumentId,
+    after: u64,
+    mut take: impl FnMut(u64, Entry) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut error = None;
+    store.document(context, document, after, &mut |stored| read_back(&stored, &mut error, &mut take))?;
     error.map_or(Ok(()), Err)
+}
+
+fn read_back(
+    stored: &EntryRef<'_>,
+    error: &mut Option<StoreError>,
+    take: &mut impl FnMut(u64, Entry) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    match entry(stored) {
+        Ok(entry) => take(stored.arrival, entry),
+        Err(bad) => {
+            *error = Some(bad);
+            ControlFlow::Break(())
+        }
+    }
 }
 
 fn contexts(store: &dyn StoreRead) -> Result<Vec<(ContextId, ContextKind)>, StoreError> {
@@ -324,14 +349,10 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
     }
     let mut control = Vec::new();
     for log in state.logs.iter().filter(|(_, record)| record.sort == LogSort::Control).map(|(log, _)| log) {
-        let mut error = None;
-        let mut visit = each(&mut error, |stored| {
-            control.push((stored.arrival, Arc::new(entry(&stored)?)));
-            Ok(ControlFlow::Continue(()))
-        });
-        store.log(context, log, 1, &mut visit)?;
-        drop(visit);
-        finish(error)?;
+        log_entries(store, context, log, 1, |arrival, entry| {
+            control.push((arrival, Arc::new(entry)));
+            ControlFlow::Continue(())
+        })?;
     }
     control.sort_by_key(|(arrival, _)| *arrival);
     state.control = control.into_iter().map(|(_, entry)| entry).collect();
@@ -340,18 +361,14 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
 
 fn page(store: &dyn StoreRead, context: &ContextId, log: &LogId, from: u64, bytes: usize) -> Result<Page, StoreError> {
     let mut found = Vec::new();
-    let (mut size, mut error) = (0, None);
-    let mut visit = each(&mut error, |stored| {
-        let entry = entry(&stored)?;
+    let mut size = 0;
+    log_entries(store, context, log, from, |_, entry| {
         size += entry.size();
         // A page ends where a run may end: at a signature.
         let enough = size >= bytes && entry.signature.is_some();
         found.push(Arc::new(entry));
-        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    });
-    store.log(context, log, from, &mut visit)?;
-    drop(visit);
-    finish(error)?;
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
     Ok(found)
 }
 
@@ -406,14 +423,10 @@ fn built_on(
         ControlFlow::Continue(())
     })?;
     let mut candidates: Vec<(u64, Arc<Entry>)> = Vec::new();
-    let mut error = None;
-    let mut visit = each(&mut error, |stored| {
-        candidates.push((stored.arrival, Arc::new(entry(&stored)?)));
-        Ok(ControlFlow::Continue(()))
-    });
-    store.log(context, log, from, &mut visit)?;
-    drop(visit);
-    finish(error)?;
+    log_entries(store, context, log, from, |arrival, entry| {
+        candidates.push((arrival, Arc::new(entry)));
+        ControlFlow::Continue(())
+    })?;
     let mut last_own: BTreeMap<DocumentId, u64> = BTreeMap::new();
     for (at, (arrival, candidate)) in candidates.iter().enumerate().rev() {
         let Some(document) = candidate.header.kind.document() else {
@@ -422,16 +435,13 @@ fn built_on(
         let last = match last_own.get(&document) {
             Some(last) => *last,
             None => {
-                let (mut last, mut error) = (0, None);
-                let mut visit = each(&mut error, |stored| {
-                    if own.contains(&entry(&stored)?.header.log) {
-                        last = stored.arrival;
+                let mut last = 0;
+                document_entries(store, context, &document, 0, |arrival, entry| {
+                    if own.contains(&entry.header.log) {
+                        last = arrival;
                     }
-                    Ok(ControlFlow::Continue(()))
-                });
-                store.document(context, &document, 0, &mut visit)?;
-                drop(visit);
-                finish(error)?;
+                    ControlFlow::Continue(())
+                })?;
                 last_own.insert(document, last);
                 last
             }
@@ -455,22 +465,18 @@ fn rewind(
 ) -> Result<(Option<LogRecord>, Vec<Arc<Entry>>), StoreError> {
     let mut record = base.map(|base| LogRecord::of_covered(base, 0));
     let from = base.map_or(0, Covered::seq).saturating_add(1);
-    let (mut after, mut error) = (Vec::new(), None);
-    let mut visit = each(&mut error, |stored| {
-        let entry = entry(&stored)?;
+    let mut after = Vec::new();
+    log_entries(store, context, log, from, |arrival, entry| {
         if entry.header.seq > keep {
             after.push(Arc::new(entry));
         } else {
             match &mut record {
                 Some(record) => record.extend(&entry),
-                None => record = LogRecord::begun(&entry, stored.arrival),
+                None => record = LogRecord::begun(&entry, arrival),
             }
         }
-        Ok(ControlFlow::Continue(()))
-    });
-    store.log(context, log, from, &mut visit)?;
-    drop(visit);
-    finish(error)?;
+        ControlFlow::Continue(())
+    })?;
     Ok((record, after))
 }
 
@@ -502,19 +508,15 @@ fn under(
 ) -> Result<Under, StoreError> {
     let mut found = Under::default();
     for tip in logs {
-        let (mut same, mut behind, mut error) = (false, 0, None);
-        let mut visit = each(&mut error, |stored| {
-            let entry = entry(&stored)?;
+        let (mut same, mut behind) = (false, 0);
+        log_entries(store, context, &tip.log, tip.seq, |_, entry| {
             if entry.header.seq == tip.seq {
                 same = entry.id == tip.head;
             } else {
                 behind += entry.size() as u64;
             }
-            Ok(ControlFlow::Continue(()))
-        });
-        store.log(context, &tip.log, tip.seq, &mut visit)?;
-        drop(visit);
-        finish(error)?;
+            ControlFlow::Continue(())
+        })?;
         found.logs.insert(tip.log, same.then_some(behind));
     }
     for (document, tip) in snapshots {
@@ -538,8 +540,7 @@ fn quarantine(store: &dyn StoreRead, context: &ContextId, log: &LogId) -> Result
             ControlFlow::Break(())
         }
     })?;
-    finish(error)?;
-    Ok(found)
+    error.map_or(Ok(found), Err)
 }
 
 /// An entry as one record: for the quarantine.

@@ -96,6 +96,8 @@ pub(super) struct Tasks {
     quiet: Vec<oneshot::Sender<()>>,
     /// After how many entries one is made by itself.
     after: Option<u64>,
+    /// Contexts in which so many came.
+    due: BTreeSet<ContextId>,
     #[cfg(feature = "simulation")]
     tamper: Option<Tamper>,
 }
@@ -127,6 +129,7 @@ impl Tasks {
             waiting: VecDeque::new(),
             quiet: Vec::new(),
             after,
+            due: BTreeSet::new(),
             #[cfg(feature = "simulation")]
             tamper: None,
         }
@@ -165,19 +168,13 @@ fn survey(
         {
             return Ok(None);
         }
-        let mut error = None;
-        view.log(&context, log, *from, &mut |stored| match reads::entry(&stored) {
-            Ok(entry) if entry.header.seq <= *to => {
-                documents.extend(entry.header.kind.document());
-                ControlFlow::Continue(())
+        reads::log_entries(&*view, &context, log, *from, |_, entry| {
+            if entry.header.seq > *to {
+                return ControlFlow::Break(());
             }
-            Ok(_) => ControlFlow::Break(()),
-            Err(bad) => {
-                error = Some(bad);
-                ControlFlow::Break(())
-            }
+            documents.extend(entry.header.kind.document());
+            ControlFlow::Continue(())
         })?;
-        error.map_or(Ok(()), Err)?;
     }
     Ok(Some(documents))
 }
@@ -194,22 +191,16 @@ fn collect(
     let claimed = claimed.as_ref().map(at).transpose()?.flatten();
     let base: Vec<_> = base.iter().map(at).collect::<Result<_, _>>()?;
     let base = base.into_iter().flatten().collect();
-    let (mut entries, mut error) = (Vec::new(), None);
-    view.document(&context, &document, 0, &mut |stored| match reads::entry(&stored) {
-        Ok(entry) => {
-            let range = ranges.get(&entry.header.log);
-            let is_covered = range.is_some_and(|(from, to)| (*from..=*to).contains(&entry.header.seq));
-            if is_covered && entry.header.kind.sort() == LogSort::Data {
-                entries.push((stored.arrival, Arc::new(entry)));
-            }
-            ControlFlow::Continue(())
+    let mut entries = Vec::new();
+    reads::document_entries(&*view, &context, &document, 0, |arrival, entry| {
+        let range = ranges.get(&entry.header.log);
+        let is_covered = range.is_some_and(|(from, to)| (*from..=*to).contains(&entry.header.seq));
+        if is_covered && entry.header.kind.sort() == LogSort::Data {
+            entries.push((arrival, Arc::new(entry)));
         }
-        Err(bad) => {
-            error = Some(bad);
-            ControlFlow::Break(())
-        }
+        ControlFlow::Continue(())
     })?;
-    error.map_or(Ok(Collected { base, entries, claimed }), Err)
+    Ok(Collected { base, entries, claimed })
 }
 
 impl EngineHost {
@@ -241,8 +232,10 @@ impl EngineHost {
 
     /// Entries came in a context: after enough of them a checkpoint is made by itself.
     pub(super) fn note_entries(&mut self, id: ContextId, entries: u64) {
-        if let Some(state) = self.contexts.get_mut(&id) {
-            state.since_checkpoint += entries;
+        let Some(state) = self.contexts.get_mut(&id) else { return };
+        state.since_checkpoint += entries;
+        if self.checkpoints.after.is_some_and(|after| state.since_checkpoint >= after) {
+            self.checkpoints.due.insert(id);
         }
     }
 
@@ -251,13 +244,15 @@ impl EngineHost {
         if self.checkpoints.current.is_some() {
             return;
         }
-        let due = self.contexts.iter().filter(|(_, state)| state.since_checkpoint >= after).map(|(id, _)| *id);
-        for id in due.collect::<Vec<_>>() {
+        for id in std::mem::take(&mut self.checkpoints.due) {
             // Others have as many: whoever's turn comes first makes it, and the rest find nothing to do.
             if self.random.next_u32().is_multiple_of(8) {
                 self.make_checkpoint(context, id, after, Vec::new());
             } else if let Some(state) = self.contexts.get_mut(&id) {
                 state.since_checkpoint -= after / 8;
+                if state.since_checkpoint >= after {
+                    self.checkpoints.due.insert(id);
+                }
             }
         }
     }
@@ -571,16 +566,10 @@ impl EngineHost {
         context.jobs.push(Box::new(move |store| {
             let mut settled: Vec<Key> = Vec::new();
             let found = store.read().and_then(|view| {
-                view.scan(&Key::set_aside(&id, None), &mut |key, value| {
-                    let document = key.get(33..65).and_then(|bytes| bytes.try_into().ok()).map(DocumentId::from_bytes);
-                    let arrival = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
-                    if let (Some(document), Some(arrival)) = (document, arrival)
-                        && let Ok(set_aside) = SetAside::decode(document, value)
-                        && set_aside.seq <= base.seq(&set_aside.log)
-                    {
-                        settled.push(Key::SetAside(id, document, arrival));
+                SetAside::each(&*view, &id, None, |arrival, set_aside| {
+                    if set_aside.seq <= base.seq(&set_aside.log) {
+                        settled.push(Key::SetAside(id, set_aside.document, arrival));
                     }
-                    ControlFlow::Continue(())
                 })
             });
             Command::Node(Box::new(move |node, _| {

@@ -99,41 +99,35 @@ fn read(store: &dyn Store, (context, document): Name, afresh: bool, base: &[Tip]
     let through = through + u64::from(planted(Bug::SnapshotAhead) && snapshot.is_some());
     let mut stored = Stored { snapshot, ..Stored::default() };
     let mut wanted = Vec::new();
-    view.scan(&Key::set_aside(&context, Some(&document)), &mut |key, value| {
-        let arrival = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
-        if let (Some(arrival), Ok(set_aside)) = (arrival, SetAside::decode(document, value)) {
-            if set_aside.reason == Reason::Poisoned {
-                stored.poisoned.push(arrival);
-            } else if set_aside.reason.is_retried() {
-                stored.set_aside.push(arrival);
-                if !afresh {
-                    wanted.push(arrival);
-                }
+    SetAside::each(&*view, &context, Some(&document), |arrival, set_aside| {
+        if set_aside.reason == Reason::Poisoned {
+            stored.poisoned.push(arrival);
+        } else if set_aside.reason.is_retried() {
+            stored.set_aside.push(arrival);
+            if !afresh {
+                wanted.push(arrival);
             }
         }
-        ControlFlow::Continue(())
     })?;
     for tip in base.iter().filter(|_| stored.snapshot.is_none()) {
         stored.base.extend(reads::entry_at(&*view, &context, tip)?);
     }
-    let mut error = None;
-    let mut take = |stored_entry: partita_core::EntryRef<'_>, once: bool| match reads::entry(&stored_entry) {
-        Ok(entry) => {
-            if entry.header.kind.sort() == LogSort::Data {
-                stored.entries.insert(stored_entry.arrival, Arc::new(entry));
-            }
-            if once { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-        Err(bad) => {
-            error = Some(bad);
-            ControlFlow::Break(())
+    let mut take = |arrival: u64, entry: Entry| {
+        if entry.header.kind.sort() == LogSort::Data {
+            stored.entries.insert(arrival, Arc::new(entry));
         }
     };
     for arrival in wanted.into_iter().filter(|arrival| *arrival <= through) {
-        view.document(&context, &document, arrival - 1, &mut |entry| take(entry, true))?;
+        reads::document_entries(&*view, &context, &document, arrival - 1, |arrival, entry| {
+            take(arrival, entry);
+            ControlFlow::Break(())
+        })?;
     }
-    view.document(&context, &document, through, &mut |entry| take(entry, false))?;
-    error.map_or(Ok(stored), Err)
+    reads::document_entries(&*view, &context, &document, through, |arrival, entry| {
+        take(arrival, entry);
+        ControlFlow::Continue(())
+    })?;
+    Ok(stored)
 }
 
 impl EngineHost {

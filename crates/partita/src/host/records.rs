@@ -1,7 +1,9 @@
 //! The engine's own records in the store: snapshots at rest, entries that were set aside.
 
+use std::ops::ControlFlow;
+
 use partita_core::{
-    Bytes, ContextId, CrdtError, CrdtTypeId, DocumentId, LogId,
+    Bytes, ContextId, CrdtError, CrdtTypeId, DocumentId, Key, LogId, StoreError, StoreRead,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_crypto::{AeadKey, rand_core::CryptoRng};
@@ -88,7 +90,26 @@ impl SetAside {
         out.finish()
     }
 
-    pub(crate) fn decode(document: DocumentId, bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Those of a context, or of one document in it, each with its entry's arrival. One that cannot be read says nothing.
+    pub(crate) fn each(
+        store: &dyn StoreRead,
+        context: &ContextId,
+        document: Option<&DocumentId>,
+        mut take: impl FnMut(u64, Self),
+    ) -> Result<(), StoreError> {
+        store.scan(&Key::set_aside(context, document), &mut |key, value| {
+            let document = key.get(33..65).and_then(|bytes| bytes.try_into().ok()).map(DocumentId::from_bytes);
+            let arrival = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+            if let (Some(document), Some(arrival)) = (document, arrival)
+                && let Ok(set_aside) = Self::decode(document, value)
+            {
+                take(arrival, set_aside);
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn decode(document: DocumentId, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(bytes);
         let reason = Reason::from_code(input.u8()?).ok_or(DecodeError::Unknown("reason"))?;
         let log = LogId::from_bytes(input.array()?);

@@ -41,11 +41,9 @@ impl Node {
         let strategy = &*strategies[local.strategy];
         let live = local.checkpoints.live();
         for table in &live {
-            let is_attested = local.lacks(strategy, &table.claim).is_some_and(|lacks| lacks.is_empty());
-            if is_attested
+            if local.may_rely_on(strategy, table)
                 && !local.checkpoints.forked.contains(&table.claim)
                 && local.holds_snapshots(table)
-                && !table.logs.keys().any(|log| local.excluding.contains(log))
             {
                 let table = table.clone();
                 return self.ask_under(context, table);
@@ -54,7 +52,7 @@ impl Node {
         for table in live {
             self.put_to_embedder(context, &table);
         }
-        // A claim may have taken another's place.
+        // Snapshots of which no claim is of use any more.
         self.sweep_snapshots(context);
     }
 
@@ -87,9 +85,7 @@ impl Node {
             return;
         }
         // Control entries may have come, or a log may have begun to be cut back, while the store was asked.
-        let lacks = local.lacks(&*strategies[local.strategy], &table.claim);
-        let is_attested = lacks.is_some_and(|lacks| lacks.is_empty());
-        if is_attested && !table.logs.keys().any(|log| local.excluding.contains(log)) {
+        if local.may_rely_on(&*strategies[local.strategy], &table) {
             self.adopt_checkpoint(context, &table, &bytes, &under);
         }
         self.review.insert(context);
@@ -164,11 +160,8 @@ impl Node {
                 self.commits.delete(Key::Quarantine(context, log, seq));
             }
         }
-        let Some(local) = self.contexts.get(&context) else {
-            return;
-        };
-        for id in local.sessions.clone() {
-            if let Some(session) = self.sessions.get_mut(&id) {
+        for id in &local.sessions {
+            if let Some(session) = self.sessions.get_mut(id) {
                 session.drop_page(context, log);
             }
         }

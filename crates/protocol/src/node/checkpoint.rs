@@ -187,13 +187,7 @@ impl Node {
     ) -> Result<EntryId, AppendError> {
         let local = self.contexts.get(&plan.context).ok_or(AppendError::NoContext(plan.context))?;
         let same_base = *local.checkpoints.base() == plan.base;
-        let counts = |(log, covered): (&LogId, &Covered)| {
-            let state = local.logs.get(log);
-            state.is_some_and(|state| {
-                state.record.seq >= covered.seq() && state.cap >= covered.seq() && !local.excluding.contains(log)
-            })
-        };
-        if !same_base || !plan.cover.iter().all(counts) {
+        if !same_base || !plan.cover.iter().all(|(log, covered)| local.counts(log, covered.seq())) {
             return Err(not_now("what the checkpoint was to cover changed meanwhile"));
         }
         let claim = delta(plan, documents, bad);
@@ -296,11 +290,8 @@ impl Node {
             return;
         };
         // Something of it may have been cut off while it was compared, or another checkpoint may be relied upon by now.
-        let is_held = |(log, seq): (&LogId, &u64)| {
-            local.logs.get(log).map_or(0, |state| state.record.seq.min(state.cap)) >= *seq
-                && !local.excluding.contains(log)
-        };
-        let same = *local.checkpoints.base() == check.base && check.held.iter().all(is_held);
+        let same_base = *local.checkpoints.base() == check.base;
+        let same = same_base && check.held.iter().all(|(log, seq)| local.counts(log, *seq));
         if same && !local.standing.has_lost(&self.replica) {
             self.say_of_claim(check.context, &CheckpointOp::Attest(check.table.claim));
         }

@@ -368,14 +368,22 @@ impl Context {
         table.documents.values().all(held)
     }
 
+    /// Whether a log is held so far, counts so far, and is not being cut back.
+    pub(super) fn counts(&self, log: &LogId, seq: u64) -> bool {
+        let counting = self.logs.get(log).map_or(0, |state| state.record.seq.min(state.cap));
+        counting >= seq && !self.excluding.contains(log)
+    }
+
     /// Whether everything that a checkpoint covers is in the store, or was covered before, and counts.
     pub(super) fn holds_covered(&self, table: &CheckpointTable) -> bool {
-        table.logs.iter().all(|(log, covered)| {
-            let state = self.logs.get(log);
-            state.is_some_and(|state| {
-                state.durable >= covered.seq() && state.cap >= covered.seq() && !self.excluding.contains(log)
-            })
-        })
+        let is_durable = |log, seq| self.logs.get(log).is_some_and(|state| state.durable >= seq);
+        table.logs.iter().all(|(log, at)| self.counts(log, at.seq()) && is_durable(log, at.seq()))
+    }
+
+    /// Whether a checkpoint may be relied upon: everybody said that it holds, and nothing that it covers is being cut back.
+    pub(super) fn may_rely_on(&mut self, strategy: &dyn PartitionStrategy, table: &CheckpointTable) -> bool {
+        let is_attested = self.lacks(strategy, &table.claim).is_some_and(|lacks| lacks.is_empty());
+        is_attested && !table.logs.keys().any(|log| self.excluding.contains(log))
     }
 
     /// The logs of snapshots that no checkpoint needs any more.
