@@ -1,0 +1,268 @@
+//! What an op needs to count: its author's right by what it had seen, and that no loss cuts it off.
+
+use partita_core::ReplicaId;
+
+use super::{Notes, Point, Resolver, Trail, Tri, is_beyond};
+use crate::{
+    ledger::{Admission, Held, OpNo},
+    op::Op,
+    role::{MemberId, Role},
+};
+
+/// The most devices of a member: every epoch has a box for each of them.
+const MAX_DEVICES: usize = 64;
+
+impl Resolver<'_> {
+    pub(super) fn judge(&self, no: OpNo, notes: &mut Notes<'_>) -> Tri {
+        let Some(place) = self.ledger.ops.get(no) else {
+            return Tri::No;
+        };
+        match self.ledger.op(no) {
+            Some((held, op)) => self.judge_op(held, place.index, op, notes),
+            None => Tri::No,
+        }
+    }
+
+    /// Whether an op of an entry counts: its author had the right, and it was not cut off.
+    pub(crate) fn op_counts(&self, held: &Held, index: usize, op: &Op) -> bool {
+        self.judge_op(held, index, op, &mut None) == Tri::Yes
+    }
+
+    fn judge_op(&self, held: &Held, index: usize, op: &Op, notes: &mut Notes<'_>) -> Tri {
+        let (author, point) = (&held.author, Point::Of(held, index));
+        // A device that nobody has confirmed decides nothing for its member, least of all about itself.
+        let own = |member: &MemberId, notes: &mut Notes<'_>| {
+            self.settled_span(point, author, member, Role::Relay, notes).at_least(Role::Relay)
+        };
+        let mut needed = Role::Admin;
+        let has_right = match op {
+            // A group begins once: said again later, it would bring back whoever was removed since.
+            Op::Create(genesis) => {
+                let by_founder = genesis.founders.iter().any(|card| card.device() == *author);
+                return (by_founder && held.parents.is_empty()).into();
+            }
+            Op::Accept(accept) => return self.judge_accept(point, author, accept, notes),
+            Op::Add(add) => {
+                let may = self.has(point, author, Role::Admin, notes);
+                may.and(self.is_new(point, &add.card.member(), notes))
+            }
+            Op::Name(_) | Op::Dormant(_) => self.has(point, author, Role::Admin, notes),
+            Op::Remove(remove) => {
+                self.has(point, author, Role::Admin, notes).and(self.leaves_admin(point, &remove.member))
+            }
+            Op::SetRole(set) => {
+                let may = self.has(point, author, Role::Admin, notes);
+                if set.role < Role::Admin { may.and(self.leaves_admin(point, &set.member)) } else { may }
+            }
+            Op::Leave(_) => {
+                needed = Role::Relay;
+                let members = self.memberships(point, author);
+                let may = members.iter().fold(Tri::No, |any, (member, _)| any.or(own(member, notes)));
+                let leaves = members.iter().map(|(member, of)| self.leaves_admin(point, member).or(of.not()));
+                leaves.fold(may, Tri::and)
+            }
+            Op::AddDevice(card) => {
+                needed = Role::Relay;
+                own(&card.member(), notes).and(self.has_room(point, &card.member()).into())
+            }
+            Op::RemoveDevice(remove) => {
+                let members = self.memberships(point, &remove.device).into_iter();
+                let of_mine = members.fold(Tri::No, |any, (member, of)| any.or(own(&member, notes).and(of)));
+                if of_mine == Tri::No {
+                    self.has(point, author, Role::Admin, notes)
+                } else {
+                    needed = Role::Relay;
+                    of_mine
+                }
+            }
+            Op::Invite(invite) if !self.is_made(held, index, &invite.id()) => Tri::No,
+            Op::Invite(invite) => match &invite.member {
+                None => self.has(point, author, Role::Admin, notes),
+                Some(member) => {
+                    needed = Role::Relay;
+                    own(member, notes)
+                }
+            },
+            Op::RevokeInvite(invite) | Op::Decide(crate::op::Decide { invite, .. }) => {
+                // An admin may, and for an invitation of a further device its member.
+                let made = self.ledger.invites.get(invite).map_or(&[][..], |about| &about.made);
+                let of = made.iter().filter(|no| self.sees(point, **no)).filter_map(|no| match self.ledger.op(*no) {
+                    Some((_, Op::Invite(invite))) => Some((*no, invite.member)),
+                    _ => None,
+                });
+                // Of everything that was made with this key: nobody can make somebody else's invitation its own.
+                let (mut is_made, mut all_own) = (Tri::No, Tri::Yes);
+                for (no, member) in of {
+                    let made = self.support(no, notes);
+                    let own = member.map_or(Tri::No, |member| own(&member, notes));
+                    is_made = is_made.or(made);
+                    all_own = all_own.and(own.or(made.not()));
+                }
+                if is_made == Tri::No {
+                    return Tri::No;
+                }
+                all_own = all_own.and(is_made);
+                let may = if all_own == Tri::No {
+                    self.has(point, author, Role::Admin, notes)
+                } else {
+                    needed = Role::Relay;
+                    all_own
+                };
+                match op {
+                    Op::Decide(decide) => may.and(self.was_accepted(point, decide, notes)),
+                    _ => may,
+                }
+            }
+            Op::DeviceKey(_) => {
+                needed = Role::Relay;
+                self.has(point, author, Role::Relay, notes)
+            }
+            Op::Epoch(_) | Op::Vouch(_) => {
+                needed = Role::Write;
+                self.has(point, author, Role::Write, notes)
+            }
+            Op::Share(_) | Op::Complain(_) => {
+                needed = Role::Read;
+                self.has(point, author, Role::Read, notes)
+            }
+            Op::Merge | Op::Back | Op::Unknown(_) => return Tri::No,
+        };
+        if has_right == Tri::No { Tri::No } else { has_right.and(self.is_cut(held, index, needed, notes).not()) }
+    }
+
+    fn has(&self, point: Point<'_>, device: &ReplicaId, role: Role, notes: &mut Notes<'_>) -> Tri {
+        self.span(point, device, role, notes).at_least(role)
+    }
+
+    /// Whether an invitation was made by whoever holds its link: the ledger lists no others.
+    fn is_made(&self, held: &Held, index: usize, invite: &ReplicaId) -> bool {
+        let made = self.ledger.invites.get(invite).map_or(&[][..], |about| &about.made);
+        let place = |no: &OpNo| self.ledger.ops.get(*no).map(|place| (Some(place.number), place.index));
+        made.iter().any(|no| place(no) == Some((held.number, index)))
+    }
+
+    /// Whether somebody is no member, as an op's author saw things: roles are changed by name, never by adding again.
+    fn is_new(&self, point: Point<'_>, member: &MemberId, notes: &mut Notes<'_>) -> Tri {
+        let mut trail = Trail::default();
+        let span = self.member_span(point, member, Role::Relay, &mut Some(&mut trail));
+        if let Some(notes) = notes {
+            // What would take away the membership is what this rests on.
+            notes.supports.extend(trail.attacks);
+        }
+        span.at_least(Role::Relay).not()
+    }
+
+    /// Whether an admin remains when this member is none any more, as its author saw things.
+    fn leaves_admin(&self, point: Point<'_>, without: &MemberId) -> Tri {
+        if self.member_span(point, without, Role::Admin, &mut None).most < Some(Role::Admin) {
+            return Tri::Yes;
+        }
+        let others = self.ledger.members.keys().filter(|member| *member != without);
+        let mut any = Tri::No;
+        for member in others {
+            any = any.or(self.acts_as_admin(point, member));
+            if any == Tri::Yes {
+                break;
+            }
+        }
+        any
+    }
+
+    /// Whether a member is an admin with a device to act with.
+    pub(super) fn acts_as_admin(&self, point: Point<'_>, member: &MemberId) -> Tri {
+        let devices = self.ledger.members.get(member).into_iter().flat_map(|about| &about.devices);
+        let spans = devices.map(|device| self.device_span(point, device, member, Role::Admin, &mut None));
+        spans.fold(Tri::No, |any, span| any.or(span.at_least(Role::Admin)))
+    }
+
+    /// Whether a member may have one more device: every epoch has a box for each.
+    fn has_room(&self, point: Point<'_>, member: &MemberId) -> bool {
+        let Some(about) = self.ledger.members.get(member) else {
+            return true;
+        };
+        let may_count = |one: &(MemberId, Admission)| {
+            one.0 == *member && self.sees(point, one.1.op) && self.resolution.counts(one.1.op) != Tri::No
+        };
+        let is_gone = |about: &crate::ledger::AboutDevice| {
+            about.ends.iter().any(|end| self.sees(point, *end) && self.resolution.counts(*end) == Tri::Yes)
+        };
+        let of_member = |device: &&ReplicaId| {
+            let about = self.ledger.devices.get(*device);
+            about.is_some_and(|about| about.admissions.iter().any(may_count) && !is_gone(about))
+        };
+        about.devices.iter().filter(of_member).count() < MAX_DEVICES
+    }
+
+    fn judge_accept(
+        &self,
+        point: Point<'_>,
+        author: &ReplicaId,
+        accept: &crate::invite::Accept,
+        notes: &mut Notes<'_>,
+    ) -> Tri {
+        if *author != accept.card.device() {
+            return Tri::No;
+        }
+        let Some(about) = self.ledger.invites.get(&accept.invite_id()) else {
+            return Tri::No;
+        };
+        let mut invited = Tri::No;
+        for made in about.made.iter().filter(|made| self.sees(point, **made)) {
+            if let Some((_, Op::Invite(invite))) = self.ledger.op(*made) {
+                let has_room = invite.member.is_none_or(|member| self.has_room(point, &member));
+                let fits = invite.fits(&accept.card) && has_room;
+                invited = invited.or(self.support(*made, notes).and(fits.into()));
+            }
+        }
+        if accept.card.is_first() {
+            invited = invited.and(self.is_new(point, &accept.card.member(), notes));
+        }
+        // One that came after the end of the invitation, or of its only use, is none. What was concurrent is the state's to say.
+        for end in about.revoked.iter().filter(|end| self.sees(point, **end)) {
+            invited = invited.and(self.attack(*end, notes).not());
+        }
+        invited
+    }
+
+    fn was_accepted(&self, point: Point<'_>, decide: &crate::op::Decide, notes: &mut Notes<'_>) -> Tri {
+        let accepted = self.ledger.invites.get(&decide.invite).map_or(&[][..], |about| &about.accepted);
+        let by_device = accepted.iter().filter(|no| {
+            let accept = self.ledger.op(**no);
+            matches!(accept, Some((_, Op::Accept(accept))) if accept.card.device() == decide.device)
+        });
+        by_device.filter(|no| self.sees(point, **no)).fold(Tri::No, |any, no| any.or(self.support(*no, notes)))
+    }
+
+    /// Whether an op that needs this role is cut off: by a loss that its author had not seen, beyond what the loss lets count.
+    fn is_cut(&self, held: &Held, index: usize, needed: Role, notes: &mut Notes<'_>) -> Tri {
+        let Some(device) = self.ledger.devices.get(&held.author) else {
+            return Tri::No;
+        };
+        let point = Point::Of(held, index);
+        let mut cut = Tri::No;
+        let mut losses: Vec<(OpNo, Tri)> = device.ends.iter().map(|no| (*no, Tri::Yes)).collect();
+        for (member, of) in self.memberships(Point::All, &held.author) {
+            let Some(about) = self.ledger.members.get(&member) else { continue };
+            losses.extend(about.ends.iter().map(|no| (*no, of.and(self.concerns(*no, &member)))));
+            let demotions = about.roles.iter().filter(|(_, role)| *role < needed);
+            losses.extend(demotions.map(|(no, _)| (*no, of)));
+        }
+        for (loss, of) in losses {
+            let own = self.ledger.ops.get(loss).is_some_and(|place| held.number == Some(place.number));
+            if own || !self.sees(Point::All, loss) || self.sees(point, loss) {
+                continue;
+            }
+            // What whoever took the right away had seen then is not what was done behind its back.
+            let known = self.ledger.op(loss).is_some_and(|(by, _)| held.number.is_some_and(|no| by.before.has(no)));
+            if known {
+                continue;
+            }
+            if let Some((by, op)) = self.ledger.op(loss)
+                && is_beyond(by, op, &held.author, (held.log, held.seq, held.id))
+            {
+                cut = cut.or(self.attack(loss, notes).and(of));
+            }
+        }
+        cut
+    }
+}

@@ -1,0 +1,234 @@
+//! Who is right where losses contradict each other: the more senior.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use partita_core::EntryId;
+
+use super::{Point, Resolver, Trail, Tri};
+use crate::{
+    bits::Bits,
+    ledger::{Admission, OpNo},
+    op::Op,
+    role::{MemberId, Role},
+};
+
+impl Resolver<'_> {
+    /// Of losses that contradict each other in rings: in each ring that rests on no other, the one that counts, and those that
+    /// have no effect because they aim at its author.
+    pub(super) fn break_rings(&self, open: &[OpNo]) -> Vec<(OpNo, Vec<OpNo>)> {
+        let losses: Vec<OpNo> = open.iter().copied().filter(|no| self.is_loss(*no)).collect();
+        let place: BTreeMap<OpNo, usize> = losses.iter().enumerate().map(|(at, no)| (*no, at)).collect();
+        let attackers: Vec<Vec<usize>> = losses
+            .iter()
+            .map(|no| self.attackers(*no).iter().filter_map(|no| place.get(no).copied()).collect())
+            .collect();
+        let reach: Vec<Bits> = (0..losses.len()).map(|at| reachable(&attackers, at)).collect();
+        let reaches = |from: usize, to: usize| reach.get(from).is_some_and(|reach| reach.has(to));
+        let no = |at: usize| losses.get(at).copied().unwrap_or_default();
+        let ranks = Ranks::new(self);
+        let (mut broken, mut done) = (Vec::new(), Bits::default());
+        for at in 0..losses.len() {
+            let Some(ring) = reach.get(at).filter(|_| !done.has(at)) else { continue };
+            // A ring that rests on no other ring: whatever it reaches reaches it.
+            if !ring.has(at) || !ring.iter().all(|other| reaches(other, at)) {
+                continue;
+            }
+            done.add(ring);
+            let senior = ring.iter().chain([at]).min_by(|a, b| ranks.compare(self, no(*a), no(*b)));
+            let Some(right) = senior else { continue };
+            let wrong = attackers.get(right).map_or(&[][..], |found| found).iter();
+            let wrong = wrong.filter(|at| **at != right && reaches(**at, right)).map(|at| no(*at)).collect();
+            broken.push((no(right), wrong));
+        }
+        if broken.is_empty() {
+            // Without a ring of losses only claims about whose device somebody is can wait for each other. Nobody honest makes
+            // such; everybody decides the same one.
+            let place = |no: &OpNo| self.ledger.op(*no).map(|(held, _)| (held.depth, held.seq, held.id));
+            let first =
+                open.iter().copied().min_by_key(|no| (place(no), self.ledger.ops.get(*no).map(|place| place.index)));
+            broken.push((first.unwrap_or_default(), Vec::new()));
+        }
+        broken
+    }
+
+    fn is_loss(&self, no: OpNo) -> bool {
+        match self.ledger.op(no) {
+            Some((_, Op::Remove(_) | Op::SetRole(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::RevokeInvite(_))) => {
+                true
+            }
+            Some((_, Op::Decide(decide))) => !decide.admit,
+            _ => false,
+        }
+    }
+
+    /// The undecided losses that would take an op its right, or the right of what it rests on.
+    fn attackers(&self, no: OpNo) -> Vec<OpNo> {
+        let (mut found, mut seen, mut open) = (Vec::new(), BTreeSet::from([no]), vec![no]);
+        while let Some(no) = open.pop() {
+            let mut trail = Trail::default();
+            let _ = self.judge(no, &mut Some(&mut trail));
+            found.extend(trail.attacks);
+            open.extend(trail.supports.into_iter().filter(|support| seen.insert(*support)));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Where nobody is an admin: the most senior voluntary loss of that role, which then has no effect.
+    pub(super) fn last_to_leave(&self) -> Option<OpNo> {
+        if self.ledger.members.keys().any(|member| self.acts_as_admin(Point::All, member) == Tri::Yes) {
+            return None;
+        }
+        let voluntary = (0..self.ledger.ops.len()).filter(|no| {
+            let Some((held, op)) = self.ledger.op(*no).filter(|_| self.yes(*no)) else {
+                return false;
+            };
+            let point = Point::Of(held, self.ledger.ops.get(*no).map_or(0, |place| place.index));
+            let own = |member: &MemberId| self.is_of(point, &held.author, member);
+            let was_admin = self.role_of(point, &held.author) == Some(Role::Admin);
+            was_admin
+                && match op {
+                    Op::Leave(_) => true,
+                    Op::SetRole(set) => set.role < Role::Admin && own(&set.member),
+                    Op::Remove(remove) => own(&remove.member),
+                    Op::RemoveDevice(remove) => self.memberships(point, &remove.device).iter().any(|(of, _)| own(of)),
+                    _ => false,
+                }
+        });
+        let ranks = Ranks::new(self);
+        voluntary.min_by(|a, b| ranks.compare(self, *a, *b))
+    }
+}
+
+/// A place in the order of seniority: how many steps from a founder, whose step, and the place among that one's additions.
+#[derive(Debug, Clone, Copy)]
+struct Rank {
+    steps: usize,
+    before: Option<usize>,
+    place: (u64, u64, EntryId),
+}
+
+/// The seniority of everybody who was ever admitted. Whoever is fewer steps away from a founder is the more senior; of
+/// equally many, whoever was admitted by the more senior, then whoever was admitted earlier. An admission by an invitation
+/// is its inviter's step until somebody has confirmed it.
+///
+/// Found from the earliest admission on, without going back: a chain of thousands costs as many steps.
+pub(super) struct Ranks {
+    ranks: Vec<Rank>,
+    /// The rank that an op's author had when it wrote it.
+    authors: BTreeMap<OpNo, usize>,
+}
+
+impl Ranks {
+    pub(super) fn new(all: &Resolver<'_>) -> Self {
+        let mut found = Self { ranks: Vec::new(), authors: BTreeMap::new() };
+        // What each op admits, and by which rank.
+        let mut admitted: BTreeMap<(OpNo, MemberId), usize> = BTreeMap::new();
+        let mut by_op: BTreeMap<OpNo, Vec<(MemberId, Admission)>> = BTreeMap::new();
+        for (member, about) in &all.ledger.members {
+            for admission in &about.admissions {
+                by_op.entry(admission.op).or_default().push((*member, *admission));
+            }
+        }
+        // Ops are numbered so that what an author had seen comes before it.
+        for no in 0..all.ledger.ops.len() {
+            let Some((held, _)) = all.ledger.op(no).filter(|_| all.sees(Point::All, no)) else { continue };
+            let index = all.ledger.ops.get(no).map_or(0, |place| place.index);
+            let point = Point::Of(held, index);
+            let members = all.ledger.devices.get(&held.author).into_iter().flat_map(|about| &about.members);
+            let own = members.filter_map(|member| found.of_member(all, point, member, &admitted));
+            if let Some(best) = own.min_by(|a, b| found.order(*a, *b)) {
+                found.authors.insert(no, best);
+            }
+            for (member, admission) in by_op.remove(&no).unwrap_or_default() {
+                let place = (held.depth, held.seq, held.id);
+                let rank = match admission.founder {
+                    Some(at) => Rank { steps: 1, before: None, place: (at, 0, EntryId::NONE) },
+                    None => {
+                        let by =
+                            found.authors.get(&admission.via.filter(|_| admission.pending.is_some()).unwrap_or(no));
+                        let Some(by) = by.copied() else { continue };
+                        let steps = found.ranks.get(by).map_or(usize::MAX, |rank| rank.steps.saturating_add(1));
+                        Rank { steps, before: Some(by), place }
+                    }
+                };
+                found.ranks.push(rank);
+                let at = found.ranks.len() - 1;
+                let best = admitted.entry((no, member)).or_insert(at);
+                if found.order(at, *best) == Ordering::Less {
+                    *best = at;
+                }
+            }
+        }
+        found
+    }
+
+    /// A member's rank: of its most senior admission that is not known to be void.
+    fn of_member(
+        &self,
+        all: &Resolver<'_>,
+        point: Point<'_>,
+        member: &MemberId,
+        admitted: &BTreeMap<(OpNo, MemberId), usize>,
+    ) -> Option<usize> {
+        let about = all.ledger.members.get(member)?;
+        let may_stand = |one: &&Admission| all.stands(point, Some(member), one, &about.ends, &mut None) != Tri::No;
+        let standing = about.admissions.iter().filter(may_stand);
+        let ranks = standing.filter_map(|one| admitted.get(&(one.op, *member)).copied());
+        ranks.min_by(|a, b| self.order(*a, *b))
+    }
+
+    fn order(&self, a: usize, b: usize) -> Ordering {
+        let (mut a, mut b, mut order) = (Some(a), Some(b), Ordering::Equal);
+        let steps = |at: Option<usize>| at.and_then(|at| self.ranks.get(at)).map_or(0, |rank| rank.steps);
+        if steps(a) != steps(b) {
+            return steps(a).cmp(&steps(b));
+        }
+        // The difference nearest to the founder decides.
+        while a != b {
+            let (Some(one), Some(other)) = (a.and_then(|at| self.ranks.get(at)), b.and_then(|at| self.ranks.get(at)))
+            else {
+                break;
+            };
+            if one.place != other.place {
+                order = one.place.cmp(&other.place);
+            }
+            (a, b) = (one.before, other.before);
+        }
+        order
+    }
+
+    /// Which of two ops has the more senior author; of one member's, whose device was admitted first, then which came first.
+    pub(super) fn compare(&self, all: &Resolver<'_>, a: OpNo, b: OpNo) -> Ordering {
+        let place = |no: OpNo| all.ledger.op(no).map(|(held, _)| (held.depth, held.seq, held.id));
+        let by_rank = match (self.authors.get(&a), self.authors.get(&b)) {
+            (Some(a), Some(b)) => self.order(*a, *b),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        };
+        let device = |no: OpNo| all.ledger.op(no).map(|(held, _)| held.author);
+        let admitted = |no: OpNo| {
+            let about = device(no).and_then(|device| all.ledger.devices.get(&device));
+            let further = about.into_iter().flat_map(|about| &about.admissions);
+            let counting = further.filter(|(_, one)| all.resolution.counts(one.op) != Tri::No);
+            counting.filter_map(|(_, one)| place(one.op)).min() // a member's first device has none, and comes first
+        };
+        by_rank.then_with(|| admitted(a).cmp(&admitted(b))).then_with(|| place(a).cmp(&place(b)))
+    }
+}
+
+fn reachable(edges: &[Vec<usize>], from: usize) -> Bits {
+    let (mut found, mut open) = (Bits::default(), vec![from]);
+    while let Some(at) = open.pop() {
+        for next in edges.get(at).map_or(&[][..], |next| next) {
+            if !found.has(*next) {
+                found.set(*next);
+                open.push(*next);
+            }
+        }
+    }
+    found
+}
