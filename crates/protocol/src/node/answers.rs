@@ -31,20 +31,19 @@ impl Node {
         let Some(link) = session.links.get_mut(&context) else {
             return;
         };
-        let (mut own, mut over) = (false, Vec::new());
+        let (mut of_own, mut over) = (false, Vec::new());
         for (log, seq) in held {
             // That is the answer also where the log was cut off meanwhile: it may come back.
             link.asked.remove(log);
-            let Some(state) = local.logs.get(log) else {
+            let known = local.logs.get(log);
+            // Nobody can hold more of this replica's log than there is: a larger claim counts for no more. Of others' logs a
+            // remote may hold more than this node, by a checkpoint that came there first, and may not say so again.
+            let own = known.filter(|state| state.record.replica() == *replica);
+            let seq = own.map_or(*seq, |state| state.record.seq.min(*seq));
+            link.note_held(*log, seq);
+            let Some(state) = known else {
                 continue;
             };
-            // Nobody can hold more of a log than there is: a larger claim counts for no more.
-            let seq = (*seq).min(state.record.seq);
-            if let Some(held) = &mut link.held {
-                let before = held.entry(*log).or_default();
-                *before = seq.max(*before);
-            }
-            link.note_offered(*log, seq);
             let large = link.large.get(log);
             if large.is_some_and(|large| large.entry.header.seq <= seq) {
                 link.large.remove(log);
@@ -55,14 +54,14 @@ impl Node {
             if link.sent(log) >= state.record.seq && (link.pages.contains_key(log) || link.reading == Some(*log)) {
                 over.push(*log);
             }
-            own |= state.record.replica() == *replica && seq > 0;
+            of_own |= state.record.replica() == *replica && seq > 0;
         }
         // What was read to be sent and came there another way, by a checkpoint for instance, would keep its place for ever.
         for log in over {
             session.drop_page(context, log);
             session.work.insert(context);
         }
-        if own {
+        if of_own {
             self.say_acknowledged(id, context);
         }
     }

@@ -178,6 +178,19 @@ impl Link {
         held.copied().unwrap_or(0)
     }
 
+    /// The remote says that it holds a log so far. It says so of as many logs as a frontier has at most.
+    pub(super) fn note_held(&mut self, log: LogId, seq: u64) {
+        let known = self.sent.contains_key(&log) || self.held.as_ref().is_some_and(|held| held.contains_key(&log));
+        if !known && self.sent.len() >= MAX_ITEMS {
+            return;
+        }
+        if let Some(held) = &mut self.held {
+            let before = held.entry(log).or_default();
+            *before = seq.max(*before);
+        }
+        self.note_offered(log, seq);
+    }
+
     /// What came from there need not be sent back: echoes are filtered by session. That it came from there is no
     /// evidence that it is durable there.
     pub(super) fn note_offered(&mut self, log: LogId, seq: u64) {

@@ -40,6 +40,27 @@ fn a_gap_is_never_acknowledged() {
     assert_eq!(acknowledged(&fleet.said(remote, 0)), [4]);
 }
 
+/// A remote holds more of others' logs than this node where a checkpoint came there first. It says so once.
+#[test]
+fn what_a_remote_said_that_it_holds_is_not_sent_to_it_though_it_was_not_here_then() {
+    for known in 0..2 {
+        let mut fleet = Fleet::new(36);
+        let member = fleet.replica();
+        let (one, other) = (guest(&mut fleet, member, 60), guest(&mut fleet, member, 61));
+        let context = Fleet::context(0).id;
+        let mut log = samples::SampleLog::new(62, context, 1);
+        let written: Vec<_> = (0..4u8).map(|n| log.change(samples::document(1), vec![n])).collect();
+        if known > 0 {
+            fleet.say(other, &[run_of(&[&written[0]])]);
+        }
+        fleet.say(one, &[Message::Ack { context, held: vec![(log.id(), 3)] }]);
+        fleet.said(one, 0);
+        fleet.say(other, &[run_of(&written.iter().skip(known).collect::<Vec<_>>())]);
+        fleet.run();
+        assert_eq!(entries(&fleet.said(one, 0)), 1, "the fourth alone");
+    }
+}
+
 /// Failure mode 18: what a reconnect asks for is answered where it was asked, whoever of the two dials.
 #[test]
 fn a_reconnect_is_answered_on_its_own_connection_whoever_dials() {
