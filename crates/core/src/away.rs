@@ -22,9 +22,20 @@ impl<D> Default for Away<D> {
 }
 
 impl<D: Ord + Copy> Away<D> {
-    /// Nobody waits for a replica any more.
+    /// Nobody waits for a replica any more. Ask [`changes_with`](Self::changes_with) first: what changes nothing need not be
+    /// kept.
     pub fn declare(&mut self, replica: ReplicaId, declaration: D) {
         self.declared.insert((replica, declaration));
+    }
+
+    /// Whether a declaration would change anything: not of a replica that is away in any case, nor one that was made before.
+    pub fn changes_with(&self, replica: &ReplicaId, declaration: &D) -> bool {
+        !self.is_away(replica) && !self.declared.contains(&(*replica, *declaration))
+    }
+
+    /// Whether nobody waits for a replica.
+    pub fn is_away(&self, replica: &ReplicaId) -> bool {
+        self.standing().any(|(declared, _)| declared == *replica)
     }
 
     /// It is back.

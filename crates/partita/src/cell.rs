@@ -186,6 +186,11 @@ impl Cell {
         self.inner.mark();
     }
 
+    /// Whether there is something for the driver to take.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.inner.is_marked()
+    }
+
     /// The driver takes what there is now.
     pub(crate) fn clear_dirty(&self) {
         self.inner.clear();

@@ -33,6 +33,10 @@ impl<T> Handover<T> {
         self.dirty.store(true, Ordering::Release);
     }
 
+    pub(crate) fn is_marked(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+
     /// What there is is being taken. Unset with the lock held, so that a later mark is not unset with it.
     pub(crate) fn clear(&self) {
         self.dirty.store(false, Ordering::Release);

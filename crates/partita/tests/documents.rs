@@ -273,3 +273,26 @@ async fn a_document_can_be_changed_inside_the_closure_of_another() {
     index.read(|doc| assert_eq!(string(doc, "last"), Some("49".into())));
     a.engine.close().await.unwrap();
 }
+
+/// A closure of the application may wait for what it has locked elsewhere, so no thread but the driver's runs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_application_asks_of_its_strategy_runs_on_one_thread_whatever_others_do_meanwhile() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    drop(b.get::<Automerge>(plan.id()).await);
+    let writer = plan.clone();
+    let writing = tokio::task::spawn_blocking(move || {
+        for n in 0..400 {
+            let _on_its_way = put(&writer, "n", &n.to_string());
+        }
+    });
+    for _ in 0..400 {
+        let thread = a.engine.with_strategy::<SingleOwner, _>(|_, _| std::thread::current().name().map(str::to_owned));
+        assert_eq!(thread.await.unwrap().as_deref(), Some("partita-node"));
+    }
+    writing.await.unwrap();
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
+    relay.close().await;
+}

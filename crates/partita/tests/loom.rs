@@ -63,7 +63,7 @@ mod sync_types {
 }
 
 #[path = "../src/handover.rs"]
-#[allow(unreachable_pub)]
+#[allow(unreachable_pub, dead_code)]
 mod handover;
 
 use handover::Handover;

@@ -20,7 +20,7 @@ use crate::{
     notices, now,
     sampler::{Queues, Sampler},
     store_thread::{self, Work},
-    wake::{Shared, Sleeper, Taker, Teller},
+    wake::{Shared, Sleeper, Taker, Teller, Told},
 };
 
 /// How often time passes for a node to which nothing else happens.
@@ -79,7 +79,11 @@ pub struct Tapped<'a> {
 pub struct Driver<H: Host> {
     node: Node,
     host: H,
-    inbox: Inbox<Input<H::Command>>,
+    inbox: Inbox<Told<Input<H::Command>>>,
+    /// What came out of it and is for the driver's thread alone.
+    left: Option<Input<H::Command>>,
+    /// Whether another thread than the driver's is at work.
+    here: bool,
     store: Sender<Work<H::Command>>,
     /// None where somebody else performs the store's work.
     store_thread: Option<thread::JoinHandle<()>>,
@@ -91,8 +95,6 @@ pub struct Driver<H: Host> {
     sampler: Sampler,
     /// Jobs for the store that have to see what is not yet on its way there.
     jobs: Vec<StoreJob<H::Command>>,
-    /// Who asked for the end, for the driver's thread. Nothing else is taken then.
-    stop: Option<Stop>,
     /// Until when the driver's thread means to sleep, on the monotonic clock.
     sleeps_until: Duration,
 }
@@ -112,15 +114,30 @@ impl Sleeper for DriverThread {
 impl<H: Host> Taker for Driver<H> {
     type Item = Input<H::Command>;
 
-    fn inbox(&self) -> &Inbox<Self::Item> {
+    fn inbox(&self) -> &Inbox<Told<Self::Item>> {
         &self.inbox
     }
 
     fn take_here(&mut self) -> bool {
-        if self.stop.is_none() {
-            self.stop = self.turn();
+        if self.left.is_some() {
+            return true; // in order
         }
-        self.stop.is_some() || self.inbox.waiting() > 0 || self.node_due().is_some_and(|due| due < self.sleeps_until)
+        match self.inbox.try_recv() {
+            Ok(Told { item, here: true }) => {
+                self.here = true;
+                // Whoever stops leaves that to the driver's thread.
+                let _ = self.work_off([item]);
+                self.here = false;
+            }
+            Ok(told) => {
+                self.left = Some(told.item);
+                return true;
+            }
+            Err(_) => {}
+        }
+        self.inbox.waiting() > 0
+            || self.host.wants_thread()
+            || self.node_due().is_some_and(|due| due < self.sleeps_until)
     }
 }
 
@@ -160,7 +177,7 @@ impl<H: Host> Driver<H> {
     /// A driver that has to be told when to work.
     pub(crate) fn new(
         parts: DriverParts<H>,
-        inbox: Inbox<Input<H::Command>>,
+        inbox: Inbox<Told<Input<H::Command>>>,
         store: Sender<Work<H::Command>>,
         clock: Clock,
     ) -> Self {
@@ -170,6 +187,8 @@ impl<H: Host> Driver<H> {
             node: Node::new(time, node),
             host,
             inbox,
+            left: None,
+            here: false,
             store,
             store_thread: None,
             clock,
@@ -179,7 +198,6 @@ impl<H: Host> Driver<H> {
             observer,
             sampler: Sampler::default(),
             jobs: Vec::new(),
-            stop: None,
             sleeps_until: Duration::ZERO,
         }
     }
@@ -189,8 +207,7 @@ impl<H: Host> Driver<H> {
         loop {
             let mut guard = shared.lock();
             let Some(driver) = guard.as_mut() else { return };
-            let turn = || driver.stop.take().or_else(|| driver.turn());
-            let stop = catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|panic| {
+            let stop = catch_unwind(AssertUnwindSafe(|| driver.turn())).unwrap_or_else(|panic| {
                 *guard = None; // everybody who waits for it is told by that
                 resume_unwind(panic)
             });
@@ -211,7 +228,7 @@ impl<H: Host> Driver<H> {
     fn fall_asleep(&mut self) -> Duration {
         let time = self.now().monotonic;
         let due = self.node_due().map_or(TICK, |due| due.saturating_sub(time).min(TICK));
-        let wait = if self.inbox.waiting() > 0 { Duration::ZERO } else { due };
+        let wait = if self.inbox.waiting() > 0 || self.left.is_some() { Duration::ZERO } else { due };
         self.sleeps_until = time.saturating_add(wait);
         wait
     }
@@ -227,7 +244,13 @@ impl<H: Host> Driver<H> {
 
     /// Takes what happened, lets time pass, and performs what comes of it. Answers who asked for the end, if somebody did.
     pub(crate) fn turn(&mut self) -> Option<Stop> {
-        let inputs: Vec<_> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(ROUND).collect();
+        let first = self.left.take();
+        let rest = std::iter::from_fn(|| self.inbox.try_recv().ok()).map(|told| told.item);
+        let inputs: Vec<_> = first.into_iter().chain(rest).take(ROUND).collect();
+        self.work_off(inputs)
+    }
+
+    fn work_off(&mut self, inputs: impl IntoIterator<Item = Input<H::Command>>) -> Option<Stop> {
         let mut stop: Option<Stop> = None;
         for input in inputs {
             // What came with the stop still counts: it may be the end of the commit that the stop waits for.
@@ -263,7 +286,7 @@ impl<H: Host> Driver<H> {
     /// Whether something has happened that was not taken yet.
     #[cfg(feature = "simulation")]
     pub(crate) fn has_input(&self) -> bool {
-        self.inbox.waiting() > 0
+        self.inbox.waiting() > 0 || self.left.is_some()
     }
 
     #[cfg(feature = "simulation")]
@@ -277,8 +300,8 @@ impl<H: Host> Driver<H> {
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn next_input(&self) -> Option<Input<H::Command>> {
-        self.inbox.try_recv().ok()
+    pub(crate) fn next_input(&mut self) -> Option<Input<H::Command>> {
+        self.left.take().or_else(|| Some(self.inbox.try_recv().ok()?.item))
     }
 
     fn take(&mut self, input: Input<H::Command>) {
@@ -319,8 +342,13 @@ impl<H: Host> Driver<H> {
     }
 
     fn with_host(&mut self, call: impl FnOnce(&mut H, &mut HostContext<'_, H::Command>)) {
-        let mut context =
-            HostContext { node: &mut self.node, now: (self.clock)(), jobs: Vec::new(), observer: &*self.observer };
+        let mut context = HostContext {
+            node: &mut self.node,
+            now: (self.clock)(),
+            jobs: Vec::new(),
+            observer: &*self.observer,
+            must_not_wait: self.here,
+        };
         call(&mut self.host, &mut context);
         self.jobs.append(&mut context.jobs);
     }
@@ -400,9 +428,9 @@ impl<H: Host> Driver<H> {
     /// Stores what waits, says goodbye, and closes the store.
     fn finish(mut self, stop: Stop) {
         self.begin_end();
-        while !self.node.is_settled() {
+        while !self.has_settled() {
             match self.inbox.recv() {
-                Ok(input) => self.take_last(input),
+                Ok(told) => self.take_last(told.item),
                 Err(_) => break,
             }
         }
@@ -417,6 +445,11 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// Whether everything that was to be stored at the end is.
+    pub(crate) fn has_settled(&self) -> bool {
+        self.node.failure().is_some() || (self.node.is_settled() && self.host.has_closed())
+    }
+
     /// From here on only what is under way matters.
     pub(crate) fn begin_end(&mut self) {
         self.node.hurry_commits();
@@ -428,6 +461,7 @@ impl<H: Host> Driver<H> {
     pub(crate) fn take_last(&mut self, input: Input<H::Command>) {
         if matches!(input, Input::Event(_) | Input::Command(_)) {
             self.take(input);
+            self.with_host(|host, context| host.closing(context));
             self.perform();
         }
     }

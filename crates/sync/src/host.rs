@@ -16,6 +16,9 @@ pub struct HostContext<'a, C> {
     pub jobs: Vec<StoreJob<C>>,
     /// Is told what the host sees. Never give it a payload, a key or a name that a person gave.
     pub observer: &'a dyn Observer,
+    /// Whether this is another thread than the driver's, which may have locked what others wait for: then it must wait for
+    /// no lock.
+    pub must_not_wait: bool,
 }
 
 /// An embedder's own part of the driver, on whichever thread does its work. Nothing here may block for long.
@@ -39,6 +42,17 @@ pub trait Host: Send + 'static {
     /// A round of events and commands is over: what was collected goes to the node now.
     fn round(&mut self, _context: &mut HostContext<'_, Self::Command>) {}
 
-    /// The driver is stopping: the last chance to give the node something to store.
+    /// Whether something is to be done in the next round on the driver's thread, since it may have to wait.
+    fn wants_thread(&self) -> bool {
+        false
+    }
+
+    /// The driver is stopping: the last chance to give the node something to store. Called again after everything that
+    /// happens until then.
     fn closing(&mut self, _context: &mut HostContext<'_, Self::Command>) {}
+
+    /// Whether the node was given everything.
+    fn has_closed(&self) -> bool {
+        true
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     host::Host,
     inbox::{Inbox, Sender, queue},
     store_thread::{self, Work},
-    wake::Teller,
+    wake::{Teller, Told},
 };
 
 /// What the store is to do next.
@@ -57,7 +57,7 @@ impl SteppedEnd {
 /// holds there. What is left out is the threads, and the tasks that move frames.
 pub struct Stepped<H: Host> {
     driver: Driver<H>,
-    sender: Sender<Input<H::Command>>,
+    sender: Sender<Told<Input<H::Command>>>,
     work: Inbox<Work<H::Command>>,
     /// The first piece of work, taken out to be looked at.
     next: Option<Work<H::Command>>,
@@ -89,9 +89,13 @@ impl<H: Host> Stepped<H> {
         (stepped, handle)
     }
 
+    fn tell(&self, item: Input<H::Command>) {
+        let _ = self.sender.send(Told { item, here: false });
+    }
+
     /// Tells the driver what happened; it is taken at the next turn.
     pub fn event(&self, event: Event) {
-        let _ = self.sender.send(Input::Event(event));
+        self.tell(Input::Event(event));
     }
 
     /// Tells the driver of a connection whose remote proved who it is.
@@ -100,7 +104,7 @@ impl<H: Host> Stepped<H> {
         // Nothing here holds up what was said before a close, so nobody has to be told past it.
         let (closing, _) = oneshot::channel();
         let end = End::new(remote.peer().replica, writer, closing);
-        let _ = self.sender.send(Input::Connected(remote, end));
+        self.tell(Input::Connected(remote, end));
         SteppedEnd { said }
     }
 
@@ -127,7 +131,7 @@ impl<H: Host> Stepped<H> {
         } else if let Some(input) = self.driver.next_input() {
             self.driver.take_last(input);
         }
-        if self.ending.is_some() && self.driver.node().is_settled() {
+        if self.ending.is_some() && self.driver.has_settled() {
             self.driver.say_goodbye();
             self.ended = true;
             for done in self.ending.take().into_iter().flatten() {
@@ -157,7 +161,7 @@ impl<H: Host> Stepped<H> {
         if self.store_work().is_some()
             && let Some(work) = self.next.take()
         {
-            let _ = self.sender.send(store_thread::perform(work, &*self.store, &*self.observer));
+            self.tell(store_thread::perform(work, &*self.store, &*self.observer));
         }
     }
 

@@ -16,16 +16,22 @@ use crate::{
     sync_types::{Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
+/// Something that was told, and whether any thread may take it: what may have to wait, the taker's own thread takes.
+pub(crate) struct Told<I> {
+    pub(crate) item: I,
+    pub(crate) here: bool,
+}
+
 /// What lies under the lock.
 pub(crate) trait Taker: Send + 'static {
     /// What it is told.
     type Item: Send + 'static;
 
     /// Its queue.
-    fn inbox(&self) -> &Inbox<Self::Item>;
+    fn inbox(&self) -> &Inbox<Told<Self::Item>>;
 
-    /// Takes what is in the queue. Answers whether the thread must look: it has something to do that nobody else may, or
-    /// must wake up earlier than it meant to.
+    /// Takes what is in the queue, if any thread may. Answers whether its own thread must look: it has something to do that
+    /// nobody else may, or must wake up earlier than it meant to.
     fn take_here(&mut self) -> bool;
 }
 
@@ -73,7 +79,7 @@ impl<T: Taker> Shared<T> {
 
 /// Tells a taker something.
 pub(crate) struct Teller<I> {
-    queue: inbox::Sender<I>,
+    queue: inbox::Sender<Told<I>>,
     way: Way,
 }
 
@@ -106,17 +112,17 @@ impl<I> Clone for Teller<I> {
 impl<I: Send + 'static> Teller<I> {
     /// Puts things in a queue, and nothing else: somebody looks.
     #[cfg(feature = "simulation")]
-    pub(crate) fn quiet(queue: inbox::Sender<I>) -> Self {
+    pub(crate) fn quiet(queue: inbox::Sender<Told<I>>) -> Self {
         Self { queue, way: Way::Quiet }
     }
 
     /// Leaves everything to the thread.
-    pub(crate) fn to_thread(queue: inbox::Sender<I>, thread: Arc<dyn Sleeper>) -> Self {
+    pub(crate) fn to_thread(queue: inbox::Sender<Told<I>>, thread: Arc<dyn Sleeper>) -> Self {
         Self { queue, way: Way::Thread(thread) }
     }
 
     pub(crate) fn of<T: Taker<Item = I>>(
-        queue: inbox::Sender<I>,
+        queue: inbox::Sender<Told<I>>,
         taker: &Arc<Shared<T>>,
         thread: Arc<dyn Sleeper>,
     ) -> Self {
@@ -127,7 +133,7 @@ impl<I: Send + 'static> Teller<I> {
     /// Tells it, and lets it take that here if it has nothing else to do. Never call it while holding a lock that the taker
     /// may want.
     pub(crate) fn tell(&self, item: I) -> Result<(), Gone> {
-        self.queue.send(item).map_err(|_| Gone)?;
+        self.queue.send(Told { item, here: true }).map_err(|_| Gone)?;
         match &self.way {
             Way::Quiet => {}
             Way::Thread(thread) => thread.wake(),
@@ -142,7 +148,7 @@ impl<I: Send + 'static> Teller<I> {
 
     /// Tells it, and leaves it to its thread.
     pub(crate) fn leave(&self, item: I) -> Result<(), Gone> {
-        self.queue.send(item).map_err(|_| Gone)?;
+        self.queue.send(Told { item, here: false }).map_err(|_| Gone)?;
         if let Way::Thread(thread) | Way::Here(_, thread) = &self.way {
             thread.wake();
         }

@@ -31,7 +31,7 @@ use loom::{
     thread,
 };
 
-use wake::{Shared, Sleeper, Taker, Teller};
+use wake::{Shared, Sleeper, Taker, Teller, Told};
 
 /// More than could ever wait here: what an unsigned number is when it was counted below zero.
 const MOST: usize = 2;
@@ -59,20 +59,21 @@ fn a_queue_never_counts_below_zero_and_loses_nothing() {
 
 /// A driver that only remembers what it took.
 struct Notebook {
-    inbox: inbox::Inbox<u8>,
+    inbox: inbox::Inbox<Told<u8>>,
     taken: Vec<u8>,
 }
 
 impl Taker for Notebook {
     type Item = u8;
 
-    fn inbox(&self) -> &inbox::Inbox<u8> {
+    fn inbox(&self) -> &inbox::Inbox<Told<u8>> {
         &self.inbox
     }
 
     fn take_here(&mut self) -> bool {
-        while let Ok(item) = self.inbox.try_recv() {
-            self.taken.push(item);
+        while let Ok(told) = self.inbox.try_recv() {
+            assert!(told.here, "nobody left it to the thread");
+            self.taken.push(told.item);
         }
         self.inbox.waiting() > 0
     }

@@ -53,7 +53,7 @@ impl Group {
         if let Some(key) = self.unknown_key() {
             steps.push(vec![Op::DeviceKey(key)]);
         }
-        if self.state.dormant(&self.state.ledger.heads()).contains(&self.device()) {
+        if self.state.is_dormant(&self.device()) {
             steps.push(vec![Op::Back]);
         }
         if self.state.ledger.heads().len() > MOST_HEADS && role.writes() {

@@ -37,8 +37,8 @@ pub(crate) struct Held {
     pub(crate) number: Option<usize>,
     /// The longest chain of epochs that ends in this entry or before.
     pub(crate) epoch_depth: u64,
-    /// Who is away by what it and its ancestors say, whether or not that counts; each declaration by its entry's place and
-    /// its own among the ops.
+    /// Who is away by what it and its ancestors say, whether or not that counts in the end; each declaration by its entry's
+    /// place and its own among the ops.
     pub(crate) away: Arc<Away<(usize, usize)>>,
 }
 
@@ -207,12 +207,24 @@ impl Ledger {
         all.unwrap_or_default()
     }
 
-    fn away_at(&self, parents: &[EntryId], at: usize, author: ReplicaId, ops: &[Op]) -> Arc<Away<(usize, usize)>> {
+    /// The same with what an entry says. Only an admin's declarations about known devices are kept, and only those that change
+    /// something: each of these costs a set of its own.
+    fn away_at(
+        &self,
+        parents: &[EntryId],
+        at: usize,
+        (author, is_admin): (ReplicaId, bool),
+        ops: &[Op],
+    ) -> Arc<Away<(usize, usize)>> {
         let mut away = self.away_by(parents);
         for (index, op) in ops.iter().enumerate() {
             match op {
-                Op::Dormant(device) => Arc::make_mut(&mut away).declare(*device, (at, index)),
-                Op::Back => Arc::make_mut(&mut away).end(&author),
+                Op::Dormant(device)
+                    if is_admin && self.devices.contains_key(device) && away.changes_with(device, &(at, index)) =>
+                {
+                    Arc::make_mut(&mut away).declare(*device, (at, index));
+                }
+                Op::Back if away.is_away(&author) => Arc::make_mut(&mut away).end(&author),
                 _ => {}
             }
         }
@@ -224,7 +236,7 @@ impl Ledger {
     pub(crate) fn insert(
         &mut self,
         id: EntryId,
-        author: ReplicaId,
+        (author, is_admin): (ReplicaId, bool),
         (log, seq): (LogId, u64),
         time: Timestamp,
         parents: Vec<EntryId>,
@@ -235,7 +247,7 @@ impl Ledger {
         let epochs = held_parents().map(|parent| parent.epoch_depth).max().unwrap_or(0);
         let begins = payload.ops.iter().any(|op| matches!(op, Op::Epoch(_)));
         let at = self.entries.len();
-        let away = self.away_at(&parents, at, author, &payload.ops);
+        let away = self.away_at(&parents, at, (author, is_admin), &payload.ops);
         // Most entries follow one other and change nothing: they share its set.
         let mut widest = held_parents().map(|parent| parent.seen.clone());
         let before = widest.next().map_or_else(Arc::default, |first| {

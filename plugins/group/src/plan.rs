@@ -148,5 +148,6 @@ fn insert(ledger: &mut Ledger, author: ReplicaId, ops: Vec<Op>, nth: usize) {
     let place = (LogId::from_bytes([0xff; LogId::LEN]), nth as u64 + 1);
     let payload = Arc::new(Payload { ops, raw: bytes::Bytes::new() });
     let heads = ledger.heads();
+    let author = (author, false); // a plan asks for nobody who is away
     ledger.insert(EntryId::from_bytes(id), author, place, Timestamp::default(), heads, payload);
 }

@@ -178,7 +178,11 @@ impl State {
             return Err(StrategyError("a control entry came before its parents".into()));
         }
         let place = (entry.header.log, entry.header.seq);
-        let at = self.ledger.insert(entry.id, entry.author, place, entry.header.time, parents, payload);
+        // Asked only where it matters: as at the verdict, by what the entry's ancestors say.
+        let is_admin = payload.ops.iter().any(|op| matches!(op, Op::Dormant(_)))
+            && self.role_at(&parents, &entry.author) == Some(Role::Admin);
+        let author = (entry.author, is_admin);
+        let at = self.ledger.insert(entry.id, author, place, entry.header.time, parents, payload);
         self.standing = OnceLock::new();
         if self.ledger.entry(at).is_some_and(|held| held.number.is_some()) {
             self.go_on(at);
@@ -196,6 +200,12 @@ impl State {
         }
         self.epochs.note(*self.id.as_bytes(), at, held);
         Ok(Some(at))
+    }
+
+    /// What a device may do by what these entries have seen.
+    fn role_at(&self, heads: &[EntryId], device: &ReplicaId) -> Option<Role> {
+        let resolved = self.resolved_at(&self.ledger.seen_by(heads));
+        Resolver { ledger: &self.ledger, resolution: &resolved.resolution }.role_of(Point::All, device)
     }
 
     /// The verdict on an entry: it rests on its header, its payload if it is a control entry, and what the ancestors of
@@ -270,6 +280,12 @@ impl State {
             op.is_some_and(|(held, op)| resolver.op_counts(held, index, op))
         };
         away.standing().filter(|(_, declaration)| counts(*declaration)).map(|(device, _)| device).collect()
+    }
+
+    /// Whether nobody waits for a device, by all that is known.
+    pub(crate) fn is_dormant(&self, device: &ReplicaId) -> bool {
+        let heads = self.ledger.heads();
+        self.ledger.away_by(&heads).is_away(device) && self.dormant(&heads).contains(device)
     }
 
     fn why_not(&self, author: &ReplicaId) -> Refusal {

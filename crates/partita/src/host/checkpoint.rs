@@ -261,8 +261,11 @@ impl EngineHost {
         self.checkpoints.quiet.push(reply);
     }
 
-    pub(super) fn look_for_quiet(&mut self, context: &Context<'_>) {
+    pub(super) fn look_for_quiet(&mut self, context: &mut Context<'_>) {
         let Tasks { current, waiting, quiet, .. } = &mut self.checkpoints;
+        if !quiet.is_empty() {
+            context.node.hurry_commit();
+        }
         if !quiet.is_empty() && current.is_none() && waiting.is_empty() && context.node.is_settled() {
             let rests = self.contexts.keys().all(|id| !context.node.is_adopting(id));
             if rests || context.node.failure().is_some() {

@@ -153,7 +153,11 @@ impl EngineHost {
         let Some(cell) = &slot.cell else { return };
         let is_of_own_log = Self::is_of_own_log(context, name, cell);
         {
-            let mut held = cell.hold_any();
+            let held = if context.must_not_wait { cell.try_hold() } else { Some(cell.hold_any()) };
+            let Some(mut held) = held else {
+                *self.reloads.entry(name).or_default() |= afresh;
+                return;
+            };
             if let Some(mut doc) = held.doc.take() {
                 // What was changed here and not written yet must not go with it.
                 let local = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| doc.take_local()));

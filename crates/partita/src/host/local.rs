@@ -50,8 +50,10 @@ impl EngineHost {
         if slot.in_flight.len() >= in_flight {
             return Taken::Later; // a durable entry wakes it
         }
-        // Whoever has it says so again when it is given back.
-        let Some(mut held) = cell.try_hold() else { return Taken::All };
+        // Whoever has it says so again when it is given back, if there is something to take.
+        let Some(mut held) = cell.try_hold() else {
+            return if self.closing && cell.is_dirty() { Taken::Later } else { Taken::All };
+        };
         cell.clear_dirty();
         let made = held.made;
         let mut payloads = std::mem::take(&mut held.backlog);
@@ -62,7 +64,9 @@ impl EngineHost {
                 Err(_) => poisoned = true,
             }
         }
-        drop(held);
+        // On a thread that must not wait it stays locked, so that what cannot be written can be given back. Elsewhere a strategy
+        // may want what the application has locked.
+        let mut held = Some(held).filter(|_| context.must_not_wait);
         if poisoned {
             cell.fail(made, CommitError::Closed);
             self.start_reload(context, name, false);
@@ -79,13 +83,14 @@ impl EngineHost {
                 }
                 Err(error) => {
                     cell.fail(made, error.into());
-                    let mut held = cell.hold_any();
+                    let mut held = held.take().unwrap_or_else(|| cell.hold_any());
                     let kept = std::iter::once(payload).chain(rest).collect::<Vec<_>>();
                     held.backlog.splice(0..0, kept);
                     return Taken::All; // tried again when keys come, and at the next change
                 }
             }
         }
+        drop(held);
         let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
         match last {
             Some(arrival) => {

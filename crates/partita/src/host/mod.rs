@@ -88,6 +88,10 @@ pub(crate) struct EngineHost {
     rounds: u64,
     random: Box<dyn CryptoRng + Send>,
     works_anywhere: bool,
+    /// Documents to load again, and whether without their snapshots, that were locked when nobody could wait for them.
+    reloads: BTreeMap<Name, bool>,
+    /// The engine is closing: what was changed must be taken, also of documents that are locked now.
+    closing: bool,
 }
 
 type PeerKey = (partita_core::ReplicaId, Incarnation);
@@ -129,6 +133,8 @@ impl EngineHost {
             rounds: 0,
             random: parts.random,
             works_anywhere: parts.works_anywhere,
+            reloads: BTreeMap::new(),
+            closing: false,
         }
     }
 
@@ -157,6 +163,7 @@ impl Host for EngineHost {
             Notice::Durable { context: id, arrival } => {
                 self.on_durable(id, arrival);
                 self.settle_ended(id, arrival);
+                self.take_dirty(context); // what waited for that
             }
             Notice::Rebuild { context: id, documents } => self.on_rebuild(context, id, &documents),
             Notice::CheckpointClaimed { context: id, claim } => self.on_claimed(context, id, &claim),
@@ -196,15 +203,30 @@ impl Host for EngineHost {
 
     fn round(&mut self, context: &mut Context<'_>) {
         self.rounds += 1;
+        if !context.must_not_wait {
+            for (name, afresh) in std::mem::take(&mut self.reloads) {
+                self.start_reload(context, name, afresh);
+            }
+        }
         self.take_dirty(context);
         self.make_due_checkpoints(context);
         self.look_for_quiet(context);
         self.unload_idle(context);
     }
 
+    fn wants_thread(&self) -> bool {
+        !self.reloads.is_empty()
+    }
+
     fn closing(&mut self, context: &mut Context<'_>) {
-        self.dirty = self.slots.keys().copied().collect();
+        if !std::mem::replace(&mut self.closing, true) {
+            self.dirty = self.slots.keys().copied().collect();
+        }
         self.take_all(context);
+    }
+
+    fn has_closed(&self) -> bool {
+        self.dirty.is_empty()
     }
 }
 

@@ -260,6 +260,10 @@ impl Node {
 
     /// A claim does not hold.
     pub fn reject_checkpoint(&mut self, check: &CheckpointCheck) {
+        let base = self.contexts.get(&check.context).map(|local| local.checkpoints.base());
+        if base.is_some_and(|base| *base != check.base) {
+            return self.check_again(check); // what it was compared with may be pruned by now
+        }
         if let Some(local) = self.contexts.get_mut(&check.context) {
             local.checkpoints.rejected.insert(check.table.claim);
         }
@@ -292,8 +296,19 @@ impl Node {
         // Something of it may have been cut off while it was compared, or another checkpoint may be relied upon by now.
         let same_base = *local.checkpoints.base() == check.base;
         let same = same_base && check.held.iter().all(|(log, seq)| local.counts(log, *seq));
-        if same && !local.standing.has_lost(&self.replica) {
+        if !same {
+            return self.check_again(check);
+        }
+        if !local.standing.has_lost(&self.replica) {
             self.say_of_claim(check.context, &CheckpointOp::Attest(check.table.claim));
+        }
+    }
+
+    /// What a claim was compared with is not so any more: it is put to the embedder anew if it still matters.
+    fn check_again(&mut self, check: &CheckpointCheck) {
+        if let Some(local) = self.contexts.get_mut(&check.context) {
+            local.checkpoints.decided.remove(&check.table.claim);
+            self.review.insert(check.context);
         }
     }
 

@@ -313,6 +313,8 @@ impl Context {
         }
         let mut lacks = strategy.writers(&info.id, &graph.heads()).filter(|writers| !writers.is_empty());
         if let Some(lacks) = &mut lacks {
+            // Somebody who may still write stands for those who are away: a thief's word alone does not.
+            let stands_for = lacks.iter().any(|writer| claimed.said.contains(writer));
             lacks.retain(|writer| !claimed.said.contains(writer));
             if !lacks.is_empty() {
                 let beside = graph.heads_beside(id);
@@ -321,7 +323,7 @@ impl Context {
                 // whoever is back.
                 let declared = strategy.dormant(&info.id, &[*id]);
                 let away = strategy.dormant(&info.id, &beside);
-                let is_dormant = |writer: &ReplicaId| declared.contains(writer) && away.contains(writer);
+                let is_dormant = |writer: &ReplicaId| stands_for && declared.contains(writer) && away.contains(writer);
                 lacks.retain(|writer| before.contains(writer) && !is_dormant(writer));
                 if planted(Bug::DormantAtOnce) {
                     let dormant = strategy.dormant(&info.id, &graph.heads());

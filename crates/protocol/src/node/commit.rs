@@ -123,7 +123,8 @@ impl Node {
     /// [`Event::CommitDue`](crate::Event::CommitDue) is due.
     pub fn commit_due(&self) -> Option<Duration> {
         let waits = self.has_pending() && self.commits.in_flight.is_none();
-        waits.then(|| self.commits.ended.unwrap_or_default().saturating_add(self.config.commit_pause))
+        let ended = self.commits.ended.map(|ended| ended.saturating_add(self.config.commit_pause));
+        waits.then(|| ended.unwrap_or_default())
     }
 
     /// Lets what is pending go to the store with this round, since somebody waits for it.

@@ -87,3 +87,20 @@ fn nobody_returns_for_another() {
     ben.say(&[Op::Back]);
     assert_eq!(dormant(&ben), [cay.replica].into());
 }
+
+#[test]
+fn what_changes_nothing_costs_nothing_whoever_declares_it() {
+    let (mut ada, mut ben, mut cay) = three();
+    let strangers: Vec<Op> = (0..8).map(|n| Op::Dormant(ReplicaId::from_bytes([100 + n; 32]))).collect();
+    for device in [&mut cay, &mut ben] {
+        device.say(&strangers);
+        device.say(&[Op::Dormant(ada.replica), Op::Dormant(ada.replica)]);
+        device.say(&[Op::Dormant(ada.replica)]);
+    }
+    for device in [&ben, &cay] {
+        ada.pull(device);
+    }
+    let state = &ada.strategy.state;
+    let kept = state.ledger.away_by(&ada.graph.heads());
+    assert_eq!(kept.standing().count(), 1, "one of an admin's, about a device that is known");
+}
