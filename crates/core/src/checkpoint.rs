@@ -180,8 +180,8 @@ impl Checkpoint {
 }
 
 impl Covered {
-    /// Fewer bytes than any takes.
-    const MIN_ENCODED: usize = 200;
+    /// The fewest bytes that one takes: log, first entry without predecessors, last entry, no heads, no epoch, time.
+    const MIN_ENCODED: usize = 16 + (32 + 16 + 1) + (1 + 32 + 64) + 1 + 1 + 1 + 8;
 
     fn encode(&self, out: &mut Writer) {
         out.raw(self.last.tip.log.as_bytes());
@@ -266,6 +266,19 @@ mod tests {
                 assert!(CheckpointOp::decode(&context, &bytes[..len]).is_err(), "{len} bytes");
             }
         }
+    }
+
+    /// As of a strategy without control entries and keys, where no document is left.
+    #[test]
+    fn the_smallest_claim_is_read_too() {
+        let (context, claim) = claim();
+        let CheckpointOp::Claim(mut claim) = claim else { unreachable!() };
+        for covered in claim.logs.values_mut() {
+            (covered.heads, covered.epoch) = (Vec::new(), None);
+        }
+        let claim = Checkpoint { previous: None, documents: BTreeMap::new(), bad: Vec::new(), ..claim };
+        let claim = CheckpointOp::Claim(claim);
+        assert_eq!(CheckpointOp::decode(&context, &claim.encode()), Ok(claim));
     }
 
     #[test]

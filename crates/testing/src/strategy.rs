@@ -34,6 +34,9 @@ pub struct OpenStrategy {
     kinds: Vec<ContextKind>,
     auth: OpenAuth,
     authors: Option<BTreeSet<ReplicaId>>,
+    /// Authors whose word no checkpoint needs any more, and those for whom nobody waits.
+    gone: BTreeSet<ReplicaId>,
+    dormant: BTreeSet<ReplicaId>,
     by_admission: bool,
     gated: bool,
     waits: bool,
@@ -89,6 +92,8 @@ impl Default for OpenStrategy {
             kinds: ContextKind::new(OPEN_KIND).into_iter().collect(),
             auth: OpenAuth::default(),
             authors: None,
+            gone: BTreeSet::new(),
+            dormant: BTreeSet::new(),
             by_admission: false,
             gated: false,
             waits: false,
@@ -124,6 +129,14 @@ impl OpenStrategy {
     #[must_use]
     pub fn with_authors(mut self, authors: impl IntoIterator<Item = ReplicaId>) -> Self {
         self.authors = Some(authors.into_iter().collect());
+        self
+    }
+
+    /// Checkpoints need no word of the first ones, who are authors no more, and do not wait for the others.
+    #[must_use]
+    pub fn without_word_of(mut self, gone: &[ReplicaId], dormant: &[ReplicaId]) -> Self {
+        self.gone = gone.iter().copied().collect();
+        self.dormant = dormant.iter().copied().collect();
         self
     }
 
@@ -316,7 +329,11 @@ impl PartitionStrategy for OpenStrategy {
     }
 
     fn writers(&self, _context: &ContextId, _heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
-        self.authors.clone()
+        Some(self.authors.as_ref()?.difference(&self.gone).copied().collect())
+    }
+
+    fn dormant(&self, _context: &ContextId, _heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.dormant.clone()
     }
 
     fn never_waits(&self) -> bool {

@@ -1,0 +1,75 @@
+//! Whose word a checkpoint needs. What snapshots hold is the engine's to compare.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+
+use partita_core::{EntryId, ReplicaId};
+use partita_protocol::NodeConfig;
+use partita_testing::{
+    fleet::{Fleet, Member},
+    samples,
+    strategy::OpenStrategy,
+};
+
+/// Two authors.
+const ONE: u8 = 1;
+const OTHER: u8 = 2;
+
+/// A node of an author, to which some are authors no more, and for some of whom nobody waits.
+fn author(fleet: &mut Fleet, number: u8, gone: &[u8], dormant: &[u8]) -> Member {
+    let ids = |numbers: &[u8]| -> Vec<ReplicaId> { numbers.iter().copied().map(samples::replica).collect() };
+    let strategy = OpenStrategy::new().with_authors(ids(&[ONE, OTHER])).without_word_of(&ids(gone), &ids(dormant));
+    let maker = Box::new(move || Box::new(strategy.clone()) as Box<dyn partita_core::PartitionStrategy>);
+    let member = fleet.add_with(NodeConfig::default(), samples::signing_key(number), maker);
+    fleet.open(member, 0);
+    member
+}
+
+/// Writes an entry and claims a checkpoint of it that no document needs a snapshot for.
+fn claim(fleet: &mut Fleet, member: Member) -> EntryId {
+    fleet.write(member, 1, b"covered");
+    let context = Fleet::context(0).id;
+    fleet.with(member, |node, now| {
+        let plan = node.plan_checkpoint(&context, 1).unwrap();
+        node.begin_checkpoint(&plan).unwrap();
+        node.claim_checkpoint(now, &plan, BTreeMap::new(), Vec::new()).unwrap()
+    })
+}
+
+/// What a node relies on, and for whose word each claim waits there.
+fn seen_by(fleet: &mut Fleet, member: Member) -> (Vec<EntryId>, Vec<(EntryId, Vec<ReplicaId>)>) {
+    let context = Fleet::context(0).id;
+    let node = fleet.node(member);
+    let status = node.context_status().into_iter().find(|status| status.info.id == context).unwrap();
+    let waits = status.claims.into_iter().map(|claim| (claim.claim, claim.lacks)).collect();
+    (node.checkpoint(&context).claims(), waits)
+}
+
+#[test]
+fn a_claim_waits_for_every_author_but_those_who_are_dormant() {
+    for dormant in [&[][..], &[OTHER]] {
+        let mut fleet = Fleet::new(1);
+        let one = author(&mut fleet, ONE, &[], dormant);
+        let claim = claim(&mut fleet, one);
+        fleet.run();
+        let (relied_upon, waits) = seen_by(&mut fleet, one);
+        if dormant.is_empty() {
+            assert_eq!((relied_upon, waits), (vec![], vec![(claim, vec![samples::replica(OTHER)])]));
+        } else {
+            assert_eq!((relied_upon, waits), (vec![claim], vec![]));
+        }
+    }
+}
+
+/// A thief's device claims what it likes. One that comes back and knows of the theft relies on it only once it compared.
+#[test]
+fn the_word_of_one_who_lost_its_right_does_not_stand_for_those_who_are_dormant() {
+    let mut fleet = Fleet::new(2);
+    let thief = author(&mut fleet, ONE, &[], &[OTHER]);
+    let claim = claim(&mut fleet, thief);
+    let back = author(&mut fleet, OTHER, &[ONE], &[OTHER]);
+    fleet.connect(thief, back);
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, thief).0, [claim]);
+    assert_eq!(seen_by(&mut fleet, back), (vec![], vec![(claim, vec![samples::replica(OTHER)])]));
+}
