@@ -22,13 +22,13 @@ impl<D> Default for Away<D> {
 }
 
 impl<D: Ord + Copy> Away<D> {
-    /// Nobody waits for a replica any more. Ask [`changes_with`](Self::changes_with) first: what changes nothing need not be
-    /// kept.
+    /// Nobody waits for a replica any more.
     pub fn declare(&mut self, replica: ReplicaId, declaration: D) {
         self.declared.insert((replica, declaration));
     }
 
     /// Whether a declaration would change anything: not of a replica that is away in any case, nor one that was made before.
+    /// Only where every declaration counts.
     pub fn changes_with(&self, replica: &ReplicaId, declaration: &D) -> bool {
         !self.is_away(replica) && !self.declared.contains(&(*replica, *declaration))
     }

@@ -104,7 +104,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.disconnect();
-        *lock(&self.late) = None;
+        // Documents that are locked now can still say that there is something to take.
         self.driver.end();
     }
 }

@@ -299,6 +299,7 @@ async fn a_dormant_device_holds_up_no_pruning_and_brings_its_unsent_work_when_it
     let d = home.open("d", &[&url]).await;
     let plan_d = d.get::<Automerge>(id).await;
     has(&plan_d, "in the drawer").await;
+    has(&plan_d, "after").await;
     assert_eq!(plan_d.digest(), plan.digest());
     assert_eq!(plan_b.digest(), plan.digest());
     // The next checkpoint waits for all of them again.

@@ -207,8 +207,8 @@ impl Ledger {
         all.unwrap_or_default()
     }
 
-    /// The same with what an entry says. Only an admin's declarations about known devices are kept, and only those that change
-    /// something: each of these costs a set of its own.
+    /// The same with what an entry says. Of an admin's declarations alone, and of each admin's about a device only one that
+    /// stands: each costs a set of its own. Another admin's may not count in the end.
     fn away_at(
         &self,
         parents: &[EntryId],
@@ -219,10 +219,12 @@ impl Ledger {
         let mut away = self.away_by(parents);
         for (index, op) in ops.iter().enumerate() {
             match op {
-                Op::Dormant(device)
-                    if is_admin && self.devices.contains_key(device) && away.changes_with(device, &(at, index)) =>
-                {
-                    Arc::make_mut(&mut away).declare(*device, (at, index));
+                Op::Dormant(device) if is_admin => {
+                    let by_author = |entry| entry == at || self.entry(entry).is_some_and(|held| held.author == author);
+                    let stands = |(of, (entry, _)): (ReplicaId, (usize, usize))| of == *device && by_author(entry);
+                    if !away.standing().any(stands) {
+                        Arc::make_mut(&mut away).declare(*device, (at, index));
+                    }
                 }
                 Op::Back if away.is_away(&author) => Arc::make_mut(&mut away).end(&author),
                 _ => {}

@@ -493,8 +493,9 @@ impl EngineHost {
 
     /// What is claimed is not what is here.
     fn refute(&mut self, context: &mut Context<'_>) {
-        if let Some(Task { aim: Aim::Check(check), .. }) = &self.checkpoints.current {
-            context.node.reject_checkpoint(check);
+        if let Some(Task { aim: Aim::Check(check), .. }) = &self.checkpoints.current
+            && context.node.reject_checkpoint(check)
+        {
             self.say(EngineEvent::CheckpointRefuted { context: check.context, author: check.author });
         }
         self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));

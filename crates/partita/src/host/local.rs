@@ -55,6 +55,10 @@ impl EngineHost {
             return if self.closing && cell.is_dirty() { Taken::Later } else { Taken::All };
         };
         cell.clear_dirty();
+        if held.doc.is_none() && held.broken.is_none() && in_flight != usize::MAX {
+            // It is being loaded, from what was stored when that began: what waits is put into it, and taken from there.
+            return Taken::All;
+        }
         let made = held.made;
         let mut payloads = std::mem::take(&mut held.backlog);
         let mut poisoned = false;
@@ -71,7 +75,7 @@ impl EngineHost {
             cell.fail(made, CommitError::Closed);
             self.start_reload(context, name, false);
         }
-        let mut last = None;
+        let (mut last, mut failed) = (None, poisoned);
         let mut rest = payloads.into_iter();
         for payload in rest.by_ref() {
             match context.node.append(context.now, name.0, EntryKind::Change(name.1), &payload) {
@@ -79,6 +83,7 @@ impl EngineHost {
                 Err(error @ AppendError::TooLarge { .. }) => {
                     // It can never be written: it must not stay in the document either.
                     cell.fail(made, error.into());
+                    failed = true;
                     self.start_reload(context, name, false);
                 }
                 Err(error) => {
@@ -98,6 +103,7 @@ impl EngineHost {
                 slot.since_snapshot += 1;
                 slot.in_flight.push_back((arrival, made));
             }
+            None if failed => {}
             // The change came to nothing: it is as durable as what was before it.
             None => match slot.in_flight.back_mut() {
                 Some((_, number)) => *number = made.max(*number),

@@ -258,15 +258,17 @@ impl Node {
         })
     }
 
-    /// A claim does not hold.
-    pub fn reject_checkpoint(&mut self, check: &CheckpointCheck) {
+    /// A claim does not hold. False when it has to be compared again, because what it was compared with is not so any more.
+    pub fn reject_checkpoint(&mut self, check: &CheckpointCheck) -> bool {
         let base = self.contexts.get(&check.context).map(|local| local.checkpoints.base());
         if base.is_some_and(|base| *base != check.base) {
-            return self.check_again(check); // what it was compared with may be pruned by now
+            self.check_again(check); // some of that may be pruned by now
+            return false;
         }
         if let Some(local) = self.contexts.get_mut(&check.context) {
             local.checkpoints.rejected.insert(check.table.claim);
         }
+        true
     }
 
     /// A claim could not be compared for now: it is put to the embedder again when
