@@ -245,6 +245,10 @@ impl EngineHost {
             return;
         }
         for id in std::mem::take(&mut self.checkpoints.due) {
+            // One may have been asked for meanwhile.
+            if self.contexts.get(&id).is_none_or(|state| state.since_checkpoint < after) {
+                continue;
+            }
             // Others have as many: whoever's turn comes first makes it, and the rest find nothing to do.
             if self.random.next_u32().is_multiple_of(8) {
                 self.make_checkpoint(context, id, after, Vec::new());
