@@ -31,7 +31,7 @@ impl Node {
     /// What follows for checkpoints from control entries that came, and from entries that are in the store by now: one is
     /// relied upon once it may be and its snapshots are here; a claim is put to the embedder once it can be checked.
     pub(super) fn review_checkpoints(&mut self, context: ContextId) {
-        let Self { contexts, strategies, commits, .. } = self;
+        let Self { contexts, strategies, commits, replica, .. } = self;
         let Some(local) = contexts.get_mut(&context) else {
             return;
         };
@@ -41,7 +41,7 @@ impl Node {
         let strategy = &*strategies[local.strategy];
         let live = local.checkpoints.live();
         for table in &live {
-            if local.may_rely_on(strategy, table)
+            if local.may_rely_on(strategy, table, replica)
                 && !local.checkpoints.forked.contains(&table.claim)
                 && local.holds_snapshots(table)
             {
@@ -73,7 +73,7 @@ impl Node {
 
     pub(super) fn on_under(&mut self, context: ContextId, adopting: Adopting, under: Under) {
         let Adopting { table, bytes } = adopting;
-        let Self { contexts, strategies, .. } = self;
+        let Self { contexts, strategies, replica, .. } = self;
         let Some(local) = contexts.get_mut(&context) else {
             return;
         };
@@ -85,7 +85,7 @@ impl Node {
             return;
         }
         // Control entries may have come, or a log may have begun to be cut back, while the store was asked.
-        if local.may_rely_on(&*strategies[local.strategy], &table) {
+        if local.may_rely_on(&*strategies[local.strategy], &table, replica) {
             self.adopt_checkpoint(context, &table, &bytes, &under);
         }
         self.review.insert(context);

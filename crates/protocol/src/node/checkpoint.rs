@@ -213,7 +213,7 @@ impl Node {
         if local.checkpoints.decided.contains(&claim) || local.checkpoints.has_said(&claim, replica) {
             return;
         }
-        let Some(lacks) = local.lacks(&*strategies[local.strategy], &claim) else {
+        let Some(lacks) = local.lacks(&*strategies[local.strategy], &claim, replica) else {
             return;
         };
         if !lacks.contains(replica) || local.standing.has_lost(replica) {

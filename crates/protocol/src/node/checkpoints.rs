@@ -303,7 +303,15 @@ impl Context {
     /// Who has still to say that a claim holds before it may be relied upon: every replica that may write by all that is
     /// known, but for those that only may because of something that came after the claim, and those that were dormant when it
     /// was made. `None` where nobody can tell.
-    pub(super) fn lacks(&mut self, strategy: &dyn PartitionStrategy, id: &EntryId) -> Option<BTreeSet<ReplicaId>> {
+    ///
+    /// Whoever is dormant itself relies on the word of somebody who may still write, and compares otherwise: a thief's word alone
+    /// must not take what it holds. Others rely on what was relied upon, also when those who said it have gone since.
+    pub(super) fn lacks(
+        &mut self,
+        strategy: &dyn PartitionStrategy,
+        id: &EntryId,
+        replica: &ReplicaId,
+    ) -> Option<BTreeSet<ReplicaId>> {
         let Self { checkpoints, graph, info, .. } = self;
         let claimed = checkpoints.claims.get_mut(id)?;
         if let Some((known, lacks)) = &claimed.lacks
@@ -313,7 +321,6 @@ impl Context {
         }
         let mut lacks = strategy.writers(&info.id, &graph.heads()).filter(|writers| !writers.is_empty());
         if let Some(lacks) = &mut lacks {
-            // Somebody who may still write stands for those who are away: a thief's word alone does not.
             let stands_for = lacks.iter().any(|writer| claimed.said.contains(writer));
             lacks.retain(|writer| !claimed.said.contains(writer));
             if !lacks.is_empty() {
@@ -323,7 +330,9 @@ impl Context {
                 // whoever is back.
                 let declared = strategy.dormant(&info.id, &[*id]);
                 let away = strategy.dormant(&info.id, &beside);
-                let is_dormant = |writer: &ReplicaId| stands_for && declared.contains(writer) && away.contains(writer);
+                let trusts = |writer: &ReplicaId| stands_for || writer != replica;
+                let is_dormant =
+                    |writer: &ReplicaId| declared.contains(writer) && away.contains(writer) && trusts(writer);
                 lacks.retain(|writer| before.contains(writer) && !is_dormant(writer));
                 if planted(Bug::DormantAtOnce) {
                     let dormant = strategy.dormant(&info.id, &graph.heads());
@@ -383,8 +392,13 @@ impl Context {
     }
 
     /// Whether a checkpoint may be relied upon: everybody said that it holds, and nothing that it covers is being cut back.
-    pub(super) fn may_rely_on(&mut self, strategy: &dyn PartitionStrategy, table: &CheckpointTable) -> bool {
-        let is_attested = self.lacks(strategy, &table.claim).is_some_and(|lacks| lacks.is_empty());
+    pub(super) fn may_rely_on(
+        &mut self,
+        strategy: &dyn PartitionStrategy,
+        table: &CheckpointTable,
+        replica: &ReplicaId,
+    ) -> bool {
+        let is_attested = self.lacks(strategy, &table.claim, replica).is_some_and(|lacks| lacks.is_empty());
         is_attested && !table.logs.keys().any(|log| self.excluding.contains(log))
     }
 
