@@ -7,8 +7,8 @@ use crate::{Refusal, ReplicaId, SessionId};
 /// Is told numbers, by the threads that do the work.
 ///
 /// It decides nothing, and it must be quick: an observer that blocks blocks the node. Above all it must wait for no lock that
-/// the application may hold when it calls the engine, for it may be told on the very thread that makes a change. `()` is the observer that does
-/// nothing; a `Vec` of observers tells each of them.
+/// the application may hold when it calls the engine, for it may be told on the very thread that makes a change. `()` is
+/// the observer that does nothing; a `Vec` of observers tells each of them.
 pub trait Observer: Send + Sync + 'static {
     /// Something was seen. Called often, from any thread, in order within one thread.
     fn observe(&self, _seen: &Observation) {}

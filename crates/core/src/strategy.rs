@@ -307,7 +307,8 @@ pub trait PartitionStrategy: Any + Send + Sync {
     /// for: an owner or an admin declared them dormant, and they have not come back since. A checkpoint that is made in
     /// knowledge of that does without their word. What they wrote counts, whenever it comes.
     ///
-    /// [`Away`](crate::Away) keeps what this rests on. Only for whoever decides in the context: who declares everybody else dormant alone says what they wrote.
+    /// [`Away`](crate::Away) keeps what this rests on. Only for whoever decides in the context: who declares everybody else
+    /// dormant alone says what they wrote.
     fn dormant(&self, _context: &ContextId, _heads: &[EntryId]) -> BTreeSet<ReplicaId> {
         BTreeSet::new()
     }

@@ -80,7 +80,7 @@ pub struct Driver<H: Host> {
     node: Node,
     host: H,
     inbox: Inbox<Told<Input<H::Command>>>,
-    /// What came out of it and is for the driver's thread alone.
+    /// What another thread found in it and left to the driver's, whose next turn takes it first.
     left: Option<Input<H::Command>>,
     /// Whether another thread than the driver's is at work.
     here: bool,
@@ -228,7 +228,7 @@ impl<H: Host> Driver<H> {
     fn fall_asleep(&mut self) -> Duration {
         let time = self.now().monotonic;
         let due = self.node_due().map_or(TICK, |due| due.saturating_sub(time).min(TICK));
-        let wait = if self.inbox.waiting() > 0 || self.left.is_some() { Duration::ZERO } else { due };
+        let wait = if self.inbox.waiting() > 0 { Duration::ZERO } else { due };
         self.sleeps_until = time.saturating_add(wait);
         wait
     }
@@ -286,7 +286,7 @@ impl<H: Host> Driver<H> {
     /// Whether something has happened that was not taken yet.
     #[cfg(feature = "simulation")]
     pub(crate) fn has_input(&self) -> bool {
-        self.inbox.waiting() > 0 || self.left.is_some()
+        self.inbox.waiting() > 0
     }
 
     #[cfg(feature = "simulation")]
@@ -300,8 +300,8 @@ impl<H: Host> Driver<H> {
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn next_input(&mut self) -> Option<Input<H::Command>> {
-        self.left.take().or_else(|| Some(self.inbox.try_recv().ok()?.item))
+    pub(crate) fn next_input(&self) -> Option<Input<H::Command>> {
+        Some(self.inbox.try_recv().ok()?.item)
     }
 
     fn take(&mut self, input: Input<H::Command>) {

@@ -242,10 +242,7 @@ impl State {
     }
 
     fn authorize_data(&self, claim: &Claim<'_>) -> Verdict {
-        let seen = self.ledger.seen_by(claim.heads);
-        let resolved = self.resolved_at(&seen);
-        let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
-        match resolver.role_of(Point::All, &claim.author) {
+        match self.role_at(claim.heads, &claim.author) {
             Some(role) if role.writes() && claim.epoch.is_some() => Verdict::Accept,
             Some(role) if role.writes() => Verdict::Excluded(Refusal::Invalid),
             Some(_) => Verdict::Excluded(Refusal::Denied),

@@ -267,10 +267,11 @@ impl EngineHost {
 
     pub(super) fn look_for_quiet(&mut self, context: &mut Context<'_>) {
         let Tasks { current, waiting, quiet, .. } = &mut self.checkpoints;
-        if !quiet.is_empty() {
-            context.node.hurry_commit();
+        if quiet.is_empty() {
+            return;
         }
-        if !quiet.is_empty() && current.is_none() && waiting.is_empty() && context.node.is_settled() {
+        context.node.hurry_commit();
+        if current.is_none() && waiting.is_empty() && context.node.is_settled() {
             let rests = self.contexts.keys().all(|id| !context.node.is_adopting(id));
             if rests || context.node.failure().is_some() {
                 quiet.clear();
