@@ -1,7 +1,7 @@
 //! What the targets of control entries share: entries as a node gives them to strategies, and payloads cut out of the
 //! input, each said by one of three devices, after everything or after the beginning alone.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use partita_core::{
     Bytes, Claim, ContextId, ContextInfo, ContextView, ControlEntry, EntryHeader, EntryId, EntryKind, LogId, LogStart,
@@ -39,7 +39,7 @@ impl Author {
 
 /// What a strategy asks for when it is called like this.
 pub fn asked(rng: &mut ChaCha8Rng, call: impl FnOnce(&mut Turn<'_>)) -> Vec<Bytes> {
-    let mut turn = Turn { now: NOW, rng, view: &Nothing, writing: true, append: Vec::new(), open: Vec::new() };
+    let mut turn = Turn { now: NOW, rng, view: &Nothing, writing: true, past: &BTreeSet::new(), append: Vec::new(), open: Vec::new() };
     call(&mut turn);
     turn.append.into_iter().map(|(_, payload)| payload).collect()
 }

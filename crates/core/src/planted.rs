@@ -149,6 +149,10 @@ bugs! {
     /// work of a week offline vanishes in the moment of the first sync.
     TailDropped = "tail-dropped",
 
+    /// *A snapshot goes to exactly those who may read all that it stands for.* It is sealed like what is written now, and
+    /// nobody minds. With the first checkpoint a new member reads everything from before its time.
+    PastShown = "past-shown",
+
     // Entries and payloads.
 
     /// *The relay is blind where the strategy says so.* Sealing passes the plain bytes through, and opening does too.

@@ -163,6 +163,9 @@ pub trait PayloadOpener: Send + Sync {
 pub enum WaitReason {
     /// The secret of this epoch is not here.
     Key(Option<EpochId>),
+    /// This replica may not read what was written under this epoch: nobody will give it the secret, unless it is given the
+    /// right.
+    Withheld(Option<EpochId>),
 }
 
 /// What a strategy may ask the node about a context.
@@ -185,6 +188,9 @@ pub struct Turn<'a> {
     /// Whether a local write waits for this. In [`PartitionStrategy::duties`] a new key epoch, where none may be written
     /// under, is made only then: a device that only reads, or was just enrolled, makes none that nobody needs.
     pub writing: bool,
+    /// A snapshot waits for this which stands for what was written under these epochs: see
+    /// [`PartitionStrategy::snapshot_epoch`]. Empty otherwise.
+    pub past: &'a BTreeSet<EpochId>,
     /// Control entries to append to this replica's own control logs, in order.
     pub append: Vec<(ContextId, Bytes)>,
     /// Contexts that this engine should have from now on.
@@ -249,6 +255,21 @@ pub trait PartitionStrategy: Any + Send + Sync {
     /// When this replica may not write now: its changes then stay here until it may.
     fn epoch(&self, _context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
         Err(StrategyError("no strategy allows writing in this context".into()))
+    }
+
+    /// The key epoch of a snapshot that stands for what was written under these epochs: for whoever may read all of that,
+    /// and for nobody else. Where all who read may read everything, that of the next data entry.
+    ///
+    /// # Errors
+    /// When there is none: [`duties`](Self::duties) is asked to begin one, with [`Turn::past`].
+    fn snapshot_epoch(&self, context: &ContextId, _past: &BTreeSet<EpochId>) -> Result<Option<EpochId>, StrategyError> {
+        self.epoch(context)
+    }
+
+    /// Whether a snapshot under this epoch is for exactly those who may read all that it stands for, which was written under
+    /// `past`: nobody attests one that shows the past to somebody who may not read it, or takes it from somebody who may.
+    fn is_for_same_readers(&self, _context: &ContextId, _snapshot: Option<EpochId>, _past: &BTreeSet<EpochId>) -> bool {
+        true
     }
 
     /// The payload as it travels and rests.

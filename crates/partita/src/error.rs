@@ -117,6 +117,11 @@ pub enum DocumentError {
     /// The key that opens it is not here yet.
     #[error("the key that opens the document {0} is not here yet: it opens by itself once another device was online")]
     NoKey(DocumentId),
+    /// This replica may not read it: it began before this replica was let in, or was written for others.
+    #[error(
+        "this replica may not read the document {0}: it is older than its membership. Whoever may can share a copy"
+    )]
+    Withheld(DocumentId),
     /// What creates it cannot be read.
     #[error("the document {0} was created by broken or hostile software: {1}")]
     Bad(DocumentId, String),

@@ -8,7 +8,7 @@ use std::{
 
 use partita_core::{
     ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, HeaderPrefix, Limits, LogId, Opened, PayloadOpener,
-    StoreError, document_id,
+    StoreError, WaitReason, document_id,
     planted::{Bug, planted},
 };
 use partita_protocol::Arrival;
@@ -72,7 +72,8 @@ impl Item {
 pub(crate) fn plain(opened: Opened) -> Result<Bytes, Reason> {
     match opened {
         Opened::Plain(plain) => Ok(plain),
-        Opened::Wait(_) => Err(Reason::AwaitingKey),
+        Opened::Wait(WaitReason::Key(_)) => Err(Reason::AwaitingKey),
+        Opened::Wait(WaitReason::Withheld(_)) => Err(Reason::Withheld),
         Opened::Bad => Err(Reason::BadSeal),
     }
 }

@@ -137,7 +137,7 @@ async fn a_newcomer_from_now_on_reads_what_is_written_from_now_on_alone() {
     put(&new_b, "answer", "heard").durable().await.unwrap();
     has(&new, "answer").await;
     let refused = ben.group.get::<Automerge>(old.id()).await.err();
-    assert!(matches!(refused, Some(DocumentError::NoKey(_))), "{refused:?}");
+    assert!(matches!(refused, Some(DocumentError::Withheld(_))), "{refused:?}");
     for person in [ada, ben] {
         person.engine.close().await.unwrap();
     }

@@ -46,7 +46,7 @@ async fn who_may_not_read_an_old_document_reads_and_edits_a_copy_that_a_member_s
     has(&copy_b, "title").await;
     assert_eq!(copy_b.digest().unwrap(), copy.digest().unwrap());
     let refused = ben.group.get::<Automerge>(old.id()).await.err();
-    assert!(matches!(refused, Some(DocumentError::NoKey(_))), "{refused:?}");
+    assert!(matches!(refused, Some(DocumentError::Withheld(_))), "{refused:?}");
 
     // What ben holds of it is one change of nobody's, without what was deleted.
     copy_b.read(|doc| {

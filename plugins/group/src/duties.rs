@@ -1,6 +1,8 @@
 //! What a device writes by itself: its acceptance of an invitation, keys for readers who lack them, a new epoch where none may
 //! be written under.
 
+use std::collections::BTreeSet;
+
 use partita_core::{EpochId, Now, ReplicaId, Turn};
 
 use partita_crypto::{BoxPublicKey, BoxSecretKey};
@@ -13,12 +15,20 @@ use crate::{
     invite::Accept,
     op::{Decide, Op},
     plan::Plan,
-    role::Role,
+    role::{MemberId, Role},
     state::Waiting,
 };
 
 /// Beyond so many control heads somebody merges them: what is written names them all.
 const MOST_HEADS: usize = 256;
+
+/// The epochs that are begun.
+#[derive(Default)]
+struct Rotation {
+    live: bool,
+    /// One for snapshots, and the members who may not read them.
+    archive: Option<BTreeSet<MemberId>>,
+}
 
 impl Group {
     /// Writes what this device should write now; nothing when everything is as it should be.
@@ -32,7 +42,7 @@ impl Group {
         }
         if let Some(accept) = self.acceptance() {
             steps.push(vec![Op::Accept(Box::new(accept))]);
-            return self.write(steps, false, Vec::new(), turn);
+            return self.write(steps, Rotation::default(), Vec::new(), turn);
         }
         let Some(role) = self.role() else {
             return Ok(());
@@ -60,26 +70,31 @@ impl Group {
             steps.push(vec![Op::Merge]);
         }
         let rotates = turn.writing && role.writes() && (self.writable().is_none() || self.is_old(turn.now));
+        let without = if turn.writing && role.writes() { self.state.left_out_of(turn.past) } else { BTreeSet::new() };
+        let archive = Some(without).filter(|without| !without.is_empty() && self.archive(without).is_none());
         let lacking = if role.reads() { self.lacking(role, turn.writing) } else { Vec::new() };
-        self.write(steps, rotates, lacking, turn)
+        self.write(steps, Rotation { live: rotates, archive }, lacking, turn)
     }
 
     fn write(
         &self,
         steps: Vec<Vec<Op>>,
-        rotates: bool,
+        rotates: Rotation,
         lacking: Vec<(ReplicaId, Vec<EpochId>)>,
         turn: &mut Turn<'_>,
     ) -> Result<(), GroupError> {
-        if steps.is_empty() && !rotates && lacking.is_empty() {
+        if steps.is_empty() && !rotates.live && rotates.archive.is_none() && lacking.is_empty() {
             return Ok(()); // as nearly always
         }
         let mut plan = Plan::new(self, turn.rng)?;
         for ops in steps {
             plan.step(ops)?;
         }
-        if rotates {
+        if rotates.live {
             plan.step_with_epoch(Vec::new(), turn.rng)?;
+        }
+        if let Some(without) = rotates.archive {
+            plan.archive(&without, turn.rng)?;
         }
         for (reader, epochs) in lacking {
             let key = match self.state.view().invites.get(&reader) {

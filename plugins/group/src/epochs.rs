@@ -42,7 +42,7 @@ impl Epoch {
     ) -> Result<(Self, EpochSecret), EpochError> {
         let secret = EpochSecret::random(rng);
         let commitment = secret.commitment();
-        let bound = Self::bound(scope, &commitment, recipients.len());
+        let bound = Self::bound(&scope, &commitment, recipients.len());
         let mut boxes = Vec::with_capacity(recipients.len() * EPOCH_BOX_LEN);
         for (recipient, key) in recipients {
             boxes.extend(seal_epoch(rng, &secret, key, &maker.binding(recipient, *key), &bound)?);

@@ -1,6 +1,9 @@
 //! The member's side: one group on one of a member's devices.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use partita_core::{
     ContextId, ContextInfo, ContextKind, CryptoRng, DeviceKeys, EntryId, EpochId, Keystore, KeystoreError, ReplicaId,
@@ -16,7 +19,7 @@ use crate::{
     genesis::{GROUP_KIND, Genesis, MAX_FOUNDERS, Policy},
     invite::{Invitation, Terms},
     keyring::Keyring,
-    op::{Name, Op, Scope},
+    op::{Name, Op},
     record::{MOST_USED, Record},
     role::{History, MemberId, Role},
     state::State,
@@ -419,7 +422,12 @@ impl Group {
 
     /// The epoch to write under.
     pub(crate) fn writable(&self) -> Option<EpochId> {
-        *self.chosen.get_or_init(|| self.state.choose(Scope::Live, |id| self.ring.keys.contains(id)))
+        *self.chosen.get_or_init(|| self.state.choose(&BTreeSet::new(), |id| self.ring.keys.contains(id)))
+    }
+
+    /// The epoch of a snapshot that these members may not read.
+    pub(crate) fn archive(&self, without: &BTreeSet<MemberId>) -> Option<EpochId> {
+        self.state.choose(without, |id| self.ring.keys.contains(id))
     }
 
     /// The members with their devices, for whoever wants to know what changed.

@@ -270,25 +270,6 @@ impl Group {
         Ok(())
     }
 
-    /// Begins a new archive epoch: its secret goes to those who may read all history, for snapshots of documents that are
-    /// older than some member.
-    ///
-    /// # Errors
-    /// [`GroupError::Lacks`].
-    pub fn rotate_archive(&mut self, turn: &mut Turn<'_>) -> Result<(), GroupError> {
-        self.need(Role::Write)?;
-        let mut plan = Plan::new(self, turn.rng)?;
-        let (epoch, _) = plan.epoch(&[], Scope::Archive, turn.rng)?;
-        plan.step(vec![Op::Epoch(epoch)])?;
-        plan.finish(turn);
-        Ok(())
-    }
-
-    /// The epoch that snapshots of older documents may be sealed under; `None`: begin one first.
-    pub fn archive_epoch(&self) -> Option<partita_core::EpochId> {
-        self.state.choose(Scope::Archive, |id| self.ring.keys.contains(id))
-    }
-
     /// Makes a new box key for this device and forgets the one before the last: what was boxed to that opens here no more,
     /// but every secret that it brought is kept.
     ///

@@ -112,13 +112,60 @@ pub(crate) struct RemoveDevice {
 }
 
 /// Who gets an epoch's secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Every reader: what is written from now on.
-    Live = 0,
-    /// Those who may read all history: snapshots of documents that are older than some reader.
-    Archive = 1,
+    Live,
+    /// Every reader but those of these members, by rising id, who may not read all history: snapshots of documents that are
+    /// older than they are.
+    Archive(Vec<MemberId>),
+}
+
+impl Scope {
+    const LIVE: u8 = 0;
+    // 1 was for one that leaves out whoever may not read all history, without saying whom. None was ever used.
+    const ARCHIVE: u8 = 2;
+
+    /// The most members that one leaves out: as many as get boxes.
+    const MOST: usize = MAX_BOXES;
+
+    /// Whether a reader is meant.
+    pub(crate) fn is_for(&self, member: &MemberId, history: History) -> bool {
+        match self {
+            Self::Live => true,
+            Self::Archive(without) => history == History::All || without.binary_search(member).is_err(),
+        }
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Live => out.u8(Self::LIVE),
+            Self::Archive(without) => {
+                out.u8(Self::ARCHIVE);
+                out.varint(without.len() as u64);
+                without.iter().for_each(|member| out.raw(member.0.as_bytes()));
+            }
+        }
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match input.u8()? {
+            Self::LIVE => Ok(Self::Live),
+            Self::ARCHIVE => {
+                let count = input.count("the number of members left out", Self::MOST, ReplicaId::LEN)?;
+                let mut without: Vec<MemberId> = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let member = MemberId(ReplicaId::from_bytes(input.array()?));
+                    if without.last().is_some_and(|last| *last >= member) {
+                        return Err(DecodeError::NotCanonical);
+                    }
+                    without.push(member);
+                }
+                Ok(Self::Archive(without))
+            }
+            _ => Err(DecodeError::Unknown("scope of an epoch")),
+        }
+    }
 }
 
 /// A new key epoch. Its boxes go, in rising order, to the readers and the open invitations that its author knew, this entry
@@ -331,11 +378,7 @@ impl Op {
                 Self::DeviceKey(key)
             }
             Self::EPOCH => {
-                let scope = match input.u8()? {
-                    0 => Scope::Live,
-                    1 => Scope::Archive,
-                    _ => return Err(DecodeError::Unknown("scope of an epoch")),
-                };
+                let scope = Scope::decode(&mut input)?;
                 let commitment = Hash::from_bytes(input.array()?);
                 let count = input.count("the number of boxes", MAX_BOXES, EPOCH_BOX_LEN)?;
                 let boxes = bytes.slice_ref(input.raw(count * EPOCH_BOX_LEN)?);
@@ -399,13 +442,13 @@ impl Epoch {
 
     /// The op without its boxes: what every box in it is bound to.
     pub(crate) fn without_boxes(&self) -> Bytes {
-        Self::bound(self.scope, &self.commitment, self.count())
+        Self::bound(&self.scope, &self.commitment, self.count())
     }
 
-    pub(crate) fn bound(scope: Scope, commitment: &Hash, count: usize) -> Bytes {
+    pub(crate) fn bound(scope: &Scope, commitment: &Hash, count: usize) -> Bytes {
         let mut out = Writer::with_capacity(40);
         out.u8(Op::EPOCH);
-        out.u8(scope as u8);
+        scope.encode(&mut out);
         out.raw(commitment.as_bytes());
         out.varint(count as u64);
         out.finish()

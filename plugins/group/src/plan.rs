@@ -3,7 +3,7 @@
 
 use partita_core::{CryptoRng, EntryId, EpochId, LogId, ReplicaId, Timestamp, Turn};
 use partita_crypto::{BoxPublicKey, EPOCH_BOX_LEN, EpochSecret};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     epochs::Maker,
@@ -12,6 +12,7 @@ use crate::{
     ledger::Ledger,
     op::{Epoch, MAX_BOXES, MAX_OPS, MAX_SHARED, Name, Op, Payload, Scope, Share},
     resolve::resolve,
+    role::MemberId,
     view::View,
 };
 
@@ -79,6 +80,12 @@ impl<'a> Plan<'a> {
         Ok(secret)
     }
 
+    /// A new epoch for whoever reads but these members, for snapshots that they may not read.
+    pub(crate) fn archive(&mut self, without: &BTreeSet<MemberId>, rng: &mut dyn CryptoRng) -> Result<(), GroupError> {
+        let (epoch, _) = self.epoch(&[], Scope::Archive(without.iter().copied().collect()), rng)?;
+        self.step(vec![Op::Epoch(epoch)])
+    }
+
     /// A new epoch for whoever reads once these ops were written.
     pub(crate) fn epoch(
         &self,
@@ -89,7 +96,7 @@ impl<'a> Plan<'a> {
         let mut ledger = self.ledger.clone();
         // The epoch itself is part of the entry: an entry without any op that concerns membership changes no recipients.
         insert(&mut ledger, self.group.device(), ops.to_vec(), self.payloads.len());
-        let recipients = recipients(&ledger, scope);
+        let recipients = recipients(&ledger, &scope);
         if recipients.len() > MAX_BOXES {
             return Err(GroupError::TooLarge(recipients.len() * EPOCH_BOX_LEN));
         }
@@ -136,7 +143,7 @@ impl<'a> Plan<'a> {
 }
 
 /// Who gets an epoch's secret when all of this is held.
-fn recipients(ledger: &Ledger, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
+fn recipients(ledger: &Ledger, scope: &Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
     let resolution = resolve(ledger, ledger.all.clone());
     View::of(ledger, &resolution).recipients(scope)
 }

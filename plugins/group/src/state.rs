@@ -22,7 +22,7 @@ use crate::{
     proof,
     resolve::{Point, Resolution, Resolver, resolve, resolve_on},
     role::{History, MemberId, Role},
-    view::{Membership, View},
+    view::{Member, Membership, View},
 };
 
 /// How many resolutions of earlier states are kept: entries that rest on the same control heads ask for the same one.
@@ -387,7 +387,7 @@ impl State {
             };
             let resolved = self.resolved_at(&held.seen);
             let view = resolved.view(&self.ledger);
-            let recipients = view.recipients(announced.op.scope).into_iter();
+            let recipients = view.recipients(&announced.op.scope).into_iter();
             let ids: Vec<ReplicaId> = recipients.map(|(id, _)| id).collect();
             let number = |id: &ReplicaId| match view.readers.get(id) {
                 Some(reader) => Some(reader.number),
@@ -408,20 +408,43 @@ impl State {
         complete && op.is_some_and(|op| self.resolver().op_counts(held, announced.index, op))
     }
 
-    fn is_recipient_now(&self, key: &ReplicaId, scope: Scope) -> bool {
+    fn is_recipient_now(&self, key: &ReplicaId, announced: &Announced) -> bool {
         let view = self.view();
-        let all = |history: History| scope == Scope::Live || history == History::All;
         match (view.devices.get(key), view.invites.get(key)) {
-            (Some((member, role)), _) => {
-                role.reads() && view.members.get(member).is_some_and(|member| all(member.history))
+            (Some((id, role)), _) => {
+                role.reads() && view.members.get(id).is_some_and(|member| self.may_have(id, member, announced))
             }
             (None, Some(invite)) => view.is_boxed_to(invite),
             (None, None) => false,
         }
     }
 
-    /// The epoch to write under, of those whose secret is held; `None`: rotate first.
-    pub(crate) fn choose(&self, scope: Scope, holds: impl Fn(&EpochId) -> bool) -> Option<EpochId> {
+    /// Those who read but may not have an epoch's secret: they came later, or it is not for them.
+    fn left_out(&self, announced: &Announced) -> BTreeSet<MemberId> {
+        let reads = |member: &Member| member.role.is_some_and(Role::reads);
+        let without = self.view().members.iter().filter(|(id, member)| {
+            member.history == History::FromNow && reads(member) && !self.may_have(id, member, announced)
+        });
+        without.map(|(id, _)| *id).collect()
+    }
+
+    /// Those who read but may not have the secrets of all of these epochs.
+    pub(crate) fn left_out_of<'e>(&self, epochs: impl IntoIterator<Item = &'e EpochId>) -> BTreeSet<MemberId> {
+        if !self.has_newcomers() {
+            return BTreeSet::new(); // as nearly always
+        }
+        let announced = epochs.into_iter().filter_map(|epoch| self.epochs.announced.get(epoch));
+        announced.flat_map(|announced| self.left_out(announced)).collect()
+    }
+
+    /// Whether a member's device may not have an epoch's secret: it is no use to wait for it.
+    pub(crate) fn withholds(&self, epoch: &EpochId, device: &ReplicaId) -> bool {
+        let is_in = self.view().devices.contains_key(device);
+        is_in && self.epochs.announced.get(epoch).is_some_and(|announced| !self.is_entitled(device, announced))
+    }
+
+    /// The epoch to write under for every reader but these members, of those whose secret is held; `None`: begin one first.
+    pub(crate) fn choose(&self, without: &BTreeSet<MemberId>, holds: impl Fn(&EpochId) -> bool) -> Option<EpochId> {
         let mut facts: Vec<EpochFacts> = Vec::new();
         let mut depth = None;
         for (at, id) in self.epochs.deepest_first() {
@@ -431,18 +454,33 @@ impl State {
                 return Some(found);
             }
             depth = Some(at);
-            facts.extend(self.facts(&id, scope, &holds));
+            facts.extend(self.facts(&id, without, &holds));
         }
         choose_epoch(&facts)
     }
 
-    fn facts(&self, id: &EpochId, scope: Scope, holds: &impl Fn(&EpochId) -> bool) -> Option<EpochFacts> {
-        let announced = self.epochs.announced.get(id).filter(|announced| announced.op.scope == scope)?;
+    fn facts(
+        &self,
+        id: &EpochId,
+        without: &BTreeSet<MemberId>,
+        holds: &impl Fn(&EpochId) -> bool,
+    ) -> Option<EpochFacts> {
+        let announced = self.epochs.announced.get(id)?;
         let held = self.ledger.entry(announced.entry)?;
-        let covers = held.seen.includes(&self.view().to_cover);
+        let view = self.view();
+        let for_all = without.is_empty();
+        let fits = match announced.op.scope {
+            Scope::Live if for_all => held.seen.includes(&view.newcomers),
+            Scope::Archive(_) if for_all => false,
+            _ => self.left_out(announced) == *without,
+        };
+        if !fits {
+            return None;
+        }
+        let covers = held.seen.includes(&view.to_cover);
         // The rest costs more to find out, and is of no use to an epoch that may not be written under anyway.
         let looks = covers && holds(id);
-        let current = |key: &ReplicaId| self.is_recipient_now(key, scope);
+        let current = |key: &ReplicaId| self.is_recipient_now(key, announced);
         Some(EpochFacts {
             id: *id,
             depth: announced.depth,
@@ -628,19 +666,25 @@ impl State {
         used.map(|(id, _)| *id).collect()
     }
 
-    /// Whether a reader may have an epoch's secret: of all of them, or of those that knew of its admission.
+    /// Whether a reader may have an epoch's secret.
     pub(crate) fn is_entitled(&self, device: &ReplicaId, announced: &Announced) -> bool {
         let view = self.view();
-        let Some(member) = view.devices.get(device).and_then(|(member, _)| view.members.get(member)) else {
+        let member = view.devices.get(device).and_then(|(id, _)| Some((id, view.members.get(id)?)));
+        let Some((id, member)) = member else {
             return view.invites.get(device).is_some_and(|invite| view.is_boxed_to(invite));
         };
-        let Some(held) = self.ledger.entry(announced.entry) else {
-            return false;
-        };
-        match (member.history, announced.op.scope) {
-            (History::All, _) => true,
-            (History::FromNow, Scope::Archive) => false,
-            (History::FromNow, Scope::Live) => member.since.iter().any(|number| held.seen.has(number)),
+        self.may_have(id, member, announced)
+    }
+
+    /// Whether a member may have an epoch's secret: of all of them, or of those that knew of its admission and do not leave it
+    /// out.
+    fn may_have(&self, id: &MemberId, member: &Member, announced: &Announced) -> bool {
+        let knew = |held: &Held| member.since.iter().any(|number| held.seen.has(number));
+        match member.history {
+            History::All => true,
+            History::FromNow => {
+                announced.op.scope.is_for(id, member.history) && self.ledger.entry(announced.entry).is_some_and(knew)
+            }
         }
     }
 

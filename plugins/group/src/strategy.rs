@@ -9,9 +9,8 @@ use std::{
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId,
-    EpochId, Grant, HeaderPrefix, LogSort, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal,
-    RemoteContext, ReplicaId, SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict,
-    WaitReason, Witness,
+    EpochId, Grant, HeaderPrefix, Now, Opened, PartitionStrategy, PayloadOpener, PeerInfo, Refusal, RemoteContext,
+    ReplicaId, SessionId, Standing, StrategyEffect, StrategyError, Transcript, Turn, Verdict, WaitReason, Witness,
     planted::{Bug, planted},
 };
 use partita_crypto::{AeadKey, VerifyingKey};
@@ -85,13 +84,28 @@ impl PartitionStrategy for Group {
         }
     }
 
+    fn snapshot_epoch(&self, context: &ContextId, past: &BTreeSet<EpochId>) -> Result<Option<EpochId>, StrategyError> {
+        let without = self.state.left_out_of(past);
+        if without.is_empty() || planted(Bug::PastShown) {
+            return self.epoch(context);
+        }
+        self.check(context)?;
+        self.may_write().map_err(|error| StrategyError(error.to_string()))?;
+        match self.archive(&without) {
+            Some(epoch) => Ok(Some(epoch)),
+            None => {
+                Err(StrategyError("no key epoch is for whoever may read this document: one is appended first".into()))
+            }
+        }
+    }
+
+    fn is_for_same_readers(&self, _context: &ContextId, snapshot: Option<EpochId>, past: &BTreeSet<EpochId>) -> bool {
+        let may_not = snapshot.map(|epoch| self.state.left_out_of([&epoch]));
+        may_not.is_some_and(|may_not| may_not == self.state.left_out_of(past)) || planted(Bug::PastShown)
+    }
+
     fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
         self.check(&prefix.header.context)?;
-        if prefix.header.kind.sort() == LogSort::Snapshot && self.state.has_newcomers() {
-            return Err(StrategyError(
-                "a member of this group may not read its past, and a checkpoint would show it".into(),
-            ));
-        }
         let epoch = prefix.epoch.ok_or_else(|| StrategyError("a group's payloads need a key epoch".into()))?;
         let key = self.ring.keys.payload_key(&epoch, prefix.header.context.as_bytes(), prefix.author.as_bytes());
         let key = key.ok_or_else(|| StrategyError("the secret of this key epoch is not here".into()))?;
@@ -177,6 +191,9 @@ impl Group {
         };
         match self.ring.keys.payload_key(&epoch, context.as_bytes(), author.as_bytes()) {
             Some(key) => Ok(Opener { key, padded: self.state.policy().pad }),
+            None if self.state.withholds(&epoch, &self.device()) => {
+                Err(Opened::Wait(WaitReason::Withheld(Some(epoch))))
+            }
             None => Err(Opened::Wait(WaitReason::Key(Some(epoch)))),
         }
     }

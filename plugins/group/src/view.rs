@@ -51,9 +51,11 @@ pub(crate) struct View {
     pub(crate) invites: BTreeMap<ReplicaId, Invite>,
     /// What each device lost of the right to write data.
     pub(crate) losses: BTreeMap<ReplicaId, Vec<Loss>>,
-    /// The membership entries that an epoch must know to be written under: every loss of reading, and every admission of
-    /// somebody who may not read what was before.
+    /// The membership entries that an epoch must know to be written under: every loss of reading.
     pub(crate) to_cover: Bits,
+    /// The admissions of those who may not read what was before: what is written now, for everybody, is written in knowledge
+    /// of these, too.
+    pub(crate) newcomers: Bits,
     /// Devices that left of their own accord.
     pub(crate) left: BTreeSet<ReplicaId>,
     /// Devices that were taken out, whether or not they came back.
@@ -70,6 +72,7 @@ pub(crate) struct Reader {
     pub(crate) key: BoxPublicKey,
     /// Its number in the ledger.
     pub(crate) number: usize,
+    pub(crate) member: MemberId,
     pub(crate) history: History,
 }
 
@@ -254,7 +257,7 @@ impl<'a> Resolver<'a> {
         losses
     }
 
-    /// The entries that take reading away, or let somebody read only from then on.
+    /// The entries that take reading away.
     fn losses_to_cover(&self) -> Bits {
         let counting = self.ledger.ops.iter().enumerate().filter(|(no, _)| self.yes(*no));
         let lost = counting.filter(|(no, _)| self.ledger.op(*no).is_some_and(|(_, op)| is_to_cover(op)));
@@ -306,6 +309,7 @@ impl View {
             invites: BTreeMap::new(),
             losses: BTreeMap::new(),
             to_cover: all.losses_to_cover(),
+            newcomers: Bits::default(),
             left: BTreeSet::new(),
             removed: BTreeSet::new(),
             readers: BTreeMap::new(),
@@ -389,7 +393,7 @@ impl View {
         }
         self.unsettled |= member.membership != Membership::Active || all.has_pending_device(id);
         if member.history == History::FromNow {
-            self.to_cover.add(&member.since);
+            self.newcomers.add(&member.since);
         }
         self.members.insert(*id, member);
     }
@@ -412,9 +416,10 @@ impl View {
         let Some((member, _)) = self.devices.get(device).filter(|(_, role)| role.reads()) else {
             return;
         };
-        let history = self.members.get(member).map(|member| member.history);
+        let member = *member;
+        let history = self.members.get(&member).map(|member| member.history);
         if let (Some(history), Some(key), Some(number)) = (history, all.box_key(device), all.ledger.keys.get(device)) {
-            self.readers.insert(*device, Reader { key, number: *number, history });
+            self.readers.insert(*device, Reader { key, number: *number, member, history });
         }
     }
 
@@ -435,8 +440,8 @@ impl View {
     }
 
     /// Who gets an epoch's secret, by rising id: devices, and the invitations that are open.
-    pub(crate) fn recipients(&self, scope: Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
-        let may = |reader: &Reader| scope == Scope::Live || reader.history == History::All;
+    pub(crate) fn recipients(&self, scope: &Scope) -> Vec<(ReplicaId, BoxPublicKey)> {
+        let may = |reader: &Reader| scope.is_for(&reader.member, reader.history);
         let readers = self.readers.iter().filter(|(_, reader)| may(reader)).map(|(id, reader)| (*id, reader.key));
         let invites = self.invites.iter().filter(|(_, invite)| self.is_boxed_to(invite));
         let mut recipients: Vec<(ReplicaId, BoxPublicKey)> = readers.collect();

@@ -132,6 +132,14 @@ impl PartitionStrategy for AllOf {
         self.nominated.epoch(context)
     }
 
+    fn snapshot_epoch(&self, context: &ContextId, past: &BTreeSet<EpochId>) -> Result<Option<EpochId>, StrategyError> {
+        self.nominated.snapshot_epoch(context, past)
+    }
+
+    fn is_for_same_readers(&self, context: &ContextId, snapshot: Option<EpochId>, past: &BTreeSet<EpochId>) -> bool {
+        self.nominated.is_for_same_readers(context, snapshot, past)
+    }
+
     fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
         self.nominated.seal(prefix, plain, rng)
     }

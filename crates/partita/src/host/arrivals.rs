@@ -67,7 +67,8 @@ impl EngineHost {
 
     /// Remembers what waits for a key, so that it is tried again when keys come.
     pub(super) fn keep_waiting<'i>(&mut self, name: Name, arrival: Arrival, mut items: impl Iterator<Item = &'i Item>) {
-        let waits = |item: &Item| item.arrival == arrival.arrival && matches!(item.payload, Err(Reason::AwaitingKey));
+        let waits =
+            |item: &Item| item.arrival == arrival.arrival && matches!(item.payload, Err(reason) if reason.lacks_key());
         if items.any(waits)
             && let Some(slot) = self.slots.get_mut(&name)
         {

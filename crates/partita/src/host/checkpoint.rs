@@ -9,19 +9,25 @@ use std::{
 };
 
 use partita_core::{
-    ContextId, Covered, DocumentId, Entry, EntryId, EntryKind, Key, LogId, LogSort, SnapshotAt, Store, StoreError, Tip,
+    Bytes, ContextId, Covered, DocumentId, Entry, EntryId, EpochId, Key, LogId, LogSort, SnapshotAt, Store, StoreError,
+    Tip,
     planted::{Bug, planted},
 };
 use partita_crypto::rand_core::Rng;
-use partita_protocol::{CheckpointBase, CheckpointCheck, CheckpointPlan, reads};
+use partita_protocol::{Arrival, CheckpointBase, CheckpointCheck, CheckpointPlan, reads};
 use tokio::sync::oneshot;
 
-use super::{Context, EngineHost, Name, commands::Command, load::Openers, records::SetAside};
+use super::{
+    Context, EngineHost, Name,
+    commands::Command,
+    load::Openers,
+    records::{Reason, SetAside},
+};
 use crate::{
     error::{CheckpointError, EngineError},
     events::EngineEvent,
     rebuild::{Part, Purpose, Rebuild, Rebuilt},
-    worker::Job,
+    worker::{ItemKind, Job},
 };
 
 /// What came of asking for a checkpoint.
@@ -85,6 +91,10 @@ struct Task {
     /// The documents that are still to be looked at.
     documents: VecDeque<DocumentId>,
     bad: Vec<(LogId, u64, EntryId)>,
+    /// The epochs under which the current document was written: its snapshot goes to whoever may read all of them.
+    past: BTreeSet<EpochId>,
+    /// Entries of documents that this replica may not read: others say whether their bytes are bad.
+    withheld: BTreeSet<(LogId, u64)>,
 }
 
 /// The checkpoints that are being made or compared: one at a time.
@@ -303,7 +313,14 @@ impl EngineHost {
             Aim::Make { .. } => None,
             Aim::Check(check) => Some(check.table.clone()),
         };
-        self.checkpoints.current = Some(Task { number, aim, documents: VecDeque::new(), bad: Vec::new() });
+        self.checkpoints.current = Some(Task {
+            number,
+            aim,
+            documents: VecDeque::new(),
+            bad: Vec::new(),
+            past: BTreeSet::new(),
+            withheld: BTreeSet::new(),
+        });
         context.jobs.push(Box::new(move |store| {
             let claimed = claimed.as_ref().map(|table| &table.logs);
             let result = survey(store, id, &ranges, &base, claimed);
@@ -380,26 +397,46 @@ impl EngineHost {
             return self.next_document(context); // nothing is known of it that could be missing
         }
         let name = (id, document);
+        let arrival = |(at, entry): (u64, Arc<Entry>)| Some((entry.id, context.node.arrival(&id, at, entry)?));
+        let base: Vec<(EntryId, Arrival)> = collected.base.into_iter().filter_map(arrival).collect();
+        let entries: Vec<(EntryId, Arrival)> = collected.entries.into_iter().filter_map(arrival).collect();
+        let claimed = collected.claimed.and_then(arrival).map(|(_, claimed)| claimed);
+        let past: BTreeSet<EpochId> = base.iter().chain(&entries).filter_map(|(_, arrival)| arrival.epoch).collect();
+        if let (Some(None), Some(claimed)) = (&partial, &claimed)
+            && !context.node.is_for_same_readers(&id, claimed.epoch, &past)
+        {
+            return self.refute(context);
+        }
         let mut openers = Openers::default();
-        let mut not_now = None;
-        let mut plain = |(arrival, entry): (u64, Arc<Entry>), openers: &mut Openers| {
-            let arrival = context.node.arrival(&id, arrival, entry)?;
-            let opened = self.item(context, name, &arrival, openers).plain();
-            opened.map_err(|reason| not_now = Some(reason)).ok()
-        };
-        let base = collected.base.into_iter().filter_map(|stored| plain(stored, &mut openers)).collect();
-        let claimed = collected.claimed.and_then(|stored| plain(stored, &mut openers));
-        if let Some(reason) = not_now {
-            return self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, reason)));
-        }
-        let (mut first, mut rest) = (VecDeque::new(), VecDeque::new());
-        for (arrival, entry) in collected.entries {
-            let (id, is_create) = (entry.id, matches!(entry.header.kind, EntryKind::Create(_)));
-            if let Some(arrival) = context.node.arrival(&name.0, arrival, entry) {
-                let part = Part { item: self.item(context, name, &arrival, &mut openers), id };
-                if is_create { first.push_back(part) } else { rest.push_back(part) }
+        let parts: Vec<Part> = entries
+            .into_iter()
+            .map(|(id, arrival)| Part { item: self.item(context, name, &arrival, &mut openers), id })
+            .collect();
+        let mut open = |arrival: &Arrival| self.item(context, name, arrival, &mut openers).plain();
+        let base: Result<Vec<Bytes>, Reason> = base.iter().map(|(_, arrival)| open(arrival)).collect();
+        let claimed = claimed.as_ref().map(&mut open).transpose();
+        let Some(task) = self.task(number) else { return };
+        task.past = past;
+        let withheld = |of: Option<&Reason>| of == Some(&Reason::Withheld);
+        if withheld(base.as_ref().err())
+            || withheld(claimed.as_ref().err())
+            || parts.iter().any(|part| withheld(part.item.payload.as_ref().err()))
+        {
+            if partial.is_none() {
+                return self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, Reason::Withheld)));
             }
+            // Those who may read it say whether it holds. That it is withheld from nobody who may was found out above.
+            task.withheld.extend(parts.iter().map(|part| (part.item.log, part.item.seq)));
+            return self.next_document(context);
         }
+        let (base, claimed) = match (base, claimed) {
+            (Ok(base), Ok(claimed)) => (base, claimed),
+            (Err(reason), _) | (_, Err(reason)) => {
+                return self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, reason)));
+            }
+        };
+        let is_create = |part: &Part| matches!(part.item.kind, ItemKind::Create(_));
+        let (mut first, mut rest): (VecDeque<Part>, VecDeque<Part>) = parts.into_iter().partition(is_create);
         first.append(&mut rest);
         let purpose = match partial {
             Some(partial) => Purpose::Compare { claimed, partial },
@@ -409,7 +446,7 @@ impl EngineHost {
             Some(Task { aim: Aim::Check(check), .. }) if planted(Bug::BadUnchecked) => check.bad.clone(),
             #[cfg(feature = "simulation")]
             Some(Task { aim: Aim::Make { .. }, .. }) if matches!(self.checkpoints.tamper, Some(Tamper::CallBad)) => {
-                let last = first.iter().rfind(|part| part.item.kind == crate::worker::ItemKind::Change);
+                let last = first.iter().rfind(|part| part.item.kind == ItemKind::Change);
                 last.map(|part| (part.item.log, part.item.seq, part.id)).into_iter().collect()
             }
             _ => Vec::new(),
@@ -457,7 +494,7 @@ impl EngineHost {
                 };
                 let Some(task) = &mut self.checkpoints.current else { return };
                 let Aim::Make { plan, written, .. } = &mut task.aim else { return };
-                match context.node.write_snapshot(context.now, plan.context, document, &plain) {
+                match context.node.write_snapshot(context.now, plan.context, document, &plain, &task.past) {
                     Ok(at) => {
                         written.insert(document, at);
                         self.next_document(context);
@@ -487,7 +524,8 @@ impl EngineHost {
                 self.finish_checkpoint(context, outcome);
             }
             Aim::Check(check) => {
-                if check.bad != bad {
+                let known = |one: &&(LogId, u64, EntryId)| !task.withheld.contains(&(one.0, one.1));
+                if !check.bad.iter().filter(known).eq(&bad) {
                     return self.refute(context);
                 }
                 context.node.attest_checkpoint(context.now, check);

@@ -360,6 +360,7 @@ fn snapshot_type(document: DocumentId, item: &Item) -> Result<CrdtTypeId, Docume
     let plain = match item.plain() {
         Ok(plain) => plain,
         Err(Reason::AwaitingKey) => return Err(DocumentError::NoKey(document)),
+        Err(Reason::Withheld) => return Err(DocumentError::Withheld(document)),
         Err(reason) => return Err(DocumentError::Bad(document, reason.to_string())),
     };
     let id = plain.first_chunk::<4>();
@@ -371,6 +372,7 @@ fn creates(context: &ContextId, document: DocumentId, item: &Item) -> Result<Crd
     let plain = match item.plain() {
         Ok(plain) => plain,
         Err(Reason::AwaitingKey) => return Err(DocumentError::NoKey(document)),
+        Err(Reason::Withheld) => return Err(DocumentError::Withheld(document)),
         Err(reason) => return Err(DocumentError::Bad(document, reason.to_string())),
     };
     if document_id(context, &plain) != document {

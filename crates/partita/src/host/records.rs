@@ -37,19 +37,27 @@ pub enum Reason {
     /// This program has no such CRDT type: it is tried again by one that has.
     #[error("this program does not have the document's CRDT type")]
     UnknownType = 8,
+    /// It was written before this replica was let in, or for others: it is tried again if keys come all the same.
+    #[error("this replica may not read it: it was written before it was let in, or for others")]
+    Withheld = 9,
 }
 
 impl Reason {
     fn from_code(code: u8) -> Option<Self> {
         use Reason::*;
-        [Malformed, TooLarge, ForeignActor, Poisoned, BadSeal, AwaitingKey, WrongDocument, UnknownType]
+        [Malformed, TooLarge, ForeignActor, Poisoned, BadSeal, AwaitingKey, WrongDocument, UnknownType, Withheld]
             .into_iter()
             .find(|reason| *reason as u8 == code)
     }
 
     /// Whether it may become usable.
     pub fn is_retried(self) -> bool {
-        matches!(self, Self::AwaitingKey | Self::UnknownType)
+        matches!(self, Self::AwaitingKey | Self::UnknownType | Self::Withheld)
+    }
+
+    /// Whether a key would make it usable.
+    pub(crate) fn lacks_key(self) -> bool {
+        matches!(self, Self::AwaitingKey | Self::Withheld)
     }
 }
 

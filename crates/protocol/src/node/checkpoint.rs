@@ -7,8 +7,8 @@ use std::{
 };
 
 use partita_core::{
-    Checkpoint, CheckpointOp, ContextId, Covered, DocumentId, EntryId, EntryKind, LogId, LogSort, Now, ReplicaId,
-    SnapshotAt, StrategyError, Tip,
+    Checkpoint, CheckpointOp, ContextId, Covered, DocumentId, EntryId, EntryKind, EpochId, LogId, LogSort, Now,
+    ReplicaId, SnapshotAt, StrategyError, Tip,
 };
 
 use super::{
@@ -126,7 +126,8 @@ impl Node {
         Ok(())
     }
 
-    /// Writes a document's snapshot for the checkpoint that is being made. It is sent once the claim is.
+    /// Writes a document's snapshot for the checkpoint that is being made: of what was written under these epochs, and goes
+    /// to whoever may read all of that. It is sent once the claim is.
     ///
     /// # Errors
     /// [`AppendError`].
@@ -136,12 +137,22 @@ impl Node {
         context: ContextId,
         document: DocumentId,
         plain: &[u8],
+        past: &BTreeSet<EpochId>,
     ) -> Result<SnapshotAt, AppendError> {
-        let making = self.contexts.get(&context).and_then(|local| local.checkpoints.making);
-        if making.is_none() {
+        self.now = now;
+        let local = self.contexts.get(&context).ok_or(AppendError::NoContext(context))?;
+        if local.checkpoints.making.is_none() {
             return Err(not_now("no checkpoint is being made"));
         }
-        let appended = self.append(now, context, EntryKind::Snapshot(document), plain)?;
+        if local.standing.has_lost(&self.replica) {
+            return Err(not_now("its right to write was taken away or given up"));
+        }
+        let strategy = local.strategy;
+        if self.strategies[strategy].snapshot_epoch(&context, past).is_err() {
+            self.run_duties_for(context, true, past);
+        }
+        let epoch = self.strategies[strategy].snapshot_epoch(&context, past).map_err(AppendError::NotAllowed)?;
+        let appended = self.write(context, EntryKind::Snapshot(document), plain, epoch)?;
         let entry = Tip { log: appended.log, seq: appended.seq, head: appended.id };
         Ok(SnapshotAt { entry, len: plain.len() as u64 })
     }
@@ -256,6 +267,18 @@ impl Node {
             partial,
             bad,
         })
+    }
+
+    /// Whether the snapshot under this epoch goes to exactly those who may read all that it stands for, which was written
+    /// under `past`.
+    pub fn is_for_same_readers(
+        &self,
+        context: &ContextId,
+        snapshot: Option<EpochId>,
+        past: &BTreeSet<EpochId>,
+    ) -> bool {
+        let local = self.contexts.get(context);
+        local.is_some_and(|local| self.strategies[local.strategy].is_for_same_readers(context, snapshot, past))
     }
 
     /// A claim does not hold. False when it has to be compared again, because what it was compared with is not so any more.

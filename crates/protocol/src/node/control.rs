@@ -1,9 +1,12 @@
 //! What follows from control entries: what this replica has to write by itself, how far logs count, who may stay.
 
-use std::{any::Any, collections::BTreeMap};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use partita_core::{
-    ContextId, ContextInfo, ContextView, Now, PartitionStrategy, ReplicaId, SignedTip, StrategyError, Turn,
+    ContextId, ContextInfo, ContextView, EpochId, Now, PartitionStrategy, ReplicaId, SignedTip, StrategyError, Turn,
 };
 
 use super::{Node, context::Context};
@@ -11,6 +14,9 @@ use crate::effect::{Effect, Notice};
 
 /// Duties must come to rest; a strategy whose duties do not is cut off here.
 const MOST_ROUNDS: usize = 32;
+
+/// No snapshot waits.
+const NO_PAST: BTreeSet<EpochId> = BTreeSet::new();
 
 struct View<'a>(&'a BTreeMap<ContextId, Context>);
 
@@ -38,7 +44,15 @@ impl Node {
         self.now = now;
         let Self { strategies, contexts, rng, .. } = self;
         let view = View(contexts);
-        let mut turn = Turn { now, rng: &mut **rng, view: &view, writing: false, append: Vec::new(), open: Vec::new() };
+        let mut turn = Turn {
+            now,
+            rng: &mut **rng,
+            view: &view,
+            writing: false,
+            past: &NO_PAST,
+            append: Vec::new(),
+            open: Vec::new(),
+        };
         let (mut call, mut answer) = (Some(call), None);
         let mut visit = |plugin: &mut dyn Any, turn: &mut Turn<'_>| {
             let Some(plugin) = plugin.downcast_mut::<P>() else {
@@ -74,6 +88,11 @@ impl Node {
 
     /// Lets the strategy write what it must: its own certificate, keys for devices that lack them.
     pub(super) fn run_duties(&mut self, context: ContextId, writing: bool) {
+        self.run_duties_for(context, writing, &NO_PAST);
+    }
+
+    /// The same for a snapshot that waits, which stands for what was written under these epochs.
+    pub(super) fn run_duties_for(&mut self, context: ContextId, writing: bool, past: &BTreeSet<EpochId>) {
         for _ in 0..MOST_ROUNDS {
             let now = self.now;
             let Self { strategies, contexts, rng, .. } = self;
@@ -81,7 +100,8 @@ impl Node {
                 return;
             };
             let view = View(contexts);
-            let mut turn = Turn { now, rng: &mut **rng, view: &view, writing, append: Vec::new(), open: Vec::new() };
+            let mut turn =
+                Turn { now, rng: &mut **rng, view: &view, writing, past, append: Vec::new(), open: Vec::new() };
             if strategies[strategy].duties(&context, &mut turn).is_err() || turn.append.is_empty() {
                 return;
             }

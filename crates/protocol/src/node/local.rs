@@ -87,7 +87,7 @@ impl Node {
         self.write(context, EntryKind::Control, payload, None)
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         context: ContextId,
         kind: EntryKind,

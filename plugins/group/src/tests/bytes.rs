@@ -52,7 +52,7 @@ fn ops() -> (ContextId, Vec<Op>) {
         Op::RemoveDevice(RemoveDevice { device: capped[1].replica(), caps: vec![tip(1, 1)] }),
         Op::DeviceKey(cay.boxes.public()),
         Op::Epoch(Epoch {
-            scope: Scope::Archive,
+            scope: Scope::Archive(vec![MemberId(id(1)), MemberId(id(2))]),
             commitment: Hash::from_bytes([5; 32]),
             boxes: vec![6; 2 * EPOCH_BOX_LEN].into(),
         }),

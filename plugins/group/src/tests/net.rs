@@ -1,6 +1,10 @@
 //! Peers that hand control entries to each other as a node would.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use partita_core::{
@@ -39,6 +43,8 @@ pub(super) struct Peer<S> {
     pub(super) replica: ReplicaId,
     pub(super) context: ContextId,
     pub(super) writing: bool,
+    /// What a snapshot that waits stands for.
+    past: BTreeSet<EpochId>,
     pub(super) now: Now,
     pub(super) entries: Vec<Said>,
     pub(super) graph: ControlGraph,
@@ -58,6 +64,7 @@ impl<S: PartitionStrategy> Peer<S> {
             key,
             context,
             writing: true,
+            past: BTreeSet::new(),
             now: at(0),
             entries: Vec::new(),
             graph: ControlGraph::default(),
@@ -186,8 +193,8 @@ impl Device {
 
     /// A call of the application into its plugin, and then what the node does with what it asks for.
     pub(super) fn call<R>(&mut self, run: impl FnOnce(&mut Group, &mut Turn<'_>) -> R) -> R {
-        let Self { strategy, rng, view, writing, now, .. } = self;
-        let mut turn = Turn { now: *now, rng, view, writing: *writing, append: Vec::new(), open: Vec::new() };
+        let Self { strategy, rng, view, writing, past, now, .. } = self;
+        let mut turn = Turn { now: *now, rng, view, writing: *writing, past, append: Vec::new(), open: Vec::new() };
         let result = run(strategy, &mut turn);
         for (_, payload) in turn.append {
             self.append(payload);
@@ -225,6 +232,15 @@ impl Device {
         self.writing = true;
         self.duties();
         self.strategy.epoch(&self.context).unwrap().unwrap()
+    }
+
+    /// The epoch of a snapshot of what was written under these, after this device began one if it had to.
+    pub(super) fn snapshot_epoch(&mut self, past: &[EpochId]) -> EpochId {
+        self.past = past.iter().copied().collect();
+        self.writing = true;
+        self.duties();
+        let past = std::mem::take(&mut self.past);
+        self.strategy.snapshot_epoch(&self.context, &past).unwrap().unwrap()
     }
 
     pub(super) fn holds(&self, epoch: &EpochId) -> bool {

@@ -1,5 +1,7 @@
 //! Honest people at the same time: who gets which keys, who is in, what settles.
 
+use std::collections::BTreeSet;
+
 use partita_core::{EpochId, Opened, PartitionStrategy as _, Verdict};
 use rand_chacha::rand_core::Rng as _;
 
@@ -7,7 +9,11 @@ use super::{
     net::{Device, at, card_of, relay, settle},
     world::rng,
 };
-use crate::{Action, Group, GroupError, GroupEvent, History, Membership, Policy, Role, Terms, Uses, op::Op};
+use crate::{
+    Action, Group, GroupError, GroupEvent, History, Membership, Policy, Role, Terms, Uses,
+    epochs::Maker,
+    op::{Epoch, Op, Scope},
+};
 
 fn pair() -> (Device, Device) {
     let mut ada = Device::founder(1, Policy::default());
@@ -181,23 +187,74 @@ fn a_newcomer_from_now_on_opens_nothing_older_and_everybody_reads_what_it_writes
 }
 
 #[test]
-fn the_archive_epoch_goes_to_those_who_may_read_all_history() {
+fn a_snapshot_goes_to_exactly_those_who_may_read_all_that_it_stands_for() {
     let (mut ada, mut ben) = pair();
+    let first = ada.epoch();
     let mut cay = Device::added_by(&mut ada, 3, Role::Write, History::FromNow);
     settle(&mut [&mut ada, &mut ben, &mut cay]);
-    assert_eq!(ada.strategy.archive_epoch(), None);
-    let live = ada.epoch();
-    ada.call(|group, turn| group.rotate_archive(turn)).unwrap();
-    settle(&mut [&mut ada, &mut ben, &mut cay]);
-    let archive = ben.strategy.archive_epoch().unwrap();
-    assert!(ada.holds(&archive) && !cay.holds(&archive));
-    assert_eq!(ben.epoch(), live, "nothing else is written under it");
-    let mut dan = Device::added_by(&mut ada, 4, Role::Write, History::All);
+    let second = ada.epoch();
+    let mut dan = Device::added_by(&mut ben, 4, Role::Write, History::FromNow);
     settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]);
-    assert!(dan.holds(&archive));
-    remove(&mut ada, &dan);
+    let third = ada.epoch();
+    let everybody = |ada: &Device, ben: &Device, cay: &Device, dan: &Device, epoch: &EpochId| {
+        [ada, ben, cay, dan].map(|device| device.holds(epoch))
+    };
+
+    // What all read is sealed like what is written now.
+    assert_eq!(ada.snapshot_epoch(&[third]), third);
+    let live = everybody(&ada, &ben, &cay, &dan, &third);
+    assert_eq!(live, [true; 4]);
+
+    // What is older than some needs an epoch of its own, which is begun once.
+    let old = ada.snapshot_epoch(&[first, second, third]);
+    let between = ada.snapshot_epoch(&[second, third]);
+    settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]);
+    assert_eq!(everybody(&ada, &ben, &cay, &dan, &old), [true, true, false, false]);
+    assert_eq!(everybody(&ada, &ben, &cay, &dan, &between), [true, true, true, false]);
+    assert_eq!(ben.snapshot_epoch(&[first]), old);
+    assert_eq!(cay.snapshot_epoch(&[second]), between, "whoever may read it makes snapshots, too");
+    assert_eq!(ben.epoch(), third, "nothing else is written under them");
+    assert_eq!(settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]), 0);
+
+    // Everybody finds out who is shown too much or too little, also those who may not read it.
+    for device in [&ada, &cay, &dan] {
+        let is_for = |epoch: EpochId, past: &[EpochId]| {
+            let past: BTreeSet<EpochId> = past.iter().copied().collect();
+            device.strategy.is_for_same_readers(&device.context, Some(epoch), &past)
+        };
+        assert!(is_for(old, &[first, third]) && is_for(between, &[second]) && is_for(third, &[third]));
+        assert!(is_for(old, &[old, third]) && is_for(between, &[between]), "what stands for it stands for its readers");
+        assert!(!is_for(third, &[first]) && !is_for(between, &[first]), "shown");
+        assert!(!is_for(old, &[second]) && !is_for(between, &[third]), "taken away");
+    }
+
+    // Who comes later reads them if it may read all history; who goes ends them.
+    let mut eve = Device::added_by(&mut ada, 5, Role::Write, History::All);
+    settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan, &mut eve]);
+    assert!(eve.holds(&old) && eve.holds(&between));
+    remove(&mut ada, &eve);
+    settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]);
+    let again = ben.snapshot_epoch(&[old]);
+    assert!(again != old);
+    settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]);
+    assert!(ada.holds(&again) && !cay.holds(&again) && !dan.holds(&again));
+}
+
+#[test]
+fn an_epoch_leaves_out_nobody_who_may_read_all_history() {
+    let (mut ada, mut ben) = pair();
+    // Somebody who would keep the others from reading what it seals.
+    let (epoch, _) = Epoch::create(
+        &mut ada.rng,
+        Maker { context: *ada.context.as_bytes(), device: ada.replica },
+        Scope::Archive(vec![ben.member()]),
+        &[(ada.replica, ada.strategy.record.boxes[0].public())],
+    )
+    .unwrap();
+    ada.say(&[Op::Epoch(epoch)]);
+    let id = *ada.strategy.state.epochs.announced.iter().map(|(id, _)| id).find(|id| !ada.holds(id)).unwrap();
     settle(&mut [&mut ada, &mut ben]);
-    assert_eq!(ben.strategy.archive_epoch(), None, "begin another");
+    assert!(!ben.strategy.state.announces(&id), "it has a box too few");
 }
 
 #[test]
