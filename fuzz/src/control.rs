@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use partita_core::{
-    Bytes, Claim, ContextId, ContextInfo, ContextView, ControlEntry, EntryHeader, EntryId, EntryKind, LogId, LogStart,
-    Now, PartitionStrategy, ReplicaId, SignedTip, Stamp, Turn, Verdict, timestamp_at,
+    Bytes, Claim, ContextId, ContextInfo, ContextView, ControlEntry, EntryHeader, EntryId, EntryKind, EpochId, LogId,
+    LogStart, Now, PartitionStrategy, ReplicaId, SignedTip, Stamp, Turn, Verdict, timestamp_at,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -39,7 +39,12 @@ impl Author {
 
 /// What a strategy asks for when it is called like this.
 pub fn asked(rng: &mut ChaCha8Rng, call: impl FnOnce(&mut Turn<'_>)) -> Vec<Bytes> {
-    let mut turn = Turn { now: NOW, rng, view: &Nothing, writing: true, past: &BTreeSet::new(), append: Vec::new(), open: Vec::new() };
+    asked_for(rng, &BTreeSet::new(), call)
+}
+
+/// The same while a snapshot waits of what was written under these epochs.
+pub fn asked_for(rng: &mut ChaCha8Rng, past: &BTreeSet<EpochId>, call: impl FnOnce(&mut Turn<'_>)) -> Vec<Bytes> {
+    let mut turn = Turn { now: NOW, rng, view: &Nothing, writing: true, past, append: Vec::new(), open: Vec::new() };
     call(&mut turn);
     turn.append.into_iter().map(|(_, payload)| payload).collect()
 }

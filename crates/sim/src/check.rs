@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use partita_core::{ContextId, Digest, DocumentId, Tip};
+use partita_core::{ContextId, Digest, DocumentId};
 use partita_group::Group;
 use partita_multi_context::MultiContext;
 use partita_protocol::SessionStatus;
@@ -13,7 +13,7 @@ use partita_protocol::SessionStatus;
 use crate::{
     machine::{Answer, MachineId, Told},
     text::NOBODYS,
-    truth::{Edit, Kind, held},
+    truth::{Edit, Kind},
     world::World,
 };
 
@@ -297,7 +297,7 @@ impl World {
                 // Whoever may not write yet sees what it would have written.
                 let waits =
                     |edit: &Edit| edit.machine == *machine && edit.document == *document && edit.place.is_none();
-                if self.truth.edits.iter().any(waits) {
+                if self.truth.edits.iter().any(waits) || self.truth.may_lack(&context, *machine, document) {
                     continue;
                 }
                 let text = self.machines[*machine].documents.get(document);
@@ -338,9 +338,7 @@ impl World {
     fn knows_of_removal(&self, machine: MachineId, context: ContextId, gone: MachineId) -> bool {
         let shut_out = &self.truth.contexts[&context].shut_out;
         let places = shut_out.iter().filter(|(at, _)| *at == gone).map(|(_, places)| places);
-        let Some(running) = &self.machines[machine].running else { return false };
-        let holds = |tip: &Tip| held(running.store(), &context, &tip.log).is_some_and(|held| held >= tip.seq);
-        places.into_iter().any(|places| places.iter().all(holds))
+        places.into_iter().any(|places| self.holds_all(machine, context, places))
     }
 
     /// What was reported durable, by somebody who is still in, is there.
@@ -367,11 +365,13 @@ impl World {
                         return Some(format!("{name} shows edit {number} of {author}, who had been shut out"));
                     }
                 }
-                if !edit.must || !inside.contains(&author) {
+                if !edit.must || !inside.contains(&author) || self.truth.may_lack(&context, *machine, &edit.document) {
                     continue;
                 }
-                // What a copy built on, it would have to vouch for, and it is gone.
-                if author != edit.machine && !self.truth.contexts[&context].gone.is_empty() {
+                // What a copy built on, it would have to vouch for, and it is gone; and so would whoever lost its disk before it
+                // heard of a removal.
+                let cannot_vouch = author != edit.machine || !edit.kept;
+                if cannot_vouch && !self.truth.contexts[&context].gone.is_empty() {
                     continue;
                 }
                 let name = &self.machines[*machine].name;

@@ -277,6 +277,7 @@ impl World {
             Trouble::Falsifier => self.falsify()?,
             Trouble::Pruner => self.pruner()?,
             Trouble::Drawer => self.drawer()?,
+            Trouble::Latecomer => self.latecomer()?,
             Trouble::Garbage => {
                 let machine = self.some_device()?;
                 self.write_garbage(machine)?;
@@ -319,7 +320,7 @@ impl World {
             let other = &self.machines[*at];
             let is_other =
                 *at != machine && other.copy_of.is_none() && !other.retired && other.replica != liar.identity.replica();
-            is_other && knows(*at)
+            is_other && knows(*at) && !known.late.contains_key(at)
         });
         witness?;
         let how = self.faults.dice.pick(&[Falsehood::More, Falsehood::Less, Falsehood::Bad])?;

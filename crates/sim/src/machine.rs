@@ -56,7 +56,8 @@ pub(crate) enum Change {
 pub(crate) enum Answer {
     Context(ContextId, Option<Context>),
     Document(DocumentId, Result<Text, String>),
-    Created(ContextId, Crdt, Result<(DocumentId, Text), String>),
+    /// With those who were let in from now on and whom its author knew.
+    Created(ContextId, Crdt, Vec<MachineId>, Result<(DocumentId, Text), String>),
     /// An edit is durable, or will never be.
     Durable(u64, bool),
     /// Somebody decided something about who is in.
@@ -309,14 +310,14 @@ impl Machine {
         }));
     }
 
-    pub(crate) fn create_document(&mut self, context: ContextId, crdt: Crdt) {
+    pub(crate) fn create_document(&mut self, context: ContextId, crdt: Crdt, known: Vec<MachineId>) {
         let Some(handle) = self.contexts.get(&context).cloned() else { return };
         self.tasks.push(Box::pin(async move {
             let text = match crdt {
                 Crdt::Automerge => handle.create().await.map(|text| (text.id(), Text::Automerge(text))),
                 Crdt::Yrs => handle.create().await.map(|text| (text.id(), Text::Yrs(text))),
             };
-            Answer::Created(context, crdt, text.map_err(|error| error.to_string()))
+            Answer::Created(context, crdt, known, text.map_err(|error| error.to_string()))
         }));
     }
 }

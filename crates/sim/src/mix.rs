@@ -87,6 +87,8 @@ pub(crate) enum Trouble {
     Pruner,
     /// Somebody is away for long, goes on writing, and is declared dormant between two checkpoints.
     Drawer,
+    /// Somebody is let in who may not read what there is, and checkpoints are made around it.
+    Latecomer,
 }
 
 const TROUBLES: &[Trouble] = &[
@@ -120,6 +122,7 @@ const TROUBLES: &[Trouble] = &[
     Trouble::Falsifier,
     Trouble::Pruner,
     Trouble::Drawer,
+    Trouble::Latecomer,
 ];
 
 /// A world's shape.
@@ -149,6 +152,8 @@ pub(crate) struct Mix {
     pub(crate) commit: Duration,
     /// How many in a thousand things that people do change who is in.
     pub(crate) membership: usize,
+    /// How many of those who are let in may read only what is written from then on, in a thousand.
+    pub(crate) latecomers: usize,
     /// How many people write text of some length, in a thousand edits.
     pub(crate) long_edits: usize,
     /// How often somebody only opens a document, in a thousand things that people do.
@@ -247,6 +252,7 @@ impl Mix {
             bytes_per_second: 4 << 20,
             commit: Duration::from_millis(3),
             membership: 0,
+            latecomers: 0,
             long_edits: 5,
             readers: 20,
             checkpoints: 0,
@@ -289,6 +295,7 @@ impl Mix {
             latency: Duration::from_millis(dice.range(1, 120) as u64),
             commit: Duration::from_micros(dice.range(100, 30_000) as u64),
             membership: if dice.chance(700) { dice.range(20, 300) } else { 0 },
+            latecomers: dice.range(0, 500),
             bytes_per_second: dice.pick(&[20_000, 100_000, 4 << 20]).unwrap_or(4 << 20),
             long_edits: if dice.chance(400) { dice.range(50, 300) } else { 0 },
             readers: dice.range(0, 300),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use partita_core::ContextId;
+use partita_core::{ContextId, Tip};
 use partita_group::{Group, History, Invitation, Policy, Role, Terms};
 use partita_multi_context::MultiContext;
 use partita_protocol::Backoff;
@@ -13,7 +13,7 @@ use crate::{
     dice::Dice,
     machine::{Answer, Change, Line, Machine, MachineId},
     text::Crdt,
-    truth::{Kind, Owner, held},
+    truth::{Kind, Late, Owner, held},
     world::{Happening, World},
 };
 
@@ -81,7 +81,7 @@ impl World {
         }
         for machine in 1..self.machines.len() {
             for (context, newcomer) in std::mem::take(&mut self.machines[machine].lets_in) {
-                self.let_in(machine, newcomer, context, Role::Write);
+                self.let_in(machine, newcomer, context, Role::Write, History::All);
                 self.settle(machine);
             }
         }
@@ -226,6 +226,13 @@ impl World {
         self.people_write(machine, context, Much::AsDrawn);
     }
 
+    pub(crate) fn people_create(&mut self, machine: MachineId, context: ContextId) {
+        if self.machines[machine].contexts.contains_key(&context) {
+            self.create(machine, context);
+            self.settle(machine);
+        }
+    }
+
     /// So much that it travels in many pieces.
     pub(crate) fn people_write_much(&mut self, machine: MachineId, context: ContextId) {
         self.people_write(machine, context, Much::InPieces);
@@ -306,7 +313,17 @@ impl World {
 
     fn create(&mut self, machine: MachineId, context: ContextId) {
         let crdt = if self.people.dice.chance(500) { Crdt::Automerge } else { Crdt::Yrs };
-        self.machines[machine].create_document(context, crdt);
+        let late = self.truth.contexts.get(&context).into_iter().flat_map(|known| &known.late);
+        let written = late.filter_map(|(late, about)| Some((*late, about.written.as_ref()?)));
+        let known =
+            written.filter(|(_, places)| self.holds_all(machine, context, places)).map(|(late, _)| late).collect();
+        self.machines[machine].create_document(context, crdt, known);
+    }
+
+    /// Whether a machine holds what was written at these places, for sure.
+    pub(crate) fn holds_all(&self, machine: MachineId, context: ContextId, places: &[Tip]) -> bool {
+        let Some(running) = &self.machines[machine].running else { return false };
+        places.iter().all(|tip| held(running.store(), &context, &tip.log).is_some_and(|held| held >= tip.seq))
     }
 
     /// Somebody opens everything there is, and leaves it open.
@@ -360,11 +377,18 @@ impl World {
             let concerned = machine.is_relay || known.allowed.contains(at) && !known.gone.contains(at);
             concerned && !machine.retired
         });
-        let mut others = everybody.map(|(_, machine)| machine);
-        others.all(|machine| {
-            let Some(running) = &machine.running else { return false };
-            places.iter().all(|tip| held(running.store(), &context, &tip.log).is_some_and(|held| held >= tip.seq))
-        })
+        let mut others = everybody;
+        others.all(|(at, _)| self.holds_all(at, context, places))
+    }
+
+    /// Where an admission is written: in what the one who let somebody in has written by now.
+    pub(crate) fn note_admission(&mut self, machine: MachineId, context: ContextId, newcomer: MachineId) {
+        let Some(running) = &self.machines[machine].running else { return };
+        let tips = running.node().logs_of(&context, &running.node().replica());
+        let known = self.truth.contexts.get_mut(&context);
+        if let Some(late) = known.and_then(|known| known.late.get_mut(&newcomer)) {
+            late.written = Some(tips);
+        }
     }
 
     /// Where a removal is written: in what the one who did it has written by now.
@@ -441,7 +465,9 @@ impl World {
             0 | 1 => {
                 let Some(newcomer) = self.newcomer(context) else { return };
                 let role = if self.people.dice.chance(300) { Role::Admin } else { Role::Write };
-                self.let_in(machine, newcomer, context, role);
+                let history =
+                    if self.people.dice.chance(self.mix.latecomers) { History::FromNow } else { History::All };
+                self.let_in(machine, newcomer, context, role, history);
             }
             2 | 3 => {
                 let Some(engine) =
@@ -478,7 +504,14 @@ impl World {
     }
 
     /// Somebody adds a device by its card.
-    pub(crate) fn let_in(&mut self, machine: MachineId, newcomer: MachineId, context: ContextId, role: Role) {
+    pub(crate) fn let_in(
+        &mut self,
+        machine: MachineId,
+        newcomer: MachineId,
+        context: ContextId,
+        role: Role,
+        history: History,
+    ) {
         let here = &mut self.machines[newcomer];
         let keystore = here.keystore.clone();
         let Ok(card) = Group::card(&keystore, here.dice.rng()) else { return };
@@ -486,9 +519,15 @@ impl World {
             return; // it has been there before
         }
         self.truth.allow(&context, newcomer);
-        let what = format!("adds {} as {role:?}", self.name(newcomer));
+        if history == History::FromNow
+            && let Some(known) = self.truth.contexts.get_mut(&context)
+        {
+            let older = known.documents.iter().map(|(document, _)| *document).collect();
+            known.late.insert(newcomer, Late { older, ..Late::default() });
+        }
+        let what = format!("adds {} as {role:?}, reading {history:?}", self.name(newcomer));
         self.with::<Group, _, _>(machine, context, what, Change::In(newcomer), move |group, turn| {
-            group.add(turn, &card, role, History::All)
+            group.add(turn, &card, role, history)
         });
         self.reopen(newcomer);
     }

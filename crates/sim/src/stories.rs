@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use partita_core::ContextId;
-use partita_group::Role;
+use partita_group::{History, Role};
 use partita_testing::disk::Crash;
 
 use crate::{
@@ -28,6 +28,8 @@ pub(crate) enum Story {
     Pruner { away: MachineId, pruner: MachineId, context: ContextId },
     /// See [`Trouble::Drawer`](crate::mix::Trouble::Drawer).
     Drawer { away: MachineId, pruner: MachineId, context: ContextId },
+    /// See [`Trouble::Latecomer`](crate::mix::Trouble::Latecomer).
+    Latecomer { host: MachineId, newcomer: MachineId, context: ContextId },
 }
 
 impl World {
@@ -77,6 +79,18 @@ impl World {
         let (name, other) = (self.name(away), self.name(pruner));
         self.note(format!("{name} is put into a drawer and writes on, and {other} does not wait for it"));
         self.begin(Story::Drawer { away, pruner, context });
+        Some(())
+    }
+
+    pub(crate) fn latecomer(&mut self) -> Option<()> {
+        let (host, context) = self.some_insider()?;
+        if self.truth.contexts[&context].kind != Kind::Group {
+            return None;
+        }
+        let newcomer = self.newcomer(context)?;
+        let (name, other) = (self.name(host), self.name(newcomer));
+        self.note(format!("{name} will let in {other}, who may not read what there is, and makes checkpoints"));
+        self.begin(Story::Latecomer { host, newcomer, context });
         Some(())
     }
 
@@ -139,7 +153,7 @@ impl World {
                 self.plan(Duration::from_millis(500), Happening::Start(machine, life));
             }
             (Story::Crossing { host, newcomer, context, .. }, 0) => {
-                self.let_in(host, newcomer, context, Role::Write);
+                self.let_in(host, newcomer, context, Role::Write, History::All);
                 self.settle(host);
             }
             (Story::Crossing { away, context, .. }, 1) => self.rotate(away, context),
@@ -170,6 +184,20 @@ impl World {
             // Who claims before it waits for whoever is away, and who claims after it does not.
             (Story::Drawer { away, pruner, context }, 4) => self.declare_dormant(pruner, away, context),
             (Story::Drawer { pruner, context, .. }, 3 | 5) => self.people_prune(pruner, context),
+            (Story::Latecomer { host, newcomer, context }, 1) => {
+                self.let_in(host, newcomer, context, Role::Write, History::FromNow);
+                self.settle(host);
+            }
+            (Story::Latecomer { host, context, .. }, 0 | 2) => self.people_edit(host, context),
+            (Story::Latecomer { host, newcomer, context }, 3) => {
+                self.people_create(host, context);
+                self.people_create(newcomer, context);
+            }
+            (Story::Latecomer { host, context, .. }, 4 | 6) => self.people_prune(host, context),
+            (Story::Latecomer { newcomer, context, .. }, 5 | 7) => {
+                self.people_edit(newcomer, context);
+                self.people_read(newcomer, context);
+            }
             (Story::Torn { machine, context }, 0 | 2 | 4) => {
                 for link in self.links.values_mut().filter(|link| link.ends.iter().any(|end| end.machine == machine)) {
                     link.wires.iter_mut().for_each(|wire| wire.bytes_per_second = 2_000);

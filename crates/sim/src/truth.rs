@@ -55,6 +55,19 @@ pub(crate) struct ContextTruth {
     pub(crate) falsified: bool,
     /// Whether somebody was declared dormant.
     pub(crate) does_without: bool,
+    /// Who was let in to read what is written from then on, and nothing older.
+    pub(crate) late: BTreeMap<MachineId, Late>,
+}
+
+/// What somebody may read who was let in from now on.
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    /// Documents that there were before: it must never show one.
+    pub(crate) older: BTreeSet<DocumentId>,
+    /// Where its admission is written.
+    pub(crate) written: Option<Vec<Tip>>,
+    /// Documents that were created by somebody who knew of it.
+    pub(crate) readable: BTreeSet<DocumentId>,
 }
 
 #[derive(Debug)]
@@ -113,6 +126,7 @@ impl Truth {
             garbage: false,
             falsified: false,
             does_without: false,
+            late: BTreeMap::new(),
         });
     }
 
@@ -131,6 +145,27 @@ impl Truth {
         let owner = self.owners.iter().find(|owner| owner.context == *id || owner.plain == Some(*id));
         let both = [Some(*id), owner.map(|owner| owner.context), owner.and_then(|owner| owner.plain)];
         both.into_iter().flatten().filter_map(|id| self.contexts.get(&id))
+    }
+
+    /// Whether a machine need not show a document: it was let in later, and whoever created the document did not know of
+    /// it, or somebody went meanwhile, so that admissions may have come to count or not behind others' backs.
+    pub(crate) fn may_lack(&self, id: &ContextId, machine: MachineId, document: &DocumentId) -> bool {
+        let Some(context) = self.contexts.get(id) else { return false };
+        let late = context.late.get(&machine);
+        late.is_some_and(|late| !late.readable.contains(document) || !context.gone.is_empty())
+    }
+
+    /// Somebody who was let in from now on may read a document: its author knew of it.
+    pub(crate) fn note_readable(&mut self, id: &ContextId, late: MachineId, document: DocumentId) {
+        if let Some(late) = self.contexts.get_mut(id).and_then(|context| context.late.get_mut(&late)) {
+            late.readable.insert(document);
+        }
+    }
+
+    /// Whether a machine must not show a document: it is older than its membership.
+    pub(crate) fn must_lack(&self, machine: MachineId, document: &DocumentId) -> bool {
+        let late = self.contexts.values().filter_map(|context| context.late.get(&machine));
+        late.into_iter().any(|late| late.older.contains(document))
     }
 
     pub(crate) fn allow(&mut self, id: &ContextId, machine: MachineId) {
@@ -181,6 +216,7 @@ impl Truth {
             context.gone.remove(&machine);
             context.shut_out.retain(|(gone, _)| *gone != machine);
             context.admitted.retain(|(newcomer, ..)| *newcomer != machine);
+            context.late.remove(&machine); // whoever comes by an invitation may read everything
         }
         for edit in self.edits.iter_mut().filter(|edit| edit.context == *id && edit.machine == machine) {
             (edit.must, edit.late) = (false, false);

@@ -251,15 +251,22 @@ impl World {
                 match text {
                     Ok(text) => {
                         self.machines[machine].documents.insert(id, text);
+                        let original = self.machines[machine].copy_of.unwrap_or(machine);
+                        if self.truth.must_lack(original, &id) {
+                            self.violate(format!("{name} shows {id:?}, which is older than its membership"));
+                        }
                     }
                     Err(error) => {
                         self.trace.step(self.now, id.as_bytes(), || format!("{name} cannot load {id:?}: {error}"))
                     }
                 }
             }
-            Answer::Created(context, crdt, created) => match created {
+            Answer::Created(context, crdt, known, created) => match created {
                 Ok((id, text)) => {
                     let number = self.truth.add_document(context, id, crdt);
+                    for late in known {
+                        self.truth.note_readable(&context, late, id);
+                    }
                     self.note(format!("{name} creates document {number} ({crdt:?}) {id:?}"));
                     self.machines[machine].documents.insert(id, text);
                 }
@@ -270,7 +277,10 @@ impl World {
                 Ok(()) => {
                     self.note(format!("{name}: {what}"));
                     match change {
-                        Change::In(newcomer) => self.truth.admit(&context, newcomer, machine, self.now),
+                        Change::In(newcomer) => {
+                            self.truth.admit(&context, newcomer, machine, self.now);
+                            self.note_admission(machine, context, newcomer);
+                        }
                         Change::Out(gone) => {
                             self.truth.gone(&context, gone);
                             self.note_removal(machine, context, gone);

@@ -205,7 +205,7 @@ fn a_snapshot_goes_to_exactly_those_who_may_read_all_that_it_stands_for() {
     let live = everybody(&ada, &ben, &cay, &dan, &third);
     assert_eq!(live, [true; 4]);
 
-    // What is older than some needs an epoch of its own, which is begun once.
+    // What is older than some goes under an epoch from before they came, or one of its own.
     let old = ada.snapshot_epoch(&[first, second, third]);
     let between = ada.snapshot_epoch(&[second, third]);
     settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]);
@@ -228,16 +228,25 @@ fn a_snapshot_goes_to_exactly_those_who_may_read_all_that_it_stands_for() {
         assert!(!is_for(old, &[second]) && !is_for(between, &[third]), "taken away");
     }
 
-    // Who comes later reads them if it may read all history; who goes ends them.
+    // Who comes later reads them if it may read all history; who goes ends them, and others are begun without it.
     let mut eve = Device::added_by(&mut ada, 5, Role::Write, History::All);
     settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan, &mut eve]);
     assert!(eve.holds(&old) && eve.holds(&between));
     remove(&mut ada, &eve);
     settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]);
-    let again = ben.snapshot_epoch(&[old]);
-    assert!(again != old);
+    let (old_again, between_again) = (ben.snapshot_epoch(&[old]), ben.snapshot_epoch(&[between, third]));
+    assert!(old_again != old && between_again != between);
     settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]);
-    assert!(ada.holds(&again) && !cay.holds(&again) && !dan.holds(&again));
+    eve.pull(&ada);
+    assert_eq!(everybody(&ada, &ben, &cay, &dan, &old_again), [true, true, false, false]);
+    assert_eq!(everybody(&ada, &ben, &cay, &dan, &between_again), [true, true, true, false]);
+    assert!(!eve.holds(&old_again) && !eve.holds(&between_again));
+    assert_eq!(ada.snapshot_epoch(&[first]), old_again, "begun once");
+    assert_eq!(cay.snapshot_epoch(&[second]), between_again);
+    let mut flo = Device::added_by(&mut ben, 6, Role::Read, History::All);
+    settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan, &mut flo]);
+    assert!(flo.holds(&old_again) && flo.holds(&between_again));
+    assert!(ada.epoch() != old_again && ada.epoch() != between_again, "nothing else is written under them");
 }
 
 #[test]
