@@ -189,7 +189,7 @@ pub struct Turn<'a> {
     /// under, is made only then: a device that only reads, or was just enrolled, makes none that nobody needs.
     pub writing: bool,
     /// A snapshot waits for this which stands for what was written under these epochs: see
-    /// [`PartitionStrategy::snapshot_epoch`]. Empty otherwise.
+    /// [`PartitionStrategy::snapshot_epoch`]. Empty otherwise, and where nothing of it was sealed.
     pub past: &'a BTreeSet<EpochId>,
     /// Control entries to append to this replica's own control logs, in order.
     pub append: Vec<(ContextId, Bytes)>,
@@ -261,14 +261,26 @@ pub trait PartitionStrategy: Any + Send + Sync {
     /// and for nobody else. Where all who read may read everything, that of the next data entry.
     ///
     /// # Errors
-    /// When there is none: [`duties`](Self::duties) is asked to begin one, with [`Turn::past`].
+    /// When there is none: [`duties`](Self::duties) is asked to begin one, with [`Turn::past`]. It must begin none that this
+    /// replica could not use.
     fn snapshot_epoch(&self, context: &ContextId, _past: &BTreeSet<EpochId>) -> Result<Option<EpochId>, StrategyError> {
         self.epoch(context)
     }
 
-    /// Whether a snapshot under this epoch is for exactly those who may read all that it stands for, which was written under
-    /// `past`: nobody attests one that shows the past to somebody who may not read it, or takes it from somebody who may.
-    fn is_for_same_readers(&self, _context: &ContextId, _snapshot: Option<EpochId>, _past: &BTreeSet<EpochId>) -> bool {
+    /// Whether a snapshot under this epoch, which `author` claims, is for exactly those who may read all that it stands for,
+    /// which was written under `past`, and `author` is one of them: nobody attests one that shows the past to somebody who may
+    /// not read it, takes it from somebody who may, or is by somebody who cannot know.
+    ///
+    /// Needs no key, and is asked about documents that this replica may not read: others' word is taken for those, so whoever
+    /// answers [`WaitReason::Withheld`] answers this, too. Two who ask about one snapshot may know different members, and one
+    /// of them an earlier snapshot's epoch in place of those that it stands for: the answer must not depend on that.
+    fn is_for_same_readers(
+        &self,
+        _context: &ContextId,
+        _author: &ReplicaId,
+        _snapshot: Option<EpochId>,
+        _past: &BTreeSet<EpochId>,
+    ) -> bool {
         true
     }
 

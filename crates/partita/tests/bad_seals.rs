@@ -28,7 +28,7 @@ async fn a_change_that_does_not_open_is_set_aside_and_those_around_it_are_applie
     let url = relay.url().to_string();
     let spoils = Arc::new(AtomicBool::new(false));
     let inner = SingleOwner::open(&FileKeystore::open(home.path().join("a.key")).unwrap()).unwrap();
-    let spoiler = Spoiler { inner, spoils: spoils.clone() };
+    let spoiler = Spoiler { inner, spoils: spoils.clone(), under: Arc::default() };
     let builder = Engine::builder(home.path().join("a")).strategy(spoiler).transport(home.network.clone());
     let a = Device::of(builder.connect(&url).open().await.unwrap()).await;
     let b = home.open("b", &[&url]).await;

@@ -4,13 +4,16 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    future::Future as _,
+    sync::{Arc, Mutex, mpsc},
+};
 
 use common::{Home, has, patiently, put};
 use partita::{
     ChangeError, EngineError, EngineEvent, SendError,
     automerge::Automerge,
-    core::{ContextId, ContextInfo, ContextKind, Refusal, StoreError},
+    core::{ContextId, ContextInfo, ContextKind, Refusal, StoreError, Turn},
     single_owner::SingleOwner,
 };
 use partita_testing::{
@@ -246,4 +249,54 @@ async fn whoever_waits_is_told_when_the_store_has_failed() {
     failed(patiently("a context that cannot be loaded", a.engine.open_context(late)).await.map(drop));
     failed(patiently("what is asked later", a.notes.acknowledged()).await);
     failed(a.engine.close().await);
+}
+
+/// A document that somebody reads just then cannot be looked into: what was changed in it before counts all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_relays_word_is_about_what_was_changed_before_also_while_somebody_reads_it() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+
+    // The engine is busy while a change is made, and the document is being read when it comes to look.
+    let (busy, is_busy) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let engine = a.engine.clone();
+    let working = tokio::spawn(async move {
+        let work = move |_: &mut SingleOwner, _: &mut Turn<'_>| {
+            busy.send(()).unwrap();
+            may_go_on.recv().unwrap();
+        };
+        engine.with_strategy(work).await
+    });
+    is_busy.recv().unwrap();
+    let last = put(&plan, "last", "x");
+    let (reads, is_read) = mpsc::channel();
+    let (stop, may_stop) = mpsc::channel();
+    let read = plan.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        read.read(|_| {
+            reads.send(()).unwrap();
+            may_stop.recv().unwrap();
+        })
+    });
+    is_read.recv().unwrap();
+    let mut asked = Box::pin(a.notes.acknowledged());
+    let mut look = || asked.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    assert!(look().is_pending());
+    go_on.send(()).unwrap();
+    patiently("the engine", working).await.unwrap().unwrap();
+    // Everything that was asked before is answered by now.
+    a.engine.with_strategy(|_: &mut SingleOwner, _| ()).await.unwrap();
+    assert!(look().is_pending(), "the change is in no entry yet");
+
+    stop.send(()).unwrap();
+    reading.await.unwrap();
+    patiently("the relay", asked).await.unwrap();
+    last.durable().await.unwrap();
+    a.engine.close().await.unwrap();
+    has(&b.get::<Automerge>(plan.id()).await, "last").await;
+    b.engine.close().await.unwrap();
+    relay.close().await;
 }

@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
 mod common;
+mod spoiler;
 mod town;
+
+use std::sync::{Arc, Mutex, atomic::AtomicBool};
 
 use common::{has, patiently, put, string};
 use partita::{
-    CheckpointError, CheckpointOutcome, DocumentError, SystemRandom,
+    CheckpointError, CheckpointOutcome, DocumentError, Engine, SystemRandom,
     automerge::Automerge,
     core::DocumentId,
     group::{Group, History, Policy, Role},
 };
+use spoiler::Spoiler;
 use town::{Person, Town};
 
 impl Town {
@@ -136,6 +140,58 @@ async fn what_is_pruned_stays_readable_for_those_who_may_read_it_and_is_shown_to
         prunes(person, 10).await;
     }
     for person in [ada, cay, dan, eve, fay] {
+        person.engine.close().await.unwrap();
+    }
+    relay.close().await;
+}
+
+/// Anybody who may write can name any epoch: what does not open is in no snapshot, and decides nothing about its readers.
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_under_keys_of_before_takes_a_document_from_nobody() {
+    let town = Town::new();
+    let relay = town.relay().await;
+    let url = relay.url().to_string();
+    let ada = town.start("ada", town.found("ada", Policy::default()), &[&url]).await;
+    let first = ada.ask(|group, turn| group.rotate(turn)).await;
+    first.unwrap();
+    let first = ada.ask(|group, _| group.status().epoch).await.unwrap();
+    let card = Group::card(&*town.keystore("mallory"), &mut SystemRandom).unwrap();
+    let handed = card.clone();
+    ada.ask(move |group, turn| group.add(turn, &handed, Role::Write, History::FromNow)).await.unwrap();
+    let cay = town.added(&ada, "cay", History::FromNow, &url).await;
+    let dan = town.added(&ada, "dan", History::FromNow, &url).await;
+    let plan = cay.group.create::<Automerge>().await.unwrap();
+    put(&plan, "cay", "x").durable().await.unwrap();
+    let plan_a = ada.get(plan.id()).await;
+    has(&plan_a, "cay").await;
+
+    let inner = Group::added(town.keystore("mallory"), ada.group.id(), &card).unwrap();
+    let spoils = Arc::new(AtomicBool::new(false));
+    let mallory = Spoiler { inner, spoils: spoils.clone(), under: Arc::new(Mutex::new(Some(first))) };
+    let builder = Engine::builder(town.path().join("mallory")).strategy(mallory).transport(town.network.clone());
+    let engine = builder.connect(url.as_str()).open().await.unwrap();
+    let group = engine.context(ada.group.id()).await.unwrap();
+    let mallory = Person { engine, group };
+    let plan_m = mallory.get(plan.id()).await;
+    has(&plan_m, "cay").await;
+    spoils.store(true, std::sync::atomic::Ordering::SeqCst);
+    put(&plan_m, "nonsense", "x").durable().await.unwrap();
+    spoils.store(false, std::sync::atomic::Ordering::SeqCst);
+    let mut events = ada.engine.events();
+    patiently("the nonsense", async {
+        while ada.group.set_aside().await.unwrap().is_empty() {
+            let _ = events.recv().await;
+        }
+    })
+    .await;
+
+    assert_eq!(ada.group.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    for person in [&ada, &cay, &dan, &mallory] {
+        prunes(person, 3).await;
+    }
+    // Nothing of it is left here but the snapshot.
+    assert_eq!(dan.get(plan.id()).await.digest().unwrap(), plan_a.digest().unwrap());
+    for person in [ada, cay, dan, mallory] {
         person.engine.close().await.unwrap();
     }
     relay.close().await;

@@ -48,7 +48,7 @@ async fn what_cannot_be_opened_holds_up_nothing() -> bool {
     let url = relay.url().to_string();
     let spoils = Arc::new(AtomicBool::new(false));
     let inner = SingleOwner::open(&FileKeystore::open(home.path().join("a.key")).unwrap()).unwrap();
-    let spoiler = Spoiler { inner, spoils: spoils.clone() };
+    let spoiler = Spoiler { inner, spoils: spoils.clone(), under: Arc::default() };
     let builder = Engine::builder(home.path().join("a")).strategy(spoiler).transport(home.network.clone());
     let a = Device::of(builder.connect(&url).open().await.unwrap()).await;
     let b = home.open("b", &[&url]).await;

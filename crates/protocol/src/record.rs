@@ -62,7 +62,8 @@ impl LogRecord {
 
     /// The key epoch in force at an entry.
     pub fn epoch_at(&self, seq: u64) -> Option<EpochId> {
-        self.epochs.iter().rev().find(|(from, _)| *from <= seq).and_then(|(_, epoch)| *epoch)
+        let after = self.epochs.partition_point(|(from, _)| *from <= seq);
+        self.epochs[..after].last().and_then(|(_, epoch)| *epoch)
     }
 
     /// The state of a log after its first entry; `None` when that has no start.

@@ -12,7 +12,7 @@ use partita_protocol::SessionStatus;
 
 use crate::{
     machine::{Answer, MachineId, Told},
-    text::NOBODYS,
+    text::{NOBODYS, Text},
     truth::{Edit, Kind},
     world::World,
 };
@@ -33,6 +33,7 @@ impl World {
         }
         self.people.stop();
         self.heal();
+        self.let_in_newcomers();
         let (healed, latest) = (self.now, self.now + PATIENCE);
         loop {
             let next = self.now + LOOK;
@@ -297,7 +298,7 @@ impl World {
                 // Whoever may not write yet sees what it would have written.
                 let waits =
                     |edit: &Edit| edit.machine == *machine && edit.document == *document && edit.place.is_none();
-                if self.truth.edits.iter().any(waits) || self.truth.may_lack(&context, *machine, document) {
+                if self.truth.edits.iter().any(waits) {
                     continue;
                 }
                 let text = self.machines[*machine].documents.get(document);
@@ -309,6 +310,9 @@ impl World {
                 if digest.is_none() {
                     // What created it may have been cut off, and may count again: the next look asks anew.
                     self.machines[*machine].documents.remove(document);
+                }
+                if self.truth.may_lack(&context, *machine, document) {
+                    continue;
                 }
                 match shown.get(document) {
                     None => {
@@ -341,6 +345,11 @@ impl World {
         places.into_iter().any(|places| self.holds_all(machine, context, places))
     }
 
+    /// A document that a machine has open, once it is loaded.
+    fn shown(&self, machine: MachineId, document: &DocumentId) -> Option<&Text> {
+        self.machines[machine].documents.get(document).filter(|text| text.is_settled())
+    }
+
     /// What was reported durable, by somebody who is still in, is there.
     fn missing_edits(&mut self, context: ContextId, inside: &[MachineId]) -> Option<String> {
         for machine in inside {
@@ -350,7 +359,7 @@ impl World {
                 if edit.context != context {
                     continue;
                 }
-                let text = self.machines[*machine].documents.get(&edit.document);
+                let text = self.shown(*machine, &edit.document);
                 if text.is_some_and(|text| text.marks().unwrap_or_default().contains(&NOBODYS)) {
                     let name = &self.machines[*machine].name;
                     return Some(format!("{name} shows in {:?} what nobody wrote", edit.document));
@@ -359,7 +368,7 @@ impl World {
                     && !self.is_live(edit.machine, context)
                     && self.knows_of_removal(*machine, context, edit.machine)
                 {
-                    let text = self.machines[*machine].documents.get(&edit.document);
+                    let text = self.shown(*machine, &edit.document);
                     if text.is_some_and(|text| text.marks().unwrap_or_default().contains(&(number as u64))) {
                         let (name, author) = (&self.machines[*machine].name, &self.machines[edit.machine].name);
                         return Some(format!("{name} shows edit {number} of {author}, who had been shut out"));
@@ -375,7 +384,7 @@ impl World {
                     continue;
                 }
                 let name = &self.machines[*machine].name;
-                let Some(text) = self.machines[*machine].documents.get(&edit.document) else {
+                let Some(text) = self.shown(*machine, &edit.document) else {
                     return Some(format!("{name} does not have {:?}, with edit {number} in it", edit.document));
                 };
                 let found = marks.entry(edit.document).or_insert_with(|| text.marks().unwrap_or_default());

@@ -299,12 +299,31 @@ impl World {
 
     /// A member claims what is not so, and somebody is there who knows better.
     fn falsify(&mut self) -> Option<()> {
-        let (machine, context) = self.some_insider()?;
-        if self.truth.does_without(&context) {
-            return None; // whoever knows better may be the one for whom nobody waits
-        }
+        let everybody = self.truth.contexts.iter().flat_map(|(id, known)| {
+            let inside = known.allowed.difference(&known.gone);
+            inside.map(|machine| (*machine, *id))
+        });
+        let could: Vec<_> = everybody.filter(|(machine, context)| self.could_falsify(*machine, *context)).collect();
+        let (machine, context) = self.faults.dice.pick(&could)?;
+        let how = self.faults.dice.pick(&[Falsehood::More, Falsehood::Less, Falsehood::Bad])?;
+        let name = self.name(machine);
+        self.note(format!("{name} claims a false checkpoint of {context:?}: {how:?}"));
+        self.truth.contexts.get_mut(&context)?.falsified = true;
+        self.machines[machine].running.as_ref()?.falsify(how);
+        self.people_prune(machine, context);
+        Some(())
+    }
+
+    /// Whether there is something to claim, and another who holds all of it and may read it.
+    fn could_falsify(&self, machine: MachineId, context: ContextId) -> bool {
         let known = &self.truth.contexts[&context];
-        let liar = self.machines[machine].running.as_ref()?;
+        let here = &self.machines[machine];
+        let Some(liar) = here.running.as_ref().filter(|_| !here.retired && here.copy_of.is_none()) else {
+            return false;
+        };
+        if self.truth.does_without(&context) || liar.node().plan_checkpoint(&context, 1).is_none() {
+            return false; // whoever knows better may be the one for whom nobody waits
+        }
         let authors: Vec<_> = self.machines.iter().map(|machine| machine.replica).collect();
         let held = |at: MachineId| -> Vec<Tip> {
             let running = self.machines[at].running.as_ref();
@@ -316,20 +335,12 @@ impl World {
             let held = held(at);
             covered.iter().all(|tip| held.iter().any(|held| held.log == tip.log && held.seq >= tip.seq))
         };
-        let witness = known.allowed.difference(&known.gone).copied().find(|at| {
-            let other = &self.machines[*at];
+        known.allowed.difference(&known.gone).copied().any(|at| {
+            let other = &self.machines[at];
             let is_other =
-                *at != machine && other.copy_of.is_none() && !other.retired && other.replica != liar.identity.replica();
-            is_other && knows(*at) && !known.late.contains_key(at)
-        });
-        witness?;
-        let how = self.faults.dice.pick(&[Falsehood::More, Falsehood::Less, Falsehood::Bad])?;
-        let name = self.name(machine);
-        self.note(format!("{name} claims a false checkpoint of {context:?}: {how:?}"));
-        self.truth.contexts.get_mut(&context)?.falsified = true;
-        self.machines[machine].running.as_ref()?.falsify(how);
-        self.people_prune(machine, context);
-        Some(())
+                at != machine && other.copy_of.is_none() && !other.retired && other.replica != liar.identity.replica();
+            is_other && knows(at) && !known.late.contains_key(&at)
+        })
     }
 
     fn hold(&mut self, link: LinkId, end: usize, mean: Duration) {

@@ -280,8 +280,10 @@ impl Mix {
         let strikes = dice.range(0, 15) as u32;
         let mut limits = draw_limits(dice);
         if troubles.contains(&Trouble::Torn) {
-            // What is large is a matter of the limit: text of real size would only take time.
-            limits.fragment_bytes = limits.fragment_bytes.min(2_000);
+            // What is large is a matter of the limit: text of real size would only take time. And what is sent at once must be
+            // through before the connection breaks, or nothing is there to go on from.
+            limits.fragment_bytes = limits.fragment_bytes.min(1_000);
+            limits.send_buffer = limits.send_buffer.min(3_000);
         }
         Self {
             owners: (0..owners).map(|_| dice.range(1, most.min(4))).collect(),

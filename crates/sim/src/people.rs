@@ -158,6 +158,22 @@ impl World {
         machine
     }
 
+    /// Where checkpoints stand for history, one device comes that was never there: it has to come to the same by them.
+    pub(crate) fn let_in_newcomers(&mut self) {
+        for owner in 0..self.truth.owners.len() {
+            let Owner { context, plain, .. } = self.truth.owners[owner];
+            let running = self.machines.iter().filter_map(|machine| machine.running.as_ref());
+            let relies = |id: ContextId| running.clone().any(|at| !at.node().checkpoint(&id).claims().is_empty());
+            if [Some(context), plain].into_iter().flatten().any(relies) {
+                let seed = u64::from_le_bytes(self.people.dice.bytes());
+                let new = self.enroll(owner, seed);
+                let name = self.name(new);
+                self.note(format!("{name} is enrolled"));
+                self.start(new);
+            }
+        }
+    }
+
     /// A group with all its founders.
     fn found_group(&mut self, first: MachineId, group: usize, seed: u64) {
         let others: Vec<_> =

@@ -200,7 +200,7 @@ impl World {
             }
             (Story::Torn { machine, context }, 0 | 2 | 4) => {
                 for link in self.links.values_mut().filter(|link| link.ends.iter().any(|end| end.machine == machine)) {
-                    link.wires.iter_mut().for_each(|wire| wire.bytes_per_second = 2_000);
+                    link.wires.iter_mut().for_each(|wire| wire.bytes_per_second = 4_000);
                 }
                 self.people_write_much(machine, context);
             }

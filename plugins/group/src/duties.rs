@@ -71,7 +71,8 @@ impl Group {
         }
         let rotates = turn.writing && role.writes() && (self.writable().is_none() || self.is_old(turn.now));
         let without = if turn.writing && role.writes() { self.state.left_out_of(turn.past) } else { BTreeSet::new() };
-        let archive = Some(without).filter(|without| !without.is_empty() && self.archive(without).is_none());
+        let can_use = !without.is_empty() && !without.contains(&self.member());
+        let archive = Some(without).filter(|without| can_use && self.archive(without).is_none());
         let lacking = if role.reads() { self.lacking(role, turn.writing) } else { Vec::new() };
         self.write(steps, Rotation { live: rotates, archive }, lacking, turn)
     }

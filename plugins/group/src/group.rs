@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use partita_core::{
@@ -41,7 +41,9 @@ pub struct Group {
     pub(crate) state: State,
     pub(crate) ring: Keyring,
     /// Which epoch is written under, until something changes.
-    pub(crate) chosen: std::sync::OnceLock<Option<EpochId>>,
+    pub(crate) chosen: OnceLock<Option<EpochId>>,
+    /// The same for snapshots that some members may not read.
+    pub(crate) archives: Mutex<BTreeMap<BTreeSet<MemberId>, EpochId>>,
     /// What the application was told of last.
     pub(crate) told: Snapshot,
 }
@@ -278,7 +280,8 @@ impl Group {
             keys,
             keystore,
             record,
-            chosen: std::sync::OnceLock::new(),
+            chosen: OnceLock::new(),
+            archives: Mutex::default(),
             told: Snapshot::default(),
         })
     }
@@ -427,7 +430,14 @@ impl Group {
 
     /// The epoch of a snapshot that these members may not read.
     pub(crate) fn archive(&self, without: &BTreeSet<MemberId>) -> Option<EpochId> {
-        self.state.choose(without, |id| self.ring.keys.contains(id))
+        // Poison means that a thread died while it held the lock; a list of finished answers cannot be half right.
+        let mut known = self.archives.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(epoch) = known.get(without) {
+            return Some(*epoch);
+        }
+        let found = self.state.choose(without, |id| self.ring.keys.contains(id))?;
+        known.insert(without.clone(), found);
+        Some(found)
     }
 
     /// The members with their devices, for whoever wants to know what changed.

@@ -374,6 +374,13 @@ impl State {
         op.is_some_and(|op| announced.op.count() > 0 && resolver.op_counts(held, announced.index, op))
     }
 
+    /// Whether everybody for whom an epoch is was boxed its secret, by somebody who could begin it: as its maker knew it, so
+    /// that the answer stays.
+    pub(crate) fn is_complete(&self, id: &EpochId) -> bool {
+        let announced = self.epochs.announced.get(id);
+        announced.is_some_and(|one| self.could_begin(one) && self.recipients(one).ids.len() == one.op.count())
+    }
+
     /// Whether any loss is known: without one there is nothing to vouch for.
     pub(crate) fn knows_losses(&self) -> bool {
         !self.view().losses.is_empty()
@@ -419,16 +426,16 @@ impl State {
         }
     }
 
-    /// Those who read but may not have an epoch's secret: they came later, or it is not for them.
+    /// Those who may not have an epoch's secret: they came later, or it is not for them. Also who reads nothing at the moment:
+    /// with the right to read again, it has the secrets of all epochs since its admission.
     fn left_out(&self, announced: &Announced) -> BTreeSet<MemberId> {
-        let reads = |member: &Member| member.role.is_some_and(Role::reads);
-        let without = self.view().members.iter().filter(|(id, member)| {
-            member.history == History::FromNow && reads(member) && !self.may_have(id, member, announced)
-        });
+        let members = self.view().members.iter();
+        let without =
+            members.filter(|(id, member)| member.history == History::FromNow && !self.may_have(id, member, announced));
         without.map(|(id, _)| *id).collect()
     }
 
-    /// Those who read but may not have the secrets of all of these epochs.
+    /// Those who may not have the secrets of all of these epochs.
     pub(crate) fn left_out_of<'e>(&self, epochs: impl IntoIterator<Item = &'e EpochId>) -> BTreeSet<MemberId> {
         if !self.has_newcomers() {
             return BTreeSet::new(); // as nearly always

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     collections::BTreeSet,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use bytes::Bytes;
@@ -85,12 +85,15 @@ impl PartitionStrategy for Group {
     }
 
     fn snapshot_epoch(&self, context: &ContextId, past: &BTreeSet<EpochId>) -> Result<Option<EpochId>, StrategyError> {
+        self.check(context)?;
         let without = self.state.left_out_of(past);
         if without.is_empty() || planted(Bug::PastShown) {
             return self.epoch(context);
         }
-        self.check(context)?;
         self.may_write().map_err(|error| StrategyError(error.to_string()))?;
+        if without.contains(&self.member()) {
+            return Err(StrategyError("this device may not read all of what the document was written under".into()));
+        }
         match self.archive(&without) {
             Some(epoch) => Ok(Some(epoch)),
             None => {
@@ -99,9 +102,22 @@ impl PartitionStrategy for Group {
         }
     }
 
-    fn is_for_same_readers(&self, _context: &ContextId, snapshot: Option<EpochId>, past: &BTreeSet<EpochId>) -> bool {
-        let may_not = snapshot.map(|epoch| self.state.left_out_of([&epoch]));
-        may_not.is_some_and(|may_not| may_not == self.state.left_out_of(past)) || planted(Bug::PastShown)
+    fn is_for_same_readers(
+        &self,
+        _context: &ContextId,
+        author: &ReplicaId,
+        snapshot: Option<EpochId>,
+        past: &BTreeSet<EpochId>,
+    ) -> bool {
+        let Some(epoch) = snapshot.filter(|epoch| self.state.is_complete(epoch)) else {
+            return false;
+        };
+        let may_not = self.state.left_out_of(past);
+        let member = self.state.view().devices.get(author).map(|(member, _)| member);
+        if member.is_some_and(|member| may_not.contains(member)) {
+            return false;
+        }
+        may_not == self.state.left_out_of([&epoch]) || planted(Bug::PastShown)
     }
 
     fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
@@ -140,6 +156,7 @@ impl PartitionStrategy for Group {
             return Ok(Vec::new());
         };
         self.chosen = OnceLock::new();
+        self.archives = Mutex::default();
         let arrived = self.ring.take(&self.state, at, &self.keys, &self.record);
         Ok(if arrived { vec![StrategyEffect::KeysArrived] } else { Vec::new() })
     }

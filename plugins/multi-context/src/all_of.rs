@@ -136,8 +136,14 @@ impl PartitionStrategy for AllOf {
         self.nominated.snapshot_epoch(context, past)
     }
 
-    fn is_for_same_readers(&self, context: &ContextId, snapshot: Option<EpochId>, past: &BTreeSet<EpochId>) -> bool {
-        self.nominated.is_for_same_readers(context, snapshot, past)
+    fn is_for_same_readers(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        snapshot: Option<EpochId>,
+        past: &BTreeSet<EpochId>,
+    ) -> bool {
+        self.nominated.is_for_same_readers(context, author, snapshot, past)
     }
 
     fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {

@@ -179,8 +179,14 @@ impl PartitionStrategy for MultiContext {
         self.routes.at(context).snapshot_epoch(context, past)
     }
 
-    fn is_for_same_readers(&self, context: &ContextId, snapshot: Option<EpochId>, past: &BTreeSet<EpochId>) -> bool {
-        self.routes.at(context).is_for_same_readers(context, snapshot, past)
+    fn is_for_same_readers(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        snapshot: Option<EpochId>,
+        past: &BTreeSet<EpochId>,
+    ) -> bool {
+        self.routes.at(context).is_for_same_readers(context, author, snapshot, past)
     }
 
     fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {

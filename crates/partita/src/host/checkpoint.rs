@@ -85,14 +85,23 @@ impl Aim {
     }
 }
 
+type Past = Vec<(Option<(LogId, u64, EntryId)>, EpochId)>;
+
+/// The epochs without those of entries whose bytes are bad: these are in no snapshot, and anybody can name any epoch.
+fn past_of(past: &Past, bad: &[(LogId, u64, EntryId)]) -> BTreeSet<EpochId> {
+    let counts = past.iter().filter(|(place, _)| place.is_none_or(|place| !bad.contains(&place)));
+    counts.map(|(_, epoch)| *epoch).collect()
+}
+
 struct Task {
     number: u64,
     aim: Aim,
     /// The documents that are still to be looked at.
     documents: VecDeque<DocumentId>,
     bad: Vec<(LogId, u64, EntryId)>,
-    /// The epochs under which the current document was written: its snapshot goes to whoever may read all of them.
-    past: BTreeSet<EpochId>,
+    /// The epochs under which the current document was written, and for which entry: its snapshot goes to whoever may read all
+    /// of them.
+    past: Past,
     /// Entries of documents that this replica may not read: others say whether their bytes are bad.
     withheld: BTreeSet<(LogId, u64)>,
 }
@@ -318,7 +327,7 @@ impl EngineHost {
             aim,
             documents: VecDeque::new(),
             bad: Vec::new(),
-            past: BTreeSet::new(),
+            past: Past::new(),
             withheld: BTreeSet::new(),
         });
         context.jobs.push(Box::new(move |store| {
@@ -398,35 +407,54 @@ impl EngineHost {
         }
         let name = (id, document);
         let arrival = |(at, entry): (u64, Arc<Entry>)| Some((entry.id, context.node.arrival(&id, at, entry)?));
-        let base: Vec<(EntryId, Arrival)> = collected.base.into_iter().filter_map(arrival).collect();
+        let base: Vec<Arrival> = collected.base.into_iter().filter_map(arrival).map(|(_, arrival)| arrival).collect();
         let entries: Vec<(EntryId, Arrival)> = collected.entries.into_iter().filter_map(arrival).collect();
         let claimed = collected.claimed.and_then(arrival).map(|(_, claimed)| claimed);
-        let past: BTreeSet<EpochId> = base.iter().chain(&entries).filter_map(|(_, arrival)| arrival.epoch).collect();
-        if let (Some(None), Some(claimed)) = (&partial, &claimed)
-            && !context.node.is_for_same_readers(&id, claimed.epoch, &past)
+        let place = |id: EntryId, arrival: &Arrival| (arrival.entry.header.log, arrival.entry.header.seq, id);
+        task.past = base.iter().filter_map(|arrival| Some((None, arrival.epoch?))).collect();
+        task.past.extend(entries.iter().filter_map(|(id, arrival)| Some((Some(place(*id, arrival)), arrival.epoch?))));
+        if let Aim::Check(check) = &task.aim
+            && !check.partial
         {
-            return self.refute(context);
+            let past = past_of(&task.past, &check.bad);
+            let is_good = |claimed: &Arrival| context.node.is_for_same_readers(check, claimed.epoch, &past);
+            if !claimed.as_ref().is_some_and(is_good) {
+                return self.refute(context);
+            }
         }
         let mut openers = Openers::default();
-        let parts: Vec<Part> = entries
+        let mut parts: Vec<Part> = entries
             .into_iter()
             .map(|(id, arrival)| Part { item: self.item(context, name, &arrival, &mut openers), id })
             .collect();
         let mut open = |arrival: &Arrival| self.item(context, name, arrival, &mut openers).plain();
-        let base: Result<Vec<Bytes>, Reason> = base.iter().map(|(_, arrival)| open(arrival)).collect();
-        let claimed = claimed.as_ref().map(&mut open).transpose();
+        let base: Result<Vec<Bytes>, Reason> = base.iter().map(&mut open).collect();
+        let claimed = claimed.as_ref().map(open).transpose();
         let Some(task) = self.task(number) else { return };
-        task.past = past;
-        let withheld = |of: Option<&Reason>| of == Some(&Reason::Withheld);
-        if withheld(base.as_ref().err())
-            || withheld(claimed.as_ref().err())
-            || parts.iter().any(|part| withheld(part.item.payload.as_ref().err()))
-        {
-            if partial.is_none() {
-                return self.finish_checkpoint(context, Err(CheckpointError::NotNow(document, Reason::Withheld)));
+        let is_withheld = |of: Option<&Reason>| of == Some(&Reason::Withheld);
+        if let Aim::Check(check) = &task.aim {
+            // Those who may read it say whether its bytes are bad.
+            let is_said_bad = |part: &mut Part| {
+                let said = check.bad.contains(&(part.item.log, part.item.seq, part.id));
+                said && is_withheld(part.item.payload.as_ref().err())
+            };
+            task.withheld.extend(parts.extract_if(.., is_said_bad).map(|part| (part.item.log, part.item.seq)));
+        }
+        let cannot_make =
+            is_withheld(base.as_ref().err()) || parts.iter().any(|part| is_withheld(part.item.payload.as_ref().err()));
+        if cannot_make || is_withheld(claimed.as_ref().err()) {
+            let is_create = |part: &Part| matches!(part.item.kind, ItemKind::Create(_));
+            let began_here = base.as_ref().is_ok_and(|base| !base.is_empty()) || parts.iter().any(is_create);
+            match partial {
+                None => {
+                    let withheld = CheckpointError::NotNow(document, Reason::Withheld);
+                    return self.finish_checkpoint(context, Err(withheld));
+                }
+                // What this replica has read from its beginning on is taken from it.
+                Some(Some(_)) if began_here && !cannot_make => return self.refute(context),
+                // Those who may read it say whether it holds.
+                Some(_) => task.withheld.extend(parts.iter().map(|part| (part.item.log, part.item.seq))),
             }
-            // Those who may read it say whether it holds. That it is withheld from nobody who may was found out above.
-            task.withheld.extend(parts.iter().map(|part| (part.item.log, part.item.seq)));
             return self.next_document(context);
         }
         let (base, claimed) = match (base, claimed) {
@@ -494,7 +522,8 @@ impl EngineHost {
                 };
                 let Some(task) = &mut self.checkpoints.current else { return };
                 let Aim::Make { plan, written, .. } = &mut task.aim else { return };
-                match context.node.write_snapshot(context.now, plan.context, document, &plain, &task.past) {
+                let past = past_of(&task.past, &task.bad);
+                match context.node.write_snapshot(context.now, plan.context, document, &plain, &past) {
                     Ok(at) => {
                         written.insert(document, at);
                         self.next_document(context);

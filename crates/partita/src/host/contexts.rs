@@ -53,6 +53,9 @@ struct Awaited {
     reply: Waiter,
 }
 
+/// Who wants to wait until a remote, a certain one or any, holds what was changed in a context.
+pub(super) type Asked = (ContextId, Option<ReplicaId>, Waiter);
+
 /// What could not be applied in a context since the engine was opened; [`Context::set_aside`](crate::Context::set_aside)
 /// lists all of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,8 +90,7 @@ impl EngineHost {
         if !self.contexts.contains_key(&id) {
             return Err(EngineError::NoContext(id));
         }
-        self.dirty.extend(self.slots.keys().filter(|(of, _)| *of == id));
-        self.take_all(context);
+        self.take_context(context, id);
         self.contexts.remove(&id);
         for (_, slot) in self.slots.extract_if(.., |(of, _), _| *of == id) {
             let Some(cell) = slot.cell else { continue };
@@ -132,10 +134,14 @@ impl EngineHost {
         reply: Waiter,
     ) {
         self.take_all(context);
+        let untaken = self.slots.iter().any(|((of, _), slot)| *of == id && slot.has_untaken());
         let Some(state) = self.contexts.get_mut(&id) else {
             let _ = reply.send(Err(EngineError::NoContext(id)));
             return;
         };
+        if untaken && context.node.failure().is_none() {
+            return self.asked_acknowledged.push((id, by, reply));
+        }
         let awaited = Awaited { tips: context.node.own_tips(&id), by, reply };
         if awaited.tips.is_empty() || awaited.is_over(context, &id) {
             let _ = awaited.reply.send(Ok(()));
@@ -143,6 +149,13 @@ impl EngineHost {
             let _ = awaited.reply.send(Err(error.clone().into())); // nothing more reaches anybody
         } else {
             state.waiting_acknowledged.push(awaited);
+        }
+    }
+
+    /// Who asked while a document was locked whose changes were not taken yet.
+    pub(super) fn ask_acknowledged_again(&mut self, context: &mut Context<'_>) {
+        for (id, by, reply) in std::mem::take(&mut self.asked_acknowledged) {
+            self.on_wait_acknowledged(context, id, by, reply);
         }
     }
 

@@ -38,6 +38,20 @@ impl EngineHost {
         }
     }
 
+    /// Takes what was changed in a context that is about to be closed, also in documents that others have locked right now.
+    pub(super) fn take_context(&mut self, context: &mut Context<'_>, id: ContextId) {
+        // Somebody may lock one again in between, and change it: that is then as late as any change after this.
+        for _ in 0..2 {
+            for slot in self.slots.iter().filter(|((of, _), _)| *of == id).map(|(_, slot)| slot) {
+                if let Some(cell) = slot.cell.as_ref().filter(|cell| cell.is_dirty()) {
+                    drop(cell.hold_any());
+                }
+            }
+            self.dirty.extend(self.slots.keys().filter(|(of, _)| *of == id));
+            self.take_all(context);
+        }
+    }
+
     fn take_local(&mut self, context: &mut Context<'_>, name: Name, in_flight: usize) -> Taken {
         let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
         let Some(cell) = slot.cell.clone() else { return Taken::All };

@@ -82,6 +82,7 @@ pub(crate) struct EngineHost {
     at_rest: AeadKey,
     contexts: BTreeMap<ContextId, ContextState>,
     ended: Vec<contexts::Ended>,
+    asked_acknowledged: Vec<contexts::Asked>,
     checkpoints: checkpoint::Tasks,
     events: broadcast::Sender<EngineEvent>,
     wake: Arc<dyn Fn(Command) + Send + Sync>,
@@ -92,6 +93,13 @@ pub(crate) struct EngineHost {
     reloads: BTreeMap<Name, bool>,
     /// The engine is closing: what was changed must be taken, also of documents that are locked now.
     closing: bool,
+}
+
+impl Slot {
+    /// Whether there are local changes that are in no entry yet.
+    fn has_untaken(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| cell.is_dirty())
+    }
 }
 
 type PeerKey = (partita_core::ReplicaId, Incarnation);
@@ -127,6 +135,7 @@ impl EngineHost {
             )),
             contexts: BTreeMap::new(),
             ended: Vec::new(),
+            asked_acknowledged: Vec::new(),
             checkpoints: checkpoint::Tasks::new(parts.checkpoint_after),
             events: parts.events,
             wake: parts.wake,
@@ -209,6 +218,7 @@ impl Host for EngineHost {
             }
         }
         self.take_dirty(context);
+        self.ask_acknowledged_again(context);
         self.make_due_checkpoints(context);
         self.look_for_quiet(context);
         self.unload_idle(context);

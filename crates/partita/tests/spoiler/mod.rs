@@ -4,28 +4,29 @@
 
 use std::{
     any::Any,
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
 
-use partita::{
-    core::{
-        Access, AuthProvider, Brought, Bytes, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng,
-        EpochId, HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, RemoteContext, SessionId, Standing,
-        StrategyEffect, StrategyError, Turn, Verdict, Visit,
-    },
-    single_owner::SingleOwner,
+use partita::core::{
+    Access, AuthProvider, Brought, Bytes, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId,
+    EpochId, HeaderPrefix, Now, Opened, PartitionStrategy, PeerInfo, RemoteContext, ReplicaId, SessionId, Standing,
+    StrategyEffect, StrategyError, Turn, Verdict, Visit, Witness,
 };
 
-/// One owner's device, but for one thing: what it seals while `spoils` is set does not open.
-pub struct Spoiler {
-    pub inner: SingleOwner,
+/// Another strategy, but for one thing: what it seals while `spoils` is set does not open.
+#[derive(Default)]
+pub struct Spoiler<S> {
+    pub inner: S,
     pub spoils: Arc<AtomicBool>,
+    /// The key epoch that it names meanwhile, whether or not it has the secret.
+    pub under: Arc<Mutex<Option<EpochId>>>,
 }
 
-impl PartitionStrategy for Spoiler {
+impl<S: PartitionStrategy> PartitionStrategy for Spoiler<S> {
     fn kinds(&self) -> &[ContextKind] {
         self.inner.kinds()
     }
@@ -33,7 +34,7 @@ impl PartitionStrategy for Spoiler {
         self.inner.auth()
     }
     fn contexts(&self) -> Vec<ContextInfo> {
-        PartitionStrategy::contexts(&self.inner)
+        self.inner.contexts()
     }
     fn adopt(&mut self, context: &ContextInfo, brought: Option<&Brought<'_>>) -> bool {
         self.inner.adopt(context, brought)
@@ -51,9 +52,27 @@ impl PartitionStrategy for Spoiler {
         self.inner.standing(context)
     }
     fn epoch(&self, context: &ContextId) -> Result<Option<EpochId>, StrategyError> {
-        self.inner.epoch(context)
+        match *self.under.lock().unwrap() {
+            Some(epoch) if self.spoils.load(SeqCst) => Ok(Some(epoch)),
+            _ => self.inner.epoch(context),
+        }
+    }
+    fn snapshot_epoch(&self, context: &ContextId, past: &BTreeSet<EpochId>) -> Result<Option<EpochId>, StrategyError> {
+        self.inner.snapshot_epoch(context, past)
+    }
+    fn is_for_same_readers(
+        &self,
+        context: &ContextId,
+        author: &ReplicaId,
+        snapshot: Option<EpochId>,
+        past: &BTreeSet<EpochId>,
+    ) -> bool {
+        self.inner.is_for_same_readers(context, author, snapshot, past)
     }
     fn seal(&self, prefix: &HeaderPrefix<'_>, plain: &[u8], rng: &mut dyn CryptoRng) -> Result<Bytes, StrategyError> {
+        if self.spoils.load(SeqCst) && self.under.lock().unwrap().is_some() {
+            return Ok(Bytes::from_static(&[7; 60]));
+        }
         let mut sealed = self.inner.seal(prefix, plain, rng)?.to_vec();
         if self.spoils.load(SeqCst) {
             *sealed.last_mut().unwrap() ^= 1;
@@ -68,6 +87,15 @@ impl PartitionStrategy for Spoiler {
     }
     fn duties(&mut self, context: &ContextId, turn: &mut Turn<'_>) -> Result<(), StrategyError> {
         self.inner.duties(context, turn)
+    }
+    fn vouch(&self, context: &ContextId, witnesses: &[Witness]) -> Option<Bytes> {
+        self.inner.vouch(context, witnesses)
+    }
+    fn writers(&self, context: &ContextId, heads: &[EntryId]) -> Option<BTreeSet<ReplicaId>> {
+        self.inner.writers(context, heads)
+    }
+    fn dormant(&self, context: &ContextId, heads: &[EntryId]) -> BTreeSet<ReplicaId> {
+        self.inner.dormant(context, heads)
     }
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self

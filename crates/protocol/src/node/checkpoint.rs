@@ -15,7 +15,7 @@ use super::{
     Node,
     checkpoints::{CheckpointBase, CheckpointTable},
     context::OwnLog,
-    local::AppendError,
+    local::{AppendError, HAS_LOST},
 };
 use crate::effect::{Effect, Notice};
 
@@ -145,13 +145,9 @@ impl Node {
             return Err(not_now("no checkpoint is being made"));
         }
         if local.standing.has_lost(&self.replica) {
-            return Err(not_now("its right to write was taken away or given up"));
+            return Err(not_now(HAS_LOST));
         }
-        let strategy = local.strategy;
-        if self.strategies[strategy].snapshot_epoch(&context, past).is_err() {
-            self.run_duties_for(context, true, past);
-        }
-        let epoch = self.strategies[strategy].snapshot_epoch(&context, past).map_err(AppendError::NotAllowed)?;
+        let epoch = self.epoch_to_write(context, |strategy| strategy.snapshot_epoch(&context, past), past)?;
         let appended = self.write(context, EntryKind::Snapshot(document), plain, epoch)?;
         let entry = Tip { log: appended.log, seq: appended.seq, head: appended.id };
         Ok(SnapshotAt { entry, len: plain.len() as u64 })
@@ -269,23 +265,24 @@ impl Node {
         })
     }
 
-    /// Whether the snapshot under this epoch goes to exactly those who may read all that it stands for, which was written
-    /// under `past`.
+    /// Whether a snapshot under this epoch, of a claim that is compared, goes to exactly those who may read all that it stands
+    /// for, which was written under `past`, and the author of the claim is one of them.
     pub fn is_for_same_readers(
         &self,
-        context: &ContextId,
+        check: &CheckpointCheck,
         snapshot: Option<EpochId>,
         past: &BTreeSet<EpochId>,
     ) -> bool {
-        let local = self.contexts.get(context);
-        local.is_some_and(|local| self.strategies[local.strategy].is_for_same_readers(context, snapshot, past))
+        let CheckpointCheck { context, author, .. } = check;
+        self.contexts
+            .get(context)
+            .is_some_and(|local| self.strategies[local.strategy].is_for_same_readers(context, author, snapshot, past))
     }
 
     /// A claim does not hold. False when it has to be compared again, because what it was compared with is not so any more.
     pub fn reject_checkpoint(&mut self, check: &CheckpointCheck) -> bool {
-        let base = self.contexts.get(&check.context).map(|local| local.checkpoints.base());
-        if base.is_some_and(|base| *base != check.base) {
-            self.check_again(check); // some of that may be pruned by now
+        if !self.is_as_compared(check) {
+            self.check_again(check);
             return false;
         }
         if let Some(local) = self.contexts.get_mut(&check.context) {
@@ -318,15 +315,21 @@ impl Node {
         let Some(local) = self.contexts.get(&check.context) else {
             return;
         };
-        // Something of it may have been cut off while it was compared, or another checkpoint may be relied upon by now.
-        let same_base = *local.checkpoints.base() == check.base;
-        let same = same_base && check.held.iter().all(|(log, seq)| local.counts(log, *seq));
-        if !same {
+        if !self.is_as_compared(check) {
             return self.check_again(check);
         }
         if !local.standing.has_lost(&self.replica) {
             self.say_of_claim(check.context, &CheckpointOp::Attest(check.table.claim));
         }
+    }
+
+    /// Whether what a claim was compared with is still so: something of it may have been cut off meanwhile, or another
+    /// checkpoint may be relied upon by now, and more be pruned.
+    fn is_as_compared(&self, check: &CheckpointCheck) -> bool {
+        self.contexts.get(&check.context).is_some_and(|local| {
+            let same_base = *local.checkpoints.base() == check.base;
+            same_base && check.held.iter().all(|(log, seq)| local.counts(log, *seq))
+        })
     }
 
     /// What a claim was compared with is not so any more: it is put to the embedder anew if it still matters.

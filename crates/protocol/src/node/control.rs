@@ -16,7 +16,7 @@ use crate::effect::{Effect, Notice};
 const MOST_ROUNDS: usize = 32;
 
 /// No snapshot waits.
-const NO_PAST: BTreeSet<EpochId> = BTreeSet::new();
+pub(super) const NO_PAST: BTreeSet<EpochId> = BTreeSet::new();
 
 struct View<'a>(&'a BTreeMap<ContextId, Context>);
 
@@ -87,12 +87,8 @@ impl Node {
     }
 
     /// Lets the strategy write what it must: its own certificate, keys for devices that lack them.
-    pub(super) fn run_duties(&mut self, context: ContextId, writing: bool) {
-        self.run_duties_for(context, writing, &NO_PAST);
-    }
-
-    /// The same for a snapshot that waits, which stands for what was written under these epochs.
-    pub(super) fn run_duties_for(&mut self, context: ContextId, writing: bool, past: &BTreeSet<EpochId>) {
+    /// `past`: of a snapshot that waits, the epochs of what it stands for.
+    pub(super) fn run_duties(&mut self, context: ContextId, writing: bool, past: &BTreeSet<EpochId>) {
         for _ in 0..MOST_ROUNDS {
             let now = self.now;
             let Self { strategies, contexts, rng, .. } = self;
@@ -116,7 +112,7 @@ impl Node {
     /// Draws the consequences of control entries that came during this event.
     pub(super) fn settle_control(&mut self) {
         while let Some(context) = self.control_changed.pop_first() {
-            self.run_duties(context, false);
+            self.run_duties(context, false, &NO_PAST);
             self.control_changed.remove(&context);
             self.refresh_standing(context);
             self.review_grants(context);

@@ -31,6 +31,8 @@ impl Node {
         }
         let before = std::mem::replace(&mut local.standing, standing);
         let of_quarantined = local.reckon_caps();
+        // A loss or a vouch may name the branch of a forked log that counts.
+        local.checkpoints.forked.clear();
         if local.logs.get(&local.own_data.id).is_some_and(|log| log.cap != u64::MAX) {
             // Nothing that is written from here on counts in it: should this replica hold the right again, it writes on in
             // another log. At once and not when it is cut, which it may never be: documents derive their actors from it.

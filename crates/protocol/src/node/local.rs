@@ -1,17 +1,20 @@
 //! This replica's own entries: stamped, sealed, signed, published before they are durable.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, Hash, HeaderPrefix, LogId, LogSort, LogStart, Now,
-    Opened, PayloadOpener, Stamp, StoreError, StrategyError, Tip,
+    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, EpochId, Hash, HeaderPrefix, LogId, LogSort, LogStart,
+    Now, Opened, PartitionStrategy, PayloadOpener, Stamp, StoreError, StrategyError, Tip,
 };
 
-use super::{Node, link::Halt};
+use super::{Node, control::NO_PAST, link::Halt};
 use crate::{
     effect::{Appended, Arrival},
     message::MAX_CONTROL,
 };
+
+/// Why a replica that lost its right writes nothing.
+pub(super) const HAS_LOST: &str = "its right to write was taken away or given up";
 
 /// How long a writer goes on without asking its strategy what it owes its readers.
 const DUTIES_EVERY: Duration = Duration::from_secs(600);
@@ -61,25 +64,33 @@ impl Node {
         plain: &[u8],
     ) -> Result<Appended, AppendError> {
         self.now = now;
-        let not_allowed = |why: &str| AppendError::NotAllowed(StrategyError(why.into()));
         let local = self.contexts.get(&context).ok_or(AppendError::NoContext(context))?;
         if local.standing.has_lost(&self.replica) {
-            return Err(not_allowed("its right to write was taken away or given up"));
+            return Err(AppendError::NotAllowed(StrategyError(HAS_LOST.into())));
         }
-        let strategy = local.strategy;
-        // What a writer owes its readers (keys for those who lack them, a new epoch in time) it does before it writes: when
-        // control entries came since it wrote last, and now and then.
-        let due = local
-            .wrote
-            .is_none_or(|(known, at)| known != local.graph.len() || now.monotonic >= at.saturating_add(DUTIES_EVERY));
-        if due || self.strategies[strategy].epoch(&context).is_err() {
-            self.run_duties(context, true);
+        let epoch = self.epoch_to_write(context, |strategy| strategy.epoch(&context), &NO_PAST)?;
+        self.write(context, kind, plain, epoch)
+    }
+
+    /// The epoch that the strategy says. What a writer owes its readers (keys for those who lack them, a new epoch in time) it
+    /// does before it writes: when control entries came since it wrote last, and now and then.
+    pub(super) fn epoch_to_write(
+        &mut self,
+        context: ContextId,
+        epoch: impl Fn(&dyn PartitionStrategy) -> Result<Option<EpochId>, StrategyError>,
+        past: &BTreeSet<EpochId>,
+    ) -> Result<Option<EpochId>, AppendError> {
+        let local = self.contexts.get(&context).ok_or(AppendError::NoContext(context))?;
+        let (strategy, now) = (local.strategy, self.now.monotonic);
+        let due =
+            local.wrote.is_none_or(|(known, at)| known != local.graph.len() || now >= at.saturating_add(DUTIES_EVERY));
+        if due || epoch(&*self.strategies[strategy]).is_err() {
+            self.run_duties(context, true, past);
             if let Some(local) = self.contexts.get_mut(&context) {
-                local.wrote = Some((local.graph.len(), now.monotonic));
+                local.wrote = Some((local.graph.len(), now));
             }
         }
-        let epoch = self.strategies[strategy].epoch(&context).map_err(AppendError::NotAllowed)?;
-        self.write(context, kind, plain, epoch)
+        epoch(&*self.strategies[strategy]).map_err(AppendError::NotAllowed)
     }
 
     /// Appends a control entry to this replica's control log.
@@ -92,7 +103,7 @@ impl Node {
         context: ContextId,
         kind: EntryKind,
         plain: &[u8],
-        epoch: Option<partita_core::EpochId>,
+        epoch: Option<EpochId>,
     ) -> Result<Appended, AppendError> {
         if let Some(error) = &self.commits.failed {
             return Err(AppendError::Store(error.clone()));

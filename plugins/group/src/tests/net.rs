@@ -44,7 +44,7 @@ pub(super) struct Peer<S> {
     pub(super) context: ContextId,
     pub(super) writing: bool,
     /// What a snapshot that waits stands for.
-    past: BTreeSet<EpochId>,
+    pub(super) past: BTreeSet<EpochId>,
     pub(super) now: Now,
     pub(super) entries: Vec<Said>,
     pub(super) graph: ControlGraph,

@@ -217,10 +217,11 @@ fn a_snapshot_goes_to_exactly_those_who_may_read_all_that_it_stands_for() {
     assert_eq!(settle(&mut [&mut ada, &mut ben, &mut cay, &mut dan]), 0);
 
     // Everybody finds out who is shown too much or too little, also those who may not read it.
+    let author = ada.replica;
     for device in [&ada, &cay, &dan] {
         let is_for = |epoch: EpochId, past: &[EpochId]| {
             let past: BTreeSet<EpochId> = past.iter().copied().collect();
-            device.strategy.is_for_same_readers(&device.context, Some(epoch), &past)
+            device.strategy.is_for_same_readers(&device.context, &author, Some(epoch), &past)
         };
         assert!(is_for(old, &[first, third]) && is_for(between, &[second]) && is_for(third, &[third]));
         assert!(is_for(old, &[old, third]) && is_for(between, &[between]), "what stands for it stands for its readers");
@@ -249,6 +250,44 @@ fn a_snapshot_goes_to_exactly_those_who_may_read_all_that_it_stands_for() {
     assert!(ada.epoch() != old_again && ada.epoch() != between_again, "nothing else is written under them");
 }
 
+/// With the right to read again it gets the secrets of all epochs since its admission.
+#[test]
+fn a_snapshot_is_for_nobody_who_may_not_read_just_now_and_could_not_before() {
+    let (mut ada, mut ben) = pair();
+    let first = ada.epoch();
+    let mut cay = Device::added_by(&mut ada, 3, Role::Write, History::FromNow);
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    let member = cay.member();
+    ada.call(|group, turn| group.set_role(turn, member, Role::Relay)).unwrap();
+    let live = ada.epoch();
+    let snapshot = ada.snapshot_epoch(&[first]);
+    ada.call(|group, turn| group.set_role(turn, member, Role::Write)).unwrap();
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    assert!(cay.holds(&live) && !cay.holds(&snapshot));
+    let past = [first].into();
+    assert!(cay.strategy.is_for_same_readers(&cay.context, &ada.replica, Some(snapshot), &past));
+    // Nobody takes its word for what it cannot know.
+    assert!(!ben.strategy.is_for_same_readers(&cay.context, &cay.replica, Some(snapshot), &past));
+    assert!(!ben.strategy.is_for_same_readers(&cay.context, &cay.replica, Some(first), &past));
+}
+
+#[test]
+fn who_still_has_old_keys_but_no_right_to_them_begins_no_epoch_for_a_snapshot() {
+    let (mut ada, mut ben) = pair();
+    let mut cay = Device::added_by(&mut ada, 3, Role::Write, History::All);
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    let first = ada.epoch();
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    remove(&mut ada, &cay);
+    let card = card_of(&cay);
+    ada.call(|group, turn| group.add(turn, &card, Role::Write, History::FromNow)).unwrap();
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    assert!(cay.holds(&first), "what it had it has");
+    cay.past = [first].into();
+    assert_eq!(cay.duties(), 0);
+    assert!(cay.strategy.snapshot_epoch(&cay.context, &cay.past).is_err());
+}
+
 #[test]
 fn an_epoch_leaves_out_nobody_who_may_read_all_history() {
     let (mut ada, mut ben) = pair();
@@ -261,9 +300,10 @@ fn an_epoch_leaves_out_nobody_who_may_read_all_history() {
     )
     .unwrap();
     ada.say(&[Op::Epoch(epoch)]);
-    let id = *ada.strategy.state.epochs.announced.iter().map(|(id, _)| id).find(|id| !ada.holds(id)).unwrap();
+    let id = *ada.strategy.state.epochs.announced.keys().find(|id| !ada.holds(id)).unwrap();
     settle(&mut [&mut ada, &mut ben]);
     assert!(!ben.strategy.state.announces(&id), "it has a box too few");
+    assert!(!ben.strategy.is_for_same_readers(&ben.context, &ada.replica, Some(id), &[id].into()));
 }
 
 #[test]
