@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use partita_crypto::{Signature, VerifyingKey};
 
 use crate::{
-    ContextId, Entry, EntryHeader, EntryId, LogId, LogStart, ReplicaId, Tip,
+    ContextId, Entry, EntryHeader, EntryId, LogId, LogStart, ReplicaId, SignedTip, Tip,
     codec::{DecodeError, Reader, Writer},
 };
 
@@ -52,6 +52,11 @@ impl Witness {
     /// The author's signature over its id.
     pub fn signature(&self) -> Signature {
         self.signature
+    }
+
+    /// The entry with its author's signature.
+    pub fn signed_tip(&self) -> SignedTip {
+        SignedTip { tip: self.tip(), signature: self.signature }
     }
 
     /// Appends the canonical encoding.

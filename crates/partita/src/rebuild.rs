@@ -28,9 +28,16 @@ pub(crate) struct Part {
 pub(crate) enum Purpose {
     /// Save it.
     Save,
-    /// Compare it with a plain snapshot as it was claimed; `None` when no snapshot of the document is claimed. In part: it
-    /// may hold more by the writers of these logs, of which not all is here.
-    Compare { claimed: Option<Bytes>, partial: Option<Vec<LogId>> },
+    /// Compare it with a plain snapshot as it was claimed; `None` when no snapshot of the document is claimed.
+    Compare { claimed: Option<Bytes>, partial: Option<Partial> },
+}
+
+/// What need not be the same in a claim that is compared in part.
+pub(crate) struct Partial {
+    /// It may hold more by the writers of these logs, of which not all is here.
+    pub(crate) lacking: Vec<LogId>,
+    /// It may hold less by the writers of these, of which snapshots hold more here.
+    pub(crate) beyond: Vec<LogId>,
 }
 
 /// The work, done in slices.
@@ -185,25 +192,36 @@ impl Rebuild {
                 Err(error) => Rebuilt::NotNow(self.document, Reason::from(&error)),
             },
             Purpose::Compare { claimed: None, .. } => Rebuilt::Compared(false),
-            Purpose::Compare { claimed: Some(claimed), partial } => match load(&self.types, &self.document, claimed) {
-                Ok(claimed) => Rebuilt::Compared(self.holds(&claimed, made, partial.as_deref())),
+            Purpose::Compare { claimed: Some(plain), partial } => match load(&self.types, &self.document, plain) {
+                Ok(claimed) => Rebuilt::Compared(self.holds(plain, &claimed, made, partial.as_ref())),
                 Err(_) => Rebuilt::Compared(false),
             },
         }
     }
 
     /// Whether what is claimed is what was made: the same, or that and more by those who may have written more.
-    fn holds(&self, claimed: &Made, made: &Made, partial: Option<&[LogId]>) -> bool {
+    fn holds(&self, plain: &Bytes, claimed: &Made, made: &Made, partial: Option<&Partial>) -> bool {
+        let same = guarded(|| Ok(claimed.doc.same_history(&*made.doc))).unwrap_or(false);
+        same || partial.is_some_and(|partial| self.holds_in_part(plain, claimed, made, partial).unwrap_or(false))
+            || planted(Bug::AttestedWithMore) && includes(claimed, made)
+            || planted(Bug::AttestedWithLess) && includes(made, claimed)
+    }
+
+    fn holds_in_part(&self, plain: &Bytes, claimed: &Made, made: &Made, partial: &Partial) -> Result<bool, CrdtError> {
+        let Partial { lacking, beyond } = partial;
         let by = |logs: &[LogId]| -> Vec<ActorSeed> {
             logs.iter().map(|log| ActorSeed::derive(log, &self.document)).collect()
         };
-        let extends = |whole: &Made, part: &Made, logs: &[LogId]| {
-            guarded(|| Ok(whole.doc.extends(&*part.doc, &by(logs)))).unwrap_or(false)
-        };
-        let same = guarded(|| Ok(claimed.doc.same_history(&*made.doc))).unwrap_or(false);
-        same || partial.is_some_and(|logs| extends(claimed, made, logs))
-            || planted(Bug::AttestedWithMore) && includes(claimed, made)
-            || planted(Bug::AttestedWithLess) && includes(made, claimed)
+        guarded(|| {
+            if beyond.is_empty() {
+                return Ok(claimed.doc.extends(&*made.doc, &by(lacking)));
+            }
+            // Neither holds all of the other: each is compared with both together.
+            let mut both = made.crdt.load(&made.doc.snapshot()?, nobody(&self.document))?;
+            let Some(snapshot) = plain.strip_prefix(&made.crdt.id().0) else { return Ok(false) };
+            both.merge(snapshot)?;
+            Ok(both.extends(&*made.doc, &by(lacking)) && both.extends(&*claimed.doc, &by(beyond)))
+        })
     }
 }
 

@@ -15,6 +15,8 @@ pub struct NodeConfig {
     pub run: RunLimits,
     /// Payloads over so many bytes travel as fragments of about this size.
     pub fragment_bytes: usize,
+    /// About how many bytes of messages go into one frame: what a connection that breaks loses is at most a frame.
+    pub frame_bytes: usize,
     /// How many bytes of entries a remote may have on their way to this node's store.
     pub credit: u64,
     /// How many bytes may wait in a transport before this node stops filling it.
@@ -55,6 +57,7 @@ impl Default for NodeConfig {
             max_context_bytes: u64::MAX,
             run: RunLimits { entries: 512, bytes: 64 << 10 },
             fragment_bytes: 64 << 10,
+            frame_bytes: 64 << 10,
             credit: 4 << 20,
             send_buffer: 128 << 10,
             tail_bytes: 4 << 20,

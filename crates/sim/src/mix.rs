@@ -179,6 +179,9 @@ fn draw_limits(dice: &mut Dice) -> NodeConfig {
         limits.fragment_bytes = dice.range(50, 2_000);
     }
     if small(dice) {
+        limits.frame_bytes = dice.range(500, 20_000);
+    }
+    if small(dice) {
         limits.send_buffer = dice.range(500, 20_000);
     }
     if small(dice) {
@@ -283,7 +286,7 @@ impl Mix {
             // What is large is a matter of the limit: text of real size would only take time. And what is sent at once must be
             // through before the connection breaks, or nothing is there to go on from.
             limits.fragment_bytes = limits.fragment_bytes.min(1_000);
-            limits.send_buffer = limits.send_buffer.min(3_000);
+            limits.frame_bytes = limits.frame_bytes.min(2_000);
         }
         Self {
             owners: (0..owners).map(|_| dice.range(1, most.min(4))).collect(),

@@ -193,9 +193,14 @@ impl State {
         if held.ops().iter().any(|op| matches!(op, Op::Vouch(_))) {
             self.vouching.push(at);
         }
-        if held.ops().iter().any(|op| op.listed().next().is_some()) {
+        if held.ops().iter().any(|op| matches!(op, Op::Vouch(_)) || op.listed().next().is_some()) {
             let mut known = Standing { listed: std::mem::take(&mut self.listed), ..Standing::default() };
-            held.ops().iter().flat_map(Op::listed).for_each(|tips| known.list(tips));
+            for op in held.ops() {
+                op.listed().for_each(|tips| known.list(tips));
+                if let Op::Vouch(witnesses) = op {
+                    witnesses.iter().for_each(|witness| known.list(&[witness.signed_tip()]));
+                }
+            }
             self.listed = known.listed;
         }
         self.epochs.note(*self.id.as_bytes(), at, held);

@@ -145,8 +145,10 @@ pub(crate) fn resolve(held: &AllHeld) -> Resolved {
     let epochs = epochs(held, &counting);
     standing.vouches = vouches(held, &counting);
     for (_, _, op) in ops(held) {
-        if let Op::Revoke(Revocation { caps, .. }) | Op::Retire(caps) = op {
-            standing.list(caps);
+        match op {
+            Op::Revoke(Revocation { caps, .. }) | Op::Retire(caps) => standing.list(caps),
+            Op::Vouch(witnesses) => witnesses.iter().for_each(|witness| standing.list(&[witness.signed_tip()])),
+            _ => {}
         }
     }
     let dormant = Seen::union(held.values().map(|entry| &entry.seen)).away.replicas();

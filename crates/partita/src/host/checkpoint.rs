@@ -26,7 +26,7 @@ use super::{
 use crate::{
     error::{CheckpointError, EngineError},
     events::EngineEvent,
-    rebuild::{Part, Purpose, Rebuild, Rebuilt},
+    rebuild::{Part, Partial, Purpose, Rebuild, Rebuilt},
     worker::{ItemKind, Job},
 };
 
@@ -75,13 +75,9 @@ impl Aim {
         ranges.filter(|(_, (from, to))| from <= to).collect()
     }
 
-    /// The snapshots that a document is made from: what is claimed beside what this replica relies on need not hold that.
+    /// The snapshots that a document is made from.
     fn snapshots(&self, document: &DocumentId) -> Vec<Tip> {
-        match self {
-            Self::Make { plan, .. } => plan.base.snapshots(document).to_vec(),
-            Self::Check(check) if check.base.is_covered_by(&check.table) => check.base.snapshots(document).to_vec(),
-            Self::Check(_) => Vec::new(),
-        }
+        self.base().snapshots(document).to_vec()
     }
 }
 
@@ -396,7 +392,9 @@ impl EngineHost {
         let id = task.aim.context();
         let partial = match &task.aim {
             Aim::Make { .. } => None,
-            Aim::Check(check) => Some(check.partial.then(|| check.lacking())),
+            Aim::Check(check) => {
+                Some(check.partial.then(|| Partial { lacking: check.lacking(), beyond: check.beyond() }))
+            }
         };
         let collected = match result {
             Ok(collected) => collected,

@@ -65,6 +65,14 @@ impl CheckpointCheck {
         };
         self.table.logs.iter().filter(lacks).map(|(log, _)| *log).collect()
     }
+
+    /// The logs that this replica relies upon further than the claim covers them: another checkpoint, made apart, stands for
+    /// them here.
+    pub fn beyond(&self) -> Vec<LogId> {
+        let covered = |log: &LogId| self.table.logs.get(log).map_or(0, Covered::seq);
+        let beyond = self.base.logs().iter().filter(|(log, base)| base.seq() > covered(log));
+        beyond.map(|(log, _)| *log).collect()
+    }
 }
 
 fn not_now(why: &str) -> AppendError {

@@ -126,6 +126,8 @@ pub(super) struct Link {
     pub(super) ready: BTreeSet<SendOrder>,
     /// Logs of which it was asked whether they hold them.
     pub(super) asked: BTreeSet<LogId>,
+    /// Logs of which it was asked how far they hold them, because nothing of what they seem to lack is here: it is pruned.
+    pub(super) asked_below: BTreeSet<LogId>,
     /// Logs that they refused, and why.
     pub(super) paused: BTreeMap<LogId, Refusal>,
     /// The log whose entries are being read from the store: nothing behind it in the order overtakes it.

@@ -20,8 +20,6 @@ use crate::{
     reads::ReadRequest,
 };
 
-/// A frame is sent once its messages hold about so many bytes.
-const FRAME_BYTES: usize = 64 << 10;
 /// How many pages of entries read from the store one session may have in memory.
 const MOST_PAGES: usize = 8;
 
@@ -123,7 +121,7 @@ impl Node {
                 session.credit -= i64::try_from(cost).unwrap_or(i64::MAX);
                 session.out.push(message);
                 waiting += cost;
-                if waiting >= FRAME_BYTES as u64 {
+                if waiting >= self.config.frame_bytes as u64 {
                     self.send_frames(id);
                     waiting = 0;
                 }
@@ -139,6 +137,7 @@ impl Node {
     }
 
     pub(super) fn send_frames(&mut self, id: SessionId) {
+        let most = self.config.frame_bytes;
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -146,7 +145,7 @@ impl Node {
             let credit = std::mem::take(&mut session.credit_to_return);
             session.out.push(Message::Credit(credit));
         }
-        for frame in Message::encode_frames(session.out.drain(..), FRAME_BYTES) {
+        for frame in Message::encode_frames(session.out.drain(..), most) {
             session.buffered += frame.len();
             self.effects.push(Effect::Send(id, frame));
         }
@@ -270,7 +269,16 @@ impl Node {
                     self.read(Purpose::Send(id, context, log), ReadRequest::Entries { context, log, from, bytes });
                     return Turn::Nothing;
                 }
-                Gathered::Wait => session.drop_page(context, log),
+                Gathered::Wait => {
+                    // It holds that by the same checkpoint, and may have said so to an earlier life of this node alone; or it
+                    // says so once it does.
+                    let state = local.logs.get(&log).filter(|state| from <= state.base);
+                    if let Some(state) = state.filter(|_| link.asked_below.insert(log)) {
+                        let tip = Tip { log, seq: state.record.seq, head: state.record.head };
+                        session.out.push(Message::Have { context, tips: vec![tip] });
+                    }
+                    session.drop_page(context, log);
+                }
                 Gathered::Never => {
                     link.paused.insert(log, Refusal::TooLarge);
                     session.drop_page(context, log);

@@ -306,6 +306,25 @@ fn an_epoch_leaves_out_nobody_who_may_read_all_history() {
     assert!(!ben.strategy.is_for_same_readers(&ben.context, &ada.replica, Some(id), &[id].into()));
 }
 
+/// Who built on it before can show it to others, and vouch itself.
+#[test]
+fn what_somebody_vouched_for_stays_proved_when_the_vouch_counts_no_more() {
+    let (mut ada, mut ben) = pair();
+    let cay = Device::added_by(&mut ada, 3, Role::Write, History::All);
+    settle(&mut [&mut ada, &mut ben]);
+    let witness = super::world::witness(ada.context, &cay.strategy.keys.signing, 3);
+    remove(&mut ada, &cay);
+    settle(&mut [&mut ada, &mut ben]);
+    // Beside his own removal.
+    ben.say(&[Op::Vouch(vec![witness.clone()])]);
+    assert!(ben.strategy.standing(&ben.context).vouches.contains_key(&witness.tip()));
+    remove(&mut ada, &ben);
+    ada.pull(&ben);
+    let standing = ada.strategy.standing(&ada.context);
+    assert!(!standing.vouches.contains_key(&witness.tip()));
+    assert_eq!(standing.signature(&witness.tip()), Some(witness.signature()));
+}
+
 #[test]
 fn joining_needs_nobody_but_a_relay_and_rotates_the_keys() {
     let (mut ada, mut ben) = pair();
