@@ -44,7 +44,7 @@ pub fn asked(rng: &mut ChaCha8Rng, call: impl FnOnce(&mut Turn<'_>)) -> Vec<Byte
 
 /// The same while a snapshot waits of what was written under these epochs.
 pub fn asked_for(rng: &mut ChaCha8Rng, past: &BTreeSet<EpochId>, call: impl FnOnce(&mut Turn<'_>)) -> Vec<Bytes> {
-    let mut turn = Turn { now: NOW, rng, view: &Nothing, writing: true, past, append: Vec::new(), open: Vec::new() };
+    let mut turn = Turn::new(NOW, rng, &Nothing).writing(true).past(past);
     call(&mut turn);
     turn.append.into_iter().map(|(_, payload)| payload).collect()
 }

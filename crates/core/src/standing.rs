@@ -45,7 +45,8 @@ pub struct Standing {
     /// What remaining writers vouched for, with the signatures of those who wrote it.
     pub vouches: BTreeMap<Tip, Signature>,
     /// The signatures that losses and vouches bring along for what they name: those that do not count as well, for who wrote an
-    /// entry does not depend on that. Whoever built on what somebody vouched for who has lost the right since shows it again. Shared: it only grows, and a standing is asked for after each control entry.
+    /// entry does not depend on that. Whoever built on what somebody vouched for who has lost the right since shows it again.
+    /// Shared: it only grows, and a standing is asked for after each control entry.
     pub listed: Arc<BTreeMap<Tip, Signature>>,
 }
 
@@ -70,7 +71,8 @@ impl Standing {
         self.listed.get(tip).or_else(|| self.vouches.get(tip)).copied()
     }
 
-    /// Keeps what a loss lists or a vouch shows in [`listed`](Self::listed). Of two signatures over one entry, all replicas keep the same.
+    /// Keeps what a loss lists or a vouch shows in [`listed`](Self::listed). Of two signatures over one entry, all replicas
+    /// keep the same.
     pub fn list(&mut self, tips: &[SignedTip]) {
         let listed = Arc::make_mut(&mut self.listed);
         for SignedTip { tip, signature } in tips {

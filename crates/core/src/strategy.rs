@@ -197,6 +197,28 @@ pub struct Turn<'a> {
     pub open: Vec<ContextInfo>,
 }
 
+/// No snapshot waits.
+static NO_PAST: BTreeSet<EpochId> = BTreeSet::new();
+
+impl<'a> Turn<'a> {
+    /// Surroundings in which nothing waits.
+    pub fn new(now: Now, rng: &'a mut dyn CryptoRng, view: &'a dyn ContextView) -> Self {
+        Self { now, rng, view, writing: false, past: &NO_PAST, append: Vec::new(), open: Vec::new() }
+    }
+
+    /// The same while a local write waits.
+    #[must_use]
+    pub fn writing(self, writing: bool) -> Self {
+        Self { writing, ..self }
+    }
+
+    /// The same while a snapshot waits of what was written under these epochs.
+    #[must_use]
+    pub fn past(self, past: &'a BTreeSet<EpochId>) -> Self {
+        Self { past, ..self }
+    }
+}
+
 /// A partition plugin: one object, owned by the node, for the kinds of contexts that it answers for.
 ///
 /// `&self` methods decide: they are pure and give the same answer when asked again. Only

@@ -389,12 +389,11 @@ impl World {
     fn all_know_of(&self, context: ContextId, gone: MachineId) -> bool {
         let Some(known) = self.truth.contexts.get(&context) else { return false };
         let Some((_, places)) = known.shut_out.iter().find(|(machine, _)| *machine == gone) else { return false };
-        let everybody = self.machines.iter().enumerate().filter(|(at, machine)| {
+        let mut everybody = self.machines.iter().enumerate().filter(|(at, machine)| {
             let concerned = machine.is_relay || known.allowed.contains(at) && !known.gone.contains(at);
             concerned && !machine.retired
         });
-        let mut others = everybody;
-        others.all(|(at, _)| self.holds_all(at, context, places))
+        everybody.all(|(at, _)| self.holds_all(at, context, places))
     }
 
     /// Where an admission is written: in what the one who let somebody in has written by now.

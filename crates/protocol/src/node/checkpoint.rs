@@ -15,7 +15,7 @@ use super::{
     Node,
     checkpoints::{CheckpointBase, CheckpointTable},
     context::OwnLog,
-    local::{AppendError, HAS_LOST},
+    local::AppendError,
 };
 use crate::effect::{Effect, Notice};
 
@@ -151,9 +151,6 @@ impl Node {
         let local = self.contexts.get(&context).ok_or(AppendError::NoContext(context))?;
         if local.checkpoints.making.is_none() {
             return Err(not_now("no checkpoint is being made"));
-        }
-        if local.standing.has_lost(&self.replica) {
-            return Err(not_now(HAS_LOST));
         }
         let epoch = self.epoch_to_write(context, |strategy| strategy.snapshot_epoch(&context, past), past)?;
         let appended = self.write(context, EntryKind::Snapshot(document), plain, epoch)?;

@@ -15,9 +15,6 @@ use crate::effect::{Effect, Notice};
 /// Duties must come to rest; a strategy whose duties do not is cut off here.
 const MOST_ROUNDS: usize = 32;
 
-/// No snapshot waits.
-pub(super) const NO_PAST: BTreeSet<EpochId> = BTreeSet::new();
-
 struct View<'a>(&'a BTreeMap<ContextId, Context>);
 
 impl ContextView for View<'_> {
@@ -44,15 +41,7 @@ impl Node {
         self.now = now;
         let Self { strategies, contexts, rng, .. } = self;
         let view = View(contexts);
-        let mut turn = Turn {
-            now,
-            rng: &mut **rng,
-            view: &view,
-            writing: false,
-            past: &NO_PAST,
-            append: Vec::new(),
-            open: Vec::new(),
-        };
+        let mut turn = Turn::new(now, &mut **rng, &view);
         let (mut call, mut answer) = (Some(call), None);
         let mut visit = |plugin: &mut dyn Any, turn: &mut Turn<'_>| {
             let Some(plugin) = plugin.downcast_mut::<P>() else {
@@ -96,8 +85,7 @@ impl Node {
                 return;
             };
             let view = View(contexts);
-            let mut turn =
-                Turn { now, rng: &mut **rng, view: &view, writing, past, append: Vec::new(), open: Vec::new() };
+            let mut turn = Turn::new(now, &mut **rng, &view).writing(writing).past(past);
             if strategies[strategy].duties(&context, &mut turn).is_err() || turn.append.is_empty() {
                 return;
             }
@@ -112,7 +100,7 @@ impl Node {
     /// Draws the consequences of control entries that came during this event.
     pub(super) fn settle_control(&mut self) {
         while let Some(context) = self.control_changed.pop_first() {
-            self.run_duties(context, false, &NO_PAST);
+            self.run_duties(context, false, &BTreeSet::new());
             self.control_changed.remove(&context);
             self.refresh_standing(context);
             self.review_grants(context);

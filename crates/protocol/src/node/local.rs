@@ -7,14 +7,11 @@ use partita_core::{
     Now, Opened, PartitionStrategy, PayloadOpener, Stamp, StoreError, StrategyError, Tip,
 };
 
-use super::{Node, control::NO_PAST, link::Halt};
+use super::{Node, link::Halt};
 use crate::{
     effect::{Appended, Arrival},
     message::MAX_CONTROL,
 };
-
-/// Why a replica that lost its right writes nothing.
-pub(super) const HAS_LOST: &str = "its right to write was taken away or given up";
 
 /// How long a writer goes on without asking its strategy what it owes its readers.
 const DUTIES_EVERY: Duration = Duration::from_secs(600);
@@ -64,11 +61,7 @@ impl Node {
         plain: &[u8],
     ) -> Result<Appended, AppendError> {
         self.now = now;
-        let local = self.contexts.get(&context).ok_or(AppendError::NoContext(context))?;
-        if local.standing.has_lost(&self.replica) {
-            return Err(AppendError::NotAllowed(StrategyError(HAS_LOST.into())));
-        }
-        let epoch = self.epoch_to_write(context, |strategy| strategy.epoch(&context), &NO_PAST)?;
+        let epoch = self.epoch_to_write(context, |strategy| strategy.epoch(&context), &BTreeSet::new())?;
         self.write(context, kind, plain, epoch)
     }
 
@@ -81,6 +74,10 @@ impl Node {
         past: &BTreeSet<EpochId>,
     ) -> Result<Option<EpochId>, AppendError> {
         let local = self.contexts.get(&context).ok_or(AppendError::NoContext(context))?;
+        if local.standing.has_lost(&self.replica) {
+            let why = "its right to write was taken away or given up";
+            return Err(AppendError::NotAllowed(StrategyError(why.into())));
+        }
         let (strategy, now) = (local.strategy, self.now.monotonic);
         let due =
             local.wrote.is_none_or(|(known, at)| known != local.graph.len() || now >= at.saturating_add(DUTIES_EVERY));

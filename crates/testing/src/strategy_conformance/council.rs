@@ -1,10 +1,6 @@
 //! The sides with their control entries, without a node: what questions are asked of.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use partita_core::{
@@ -162,15 +158,7 @@ impl<'s> Council<'s> {
     ) -> Vec<(ContextId, Bytes)> {
         let Self { strategies, logs, .. } = self;
         let (mut rng, view) = (rng(), View(logs));
-        let mut turn = Turn {
-            now: NOW,
-            rng: &mut rng,
-            view: &view,
-            writing: true,
-            past: &BTreeSet::new(),
-            append: Vec::new(),
-            open: Vec::new(),
-        };
+        let mut turn = Turn::new(NOW, &mut rng, &view).writing(true);
         if let Some(strategy) = strategies.get_mut(&who) {
             call(&mut **strategy, &mut turn);
         }

@@ -194,7 +194,7 @@ impl Device {
     /// A call of the application into its plugin, and then what the node does with what it asks for.
     pub(super) fn call<R>(&mut self, run: impl FnOnce(&mut Group, &mut Turn<'_>) -> R) -> R {
         let Self { strategy, rng, view, writing, past, now, .. } = self;
-        let mut turn = Turn { now: *now, rng, view, writing: *writing, past, append: Vec::new(), open: Vec::new() };
+        let mut turn = Turn::new(*now, rng, view).writing(*writing).past(past);
         let result = run(strategy, &mut turn);
         for (_, payload) in turn.append {
             self.append(payload);

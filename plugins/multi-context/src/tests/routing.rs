@@ -1,7 +1,5 @@
 //! Each context has one strategy, and no other hears of it.
 
-use std::collections::BTreeSet;
-
 use partita_core::{
     Access, AuthProvider as _, Bytes, Claim, ContextId, ContextInfo, ControlEntry, EntryId, EntryKind, HeaderPrefix,
     Keystore as _, NamedKeystore, Opened, PartitionStrategy as _, Refusal, StrategyError, Turn, Verdict,
@@ -19,15 +17,7 @@ use crate::{AllOf, MultiContext};
 
 fn turn<R>(call: impl FnOnce(&mut Turn<'_>) -> R) -> R {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    call(&mut Turn {
-        now: NOW,
-        rng: &mut rng,
-        view: &Empty,
-        writing: true,
-        past: &BTreeSet::new(),
-        append: Vec::new(),
-        open: Vec::new(),
-    })
+    call(&mut Turn::new(NOW, &mut rng, &Empty).writing(true))
 }
 
 fn control(multi: &mut MultiContext, context: &ContextInfo, payload: &[u8]) -> Result<(), StrategyError> {

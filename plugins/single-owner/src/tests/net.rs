@@ -1,6 +1,6 @@
 //! Peers that hand control entries to each other as a node would.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use partita_core::{
@@ -195,15 +195,7 @@ impl Device {
     /// A call of the application into its plugin, and then what the node does with what it asks for.
     pub(super) fn turn<R>(&mut self, run: impl FnOnce(&mut SingleOwner, &mut Turn<'_>) -> R) -> R {
         let Self { strategy, rng, view, writing, .. } = self;
-        let mut turn = Turn {
-            now: NOW,
-            rng,
-            view,
-            writing: *writing,
-            past: &BTreeSet::new(),
-            append: Vec::new(),
-            open: Vec::new(),
-        };
+        let mut turn = Turn::new(NOW, rng, view).writing(*writing);
         let result = run(strategy, &mut turn);
         for (context, payload) in turn.append {
             if context == self.context {
