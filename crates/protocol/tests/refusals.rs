@@ -245,3 +245,38 @@ fn a_refused_open_is_looked_at_again_when_control_entries_come() {
     fleet.run();
     assert!(fleet.agree(&[owner, relay, device]), "without a reconnect");
 }
+
+/// Control entries of several replicas rest on each other in the middle of their logs: they go out in the order in which they
+/// came, so that nobody refuses any for want of another, and each goes once.
+#[test]
+fn control_entries_that_rest_on_each_other_are_sent_once() {
+    let mut fleet = Fleet::new(6);
+    let relay = fleet.relay();
+    // More logs than a session may have pages of.
+    let writers: Vec<_> = (0..12).map(|_| fleet.replica()).collect();
+    let links: Vec<_> = writers.iter().map(|writer| fleet.connect(*writer, relay)).collect();
+    fleet.run();
+    for _ in 0..4 {
+        for writer in &writers {
+            let admission = OpenStrategy::admit(fleet.id(*writer));
+            fleet.control(*writer, admission);
+            fleet.run(); // the next one's entry rests on it
+        }
+    }
+    for link in links {
+        fleet.cut(link);
+    }
+    for from_store in [false, true] {
+        if from_store {
+            fleet.crash(relay);
+            fleet.start(relay);
+        }
+        let new = fleet.replica();
+        let link = fleet.connect(new, relay);
+        fleet.run();
+        assert!(fleet.agree(&[new, relay]));
+        assert_eq!(refusals(&fleet.said(link, 0)), [], "from the store: {from_store}");
+        let runs = fleet.said(link, 1).into_iter().filter(|message| matches!(message, Message::Entries(_)));
+        assert_eq!(runs.count(), 4 * writers.len(), "from the store: {from_store}");
+    }
+}

@@ -80,6 +80,9 @@ impl Node {
             }
             None => local.insert_log(log, LogRecord::begun(entry, arrival)?, false, replica)?,
         }
+        if entry.header.kind.is_control() {
+            local.control_arrivals.push((log, entry.header.seq));
+        }
         local.tail.push(arrival, entry.clone());
         if let EntryKind::Create(document) = entry.header.kind {
             let value = Bytes::copy_from_slice(&arrival.to_be_bytes());

@@ -86,6 +86,8 @@ pub(super) struct Context {
     pub(super) strategy: usize,
     pub(super) logs: BTreeMap<LogId, Log>,
     pub(super) graph: ControlGraph,
+    /// The log and number of each control entry, in the order in which they came here: what one rests on came before it.
+    pub(super) control_arrivals: Vec<(LogId, u64)>,
     pub(super) standing: Standing,
     pub(super) checkpoints: Checkpoints,
     /// How many control entries there were when this replica wrote last, and when that was.
@@ -127,6 +129,7 @@ impl Context {
             strategy,
             logs: BTreeMap::new(),
             graph: ControlGraph::default(),
+            control_arrivals: Vec::new(),
             standing: Standing::default(),
             checkpoints: Checkpoints::default(),
             wrote: None,

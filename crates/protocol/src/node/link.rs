@@ -90,8 +90,12 @@ impl Halt {
 }
 
 /// What a log to send is ordered by: control first, then snapshots, and each by when it began here, so that what a log rests
-/// on goes before it.
+/// on goes before it. Control logs rest on each other in their middle, too: [`Link::next_ready`] looks closer at them.
 pub(super) type SendOrder = (LogSort, u64, LogId);
+
+/// How many control entries are looked through for the next one to send. More lie between only where the remote refused
+/// one of the first, and a remote must not make each of many entries cost a look at all of them.
+const LOOKED_THROUGH: usize = 256;
 
 /// One context in one session.
 #[derive(Debug, Default)]
@@ -124,6 +128,9 @@ pub(super) struct Link {
     pub(super) came: BTreeMap<LogId, u64>,
     /// Logs with something to send.
     pub(super) ready: BTreeSet<SendOrder>,
+    /// How many of the context's control entries, in the order in which they came, were sent or came from there: what lies
+    /// behind these has to be looked at.
+    control_sent: usize,
     /// Logs of which it was asked whether they hold them.
     pub(super) asked: BTreeSet<LogId>,
     /// Logs of which it was asked how far they hold them, because nothing of what they seem to lack is here: it is pruned.
@@ -198,6 +205,36 @@ impl Link {
     pub(super) fn note_offered(&mut self, log: LogId, seq: u64) {
         let sent = self.sent.entry(log).or_default();
         *sent = seq.max(*sent);
+    }
+
+    /// The remote lacks what comes after this entry, though it was sent.
+    pub(super) fn send_again(&mut self, log: LogId, after: u64) {
+        self.sent.insert(log, after);
+        self.control_sent = 0;
+    }
+
+    /// Takes out the log that has to be sent next. Of control logs that is the one whose next entry came here first: sent
+    /// log by log, entries would be refused for what they rest on in another one, and sent again.
+    pub(super) fn next_ready(&mut self, local: &Context) -> Option<SendOrder> {
+        let first = *self.ready.first()?;
+        let next = if first.0 == LogSort::Control { self.next_control(local).unwrap_or(first) } else { first };
+        self.ready.remove(&next);
+        Some(next)
+    }
+
+    fn next_control(&mut self, local: &Context) -> Option<SendOrder> {
+        let arrivals = &local.control_arrivals;
+        let was_sent = |(log, seq): &(LogId, u64)| self.sent(log) >= *seq;
+        let sent = arrivals.iter().skip(self.control_sent).take_while(|entry| was_sent(entry)).count();
+        let from = self.control_sent + sent;
+        let ready = |(log, _): &(LogId, u64)| {
+            let order = local.logs.get(log)?.order(log);
+            (self.ready.contains(&order) && !self.is_blocked(log)).then_some(order)
+        };
+        let near = arrivals.iter().skip(from).take(LOOKED_THROUGH);
+        let next = near.filter(|entry| !was_sent(entry)).find_map(ready);
+        self.control_sent = from;
+        next
     }
 
     /// Puts a log where the loop finds it, if there is something to send and nothing in the way.

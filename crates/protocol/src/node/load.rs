@@ -138,6 +138,9 @@ impl Node {
         let mut heads: BTreeMap<LogId, Vec<EntryId>> = BTreeMap::new();
         for entry in entries {
             let log = entry.header.log;
+            if let Some(local) = self.contexts.get_mut(&context) {
+                local.control_arrivals.push((log, entry.header.seq));
+            }
             if let Some(stamp) = &entry.header.stamp {
                 heads.insert(log, stamp.heads.clone());
             }

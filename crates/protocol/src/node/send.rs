@@ -224,7 +224,7 @@ impl Node {
             if link.reading.is_some() {
                 return Turn::Nothing; // the page wakes it
             }
-            let Some(order) = link.ready.pop_first() else {
+            let Some(order) = link.next_ready(local) else {
                 return Turn::Nothing;
             };
             let log = order.2;
@@ -260,7 +260,11 @@ impl Node {
                 }
                 Gathered::Read if !room && !link.pages.contains_key(&log) => {
                     link.ready.insert(order);
-                    return Turn::Later;
+                    // Logs whose turn comes later may have filled the session's pages, and would wait for this one.
+                    let Some(later) = link.pages.keys().next_back().copied() else {
+                        return Turn::Later;
+                    };
+                    session.drop_page(context, later);
                 }
                 Gathered::Read => {
                     link.reading = Some(log);
