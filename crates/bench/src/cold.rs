@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
+use futures_util::future::join_all;
 use partita::automerge::Automerge;
 use serde::Serialize;
 
@@ -63,8 +64,10 @@ async fn joins() -> Result<Vec<(Duration, u64)>, Failure> {
         let new = household.open(&name, traffic.clone()).await?;
         let there = new.context(household.context).await?;
         tokio::time::timeout(PATIENCE, there.caught_up()).await??;
-        for (n, id) in (0..).zip(&documents) {
-            let document = wait_for::<Automerge>(&new, &there, *id).await?;
+        // All at once, as an application would that wants all of them, and as the peer is asked.
+        let finding = documents.iter().map(|id| wait_for::<Automerge>(&new, &there, *id));
+        for (n, found) in (0..).zip(join_all(finding).await) {
+            let document = found?;
             let shows = document.read(|doc| doc.get(ROOT, "n").ok().flatten().and_then(|(value, _)| value.as_i64()));
             if shows != Some(n) {
                 return Err(format!("document {n} shows {shows:?}").into());

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use partita_core::{
@@ -18,9 +18,12 @@ use crate::{
     engine::{Engine, Shared},
     error::OpenError,
     events::EngineEvent,
-    host::{Command, EngineHost, HostParts},
-    worker,
+    host::{Added, Command, EngineHost, HostParts},
+    worker::{Worker, WorkerHandle},
 };
+
+/// So few entries with so few bytes are applied about as fast as a snapshot is loaded, which would have to be stored first.
+const FEW: Added = Added { entries: 16, bytes: 4096 };
 
 /// How many events wait for a slow reader before it misses some.
 const EVENTS: usize = 4096;
@@ -190,16 +193,16 @@ impl Builder {
             listeners.push(self.transports.of(url)?.listen(url).await?);
         }
         let ways = Ways::new();
-        let (jobs, receiver) = mpsc::channel();
-        worker::start(receiver, self.limits, ways.wake.clone())?;
+        let worker = WorkerHandle::start(Worker::new(self.limits, store.clone(), ways.wake.clone()))?;
         let host = EngineHost::new(HostParts {
             types: self.types,
             keys: keys.clone(),
             events: ways.events.clone(),
-            worker: jobs,
+            worker,
             wake: ways.wake.clone(),
             random: Box::new(SystemRandom),
             checkpoint_after: self.checkpoint_after,
+            few: FEW,
             works_anywhere: self.strategies.iter().all(|strategy| strategy.never_waits()),
         });
         let node = NodeParts {
@@ -255,7 +258,7 @@ impl Ways {
         let wake = Arc::new(move |command| {
             let driver = to_driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(driver) = driver {
-                let here = matches!(command, Command::Dirty { here: true, .. });
+                let here = matches!(command, Command::Dirty { here: true, .. } | Command::Loaded { here: true, .. });
                 let _ = if here { driver.command_here(command) } else { driver.command(command) };
             }
         });

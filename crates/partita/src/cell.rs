@@ -3,7 +3,10 @@
 use std::{
     cell::RefCell,
     ops::{Deref, DerefMut},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId, Now};
@@ -48,6 +51,8 @@ pub(crate) struct Cell {
     pub(crate) progress: watch::Sender<Progress>,
     wake: Box<dyn Fn(Command) + Send + Sync>,
     own: std::sync::Weak<Cell>,
+    /// The load that makes the document: what one that began earlier makes of it is out of date.
+    awaited: AtomicU64,
 }
 
 #[derive(Default)]
@@ -134,11 +139,33 @@ impl Cell {
             progress: watch::Sender::new(Progress::default()),
             wake: Box::new(wake),
             own: own.clone(),
+            awaited: AtomicU64::new(0),
         })
+    }
+
+    /// Whether this thread has no document locked.
+    pub(crate) fn this_thread_holds_none() -> bool {
+        HELD.with_borrow(Vec::is_empty)
     }
 
     pub(crate) fn actor(&self) -> ActorSeed {
         *self.actor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only what this load makes becomes the document. With the lock held, where there was a document.
+    pub(crate) fn await_load(&self, number: u64) {
+        self.awaited.store(number, Ordering::Release);
+    }
+
+    /// Whether a load still counts. With the lock held, it does until that is given back.
+    pub(crate) fn awaits(&self, load: u64) -> bool {
+        self.awaited.load(Ordering::Acquire) == load
+    }
+
+    /// Locks it for what a load made of it, unless it is being loaded anew, or is no document any more.
+    pub(crate) fn hold_for(&self, load: u64) -> Option<Held<'_>> {
+        let held = self.hold_any();
+        self.awaits(load).then_some(held)
     }
 
     /// From when the document is loaded next: whoever calls this loads it.
@@ -235,6 +262,7 @@ impl Cell {
     /// The document is no longer this engine's: handles show no more of it and take no more changes.
     pub(crate) fn end(&self, why: &str) {
         let mut held = self.hold_any();
+        self.await_load(0);
         held.doc = None;
         held.broken = Some(why.into());
         drop(held);

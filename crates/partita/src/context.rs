@@ -85,13 +85,16 @@ impl Context {
         self.import(copied.map_err(|error| DocumentError::Unreadable(id, error.to_string()))??).await
     }
 
-    /// Loads a document, or finds it loaded.
+    /// Loads a document, or finds it loaded. Whoever wants many asks for all of them at once: they are read while others are
+    /// being made.
     ///
     /// # Errors
     /// [`DocumentError::NotFound`] while it has not been synced, [`DocumentError::WrongType`].
     pub async fn get<T: DocumentType>(&self, id: DocumentId) -> Result<Document<T>, DocumentError> {
-        let cell: Arc<Cell> =
-            self.engine.ask(|reply| Command::Get { context: self.id, document: id, reply: Reply(reply) }).await??;
+        let cell: Arc<Cell> = self
+            .engine
+            .ask_here(|reply| Command::Get { context: self.id, document: id, reply: Reply(reply) })
+            .await??;
         let (asked, found) = (T::default().id(), cell.crdt.id());
         if asked != found {
             return Err(DocumentError::WrongType { asked, found });

@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     builder::{Builder, Events, Ways},
+    cell::Cell,
     connections::Links,
     context::Context,
     error::{CheckpointError, EngineError},
@@ -176,8 +177,8 @@ impl Engine {
     }
 
     /// Makes the store small: a checkpoint of each context where anything came since the last one, then the space of what
-    /// was pruned goes back to the file system. While that lasts, seconds for a large file, nothing is stored. Call it when
-    /// nobody works, now and then.
+    /// was pruned goes back to the file system. While that lasts, seconds for a large file, nothing is stored, and a document
+    /// that is loaded meanwhile waits for it, and what others write behind that. Call it when nobody works, now and then.
     ///
     /// What others have still to attest is not pruned yet: it is at a later call.
     ///
@@ -227,6 +228,21 @@ impl Engine {
             }))
         });
         asked.await
+    }
+
+    /// Like [`ask`](Self::ask) where it is little work, which this thread does if nobody else has to.
+    pub(crate) async fn ask_here<R>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<R>) -> Command,
+    ) -> Result<R, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        // What this thread has locked the driver may want.
+        if Cell::this_thread_holds_none() {
+            self.shared.driver.command_here(command(reply))?;
+        } else {
+            self.shared.driver.command(command(reply))?;
+        }
+        answer.await.map_err(|_| EngineError::Closed)
     }
 
     pub(crate) async fn ask<R>(&self, command: impl FnOnce(oneshot::Sender<R>) -> Command) -> Result<R, EngineError> {

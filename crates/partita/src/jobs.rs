@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::{cell::Cell, worker::Job};
+use crate::{
+    cell::Cell,
+    worker::{DocumentParts, Job},
+};
 
 /// How many waiting jobs are looked through for one of the same document.
 const LOOKED_THROUGH: usize = 64;
@@ -38,8 +41,10 @@ impl Jobs {
 
 fn concerns(job: &Job, document: &Arc<Cell>) -> bool {
     match job {
-        Job::Load { cell, .. } | Job::Apply { cell, .. } | Job::Snapshot { cell, .. } => Arc::ptr_eq(cell, document),
-        Job::Rebuild(_) => false,
+        Job::Load { parts: DocumentParts { cell, .. }, .. } | Job::Apply { cell, .. } | Job::Snapshot { cell, .. } => {
+            Arc::ptr_eq(cell, document)
+        }
+        Job::Read(_) | Job::Rebuild(_) => false,
         Job::Fence(_) => true,
     }
 }

@@ -20,9 +20,9 @@ use crate::{
     Document, Engine,
     builder::{Ways, shipped_types},
     engine::Shared,
-    host::{Command, EngineHost, HostParts},
+    host::{Added, Command, EngineHost, HostParts},
     jobs::Jobs,
-    worker::{Job, Worker},
+    worker::{Job, Worker, WorkerHandle},
 };
 
 pub use crate::host::Tamper;
@@ -74,8 +74,8 @@ impl SimulatedEngine {
     /// An engine that has begun to load its contexts, as soon as it gets turns.
     pub fn open(mut parts: SimulatedParts) -> Self {
         let ways = Ways::new();
-        let (jobs, receiver) = mpsc::channel();
-        let worker = Worker::new(Limits::default(), ways.wake.clone());
+        let (jobs, receiver) = WorkerHandle::stepped();
+        let worker = Worker::new(Limits::default(), parts.store.clone(), ways.wake.clone());
         let host = EngineHost::new(HostParts {
             types: shipped_types(),
             keys: parts.keys.clone(),
@@ -85,6 +85,7 @@ impl SimulatedEngine {
             random: (parts.random)(),
             checkpoint_after: parts.checkpoint_after,
             works_anywhere: false, // nobody but the simulator says when it works
+            few: Added::default(), // its documents are small, and their snapshots are looked at, too
         });
         let node = NodeParts {
             config: parts.config,

@@ -1,4 +1,5 @@
-//! The thread that opens payloads of others and applies them to documents, in order, away from the driver.
+//! The thread that makes documents of what the store has, and opens payloads of others and applies them, in order, away from
+//! the driver.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,7 +8,7 @@ use std::{
 };
 
 use partita_core::{
-    ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, HeaderPrefix, Limits, LogId, Opened, PayloadOpener,
+    ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, HeaderPrefix, Limits, LogId, Opened, PayloadOpener, Store,
     StoreError, WaitReason, document_id,
     planted::{Bug, planted},
 };
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     cell::Cell,
-    host::{Command, Reason, SetAside},
+    host::{Command, Reading, Reason, Reply, SetAside},
     jobs::Jobs,
     rebuild::Rebuild,
 };
@@ -79,8 +80,10 @@ pub(crate) fn plain(opened: Opened) -> Result<Bytes, Reason> {
 }
 
 pub(crate) enum Job {
-    /// Makes the document from a snapshot and what came after it.
-    Load { cell: Arc<Cell>, snapshot: Option<Vec<u8>>, items: Vec<Item> },
+    /// Reads what a document is made of.
+    Read(Box<Reading>),
+    /// Makes the document of that, then tells those who wait for it.
+    Load { parts: DocumentParts, replies: Vec<Reply> },
     /// Applies what came.
     Apply { cell: Arc<Cell>, items: Vec<Item> },
     /// Makes a snapshot of everything up to an arrival, unless there are local changes that no entry has yet.
@@ -91,18 +94,55 @@ pub(crate) enum Job {
     Fence(oneshot::Sender<()>),
 }
 
-/// Starts the thread; it ends when the sender is dropped.
-pub(crate) fn start(
-    receiver: mpsc::Receiver<Job>,
-    limits: Limits,
-    driver: Arc<dyn Fn(Command) + Send + Sync>,
-) -> Result<(), StoreError> {
-    let worker = Worker::new(limits, driver);
-    thread::Builder::new()
-        .name("partita-documents".into())
-        .spawn(move || worker.run(&receiver))
-        .map(drop)
-        .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))
+/// What a document is made of: a snapshot, if there is one, then entries in this order.
+pub(crate) struct DocumentParts {
+    pub(crate) cell: Arc<Cell>,
+    /// Which load this is.
+    pub(crate) number: u64,
+    pub(crate) snapshot: Option<Vec<u8>>,
+    pub(crate) items: Vec<Item>,
+}
+
+/// The way to the worker. When it is dropped, the worker has done everything that it was sent, and has let go of the store.
+pub(crate) struct WorkerHandle {
+    jobs: Option<mpsc::Sender<Job>>,
+    /// None where somebody else says when it works.
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    /// Starts the thread.
+    pub(crate) fn start(worker: Worker) -> Result<Self, StoreError> {
+        let (jobs, receiver) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("partita-documents".into())
+            .spawn(move || worker.run(&receiver))
+            .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Jobs for a worker that works when it is told.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn stepped() -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, receiver) = mpsc::channel();
+        (Self { jobs: Some(jobs), thread: None }, receiver)
+    }
+
+    pub(crate) fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job); // a worker that died has said so
+        }
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.jobs = None;
+        // It may be the worker itself that ends the driver, by a panic of it.
+        if let Some(thread) = self.thread.take().filter(|worker| worker.thread().id() != thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// An entry that cannot be used, and why.
@@ -110,12 +150,13 @@ type Unusable<'i> = (&'i Item, Reason, String);
 
 pub(crate) struct Worker {
     limits: Limits,
+    store: Arc<dyn Store>,
     driver: Arc<dyn Fn(Command) + Send + Sync>,
 }
 
 impl Worker {
-    pub(crate) fn new(limits: Limits, driver: Arc<dyn Fn(Command) + Send + Sync>) -> Self {
-        Self { limits, driver }
+    pub(crate) fn new(limits: Limits, store: Arc<dyn Store>, driver: Arc<dyn Fn(Command) + Send + Sync>) -> Self {
+        Self { limits, store, driver }
     }
 
     fn run(&self, receiver: &mpsc::Receiver<Job>) {
@@ -136,7 +177,16 @@ impl Worker {
 
     pub(crate) fn perform(&self, job: Job) {
         match job {
-            Job::Load { cell, snapshot, items } => self.load(&cell, snapshot, &items),
+            Job::Read(reading) => {
+                let loaded = Box::new(reading.perform(&*self.store));
+                // If the driver is at rest, the job that follows from it is this thread's next, and nobody has to be woken.
+                (self.driver)(Command::Loaded { loaded, here: true });
+            }
+            Job::Load { parts, replies } => {
+                let cell = parts.cell.clone();
+                self.load(&parts);
+                replies.into_iter().for_each(|reply| reply.answer(Ok(cell.clone())));
+            }
             Job::Apply { cell, items } => self.apply(&cell, &items),
             Job::Snapshot { cell, through, taken } => self.snapshot(&cell, through, taken),
             Job::Rebuild(rebuild) => {
@@ -148,41 +198,40 @@ impl Worker {
         }
     }
 
-    fn load(&self, cell: &Arc<Cell>, snapshot: Option<Vec<u8>>, items: &[Item]) {
+    fn load(&self, parts: &DocumentParts) {
+        let DocumentParts { cell, number, snapshot, items } = parts;
+        if !cell.awaits(*number) {
+            return; // it is loaded anew
+        }
         let of_checkpoint = items.iter().take_while(|item| item.kind == ItemKind::Snapshot).count();
         let (of_checkpoint, items) = items.split_at(of_checkpoint);
-        let doc = match (snapshot, of_checkpoint) {
-            (Some(snapshot), _) => guarded(|| cell.crdt.load(&snapshot, cell.actor())),
-            (None, []) => Ok(cell.crdt.create(cell.actor())),
-            (None, of_checkpoint) => match self.load_checkpoint(cell, of_checkpoint) {
-                Ok(doc) => Ok(doc),
-                Err((item, reason, detail)) => {
-                    // Everybody who could attest it did: what is wrong is here. Nothing else stands for the document.
-                    self.set_aside(cell, item, reason, detail);
-                    cell.hold_any().broken = Some(reason.to_string());
-                    return cell.say_loaded();
+        let made = match (snapshot, of_checkpoint) {
+            (Some(snapshot), _) => guarded(|| cell.crdt.load(snapshot, cell.actor())).map_err(|_| None),
+            (None, []) => guarded(|| Ok(cell.crdt.create(cell.actor()))).map_err(|error| Some(error.to_string())),
+            (None, of_checkpoint) => self.load_checkpoint(cell, of_checkpoint).map_err(|(item, reason, detail)| {
+                // Everybody who could attest it did: what is wrong is here. Nothing else stands for the document.
+                self.set_aside(cell, item, reason, detail);
+                Some(reason.to_string())
+            }),
+        };
+        let sound = made.and_then(|mut doc| if self.apply_to(cell, &mut *doc, items) { Ok(doc) } else { Err(None) });
+        let Some(mut held) = cell.hold_for(*number) else { return };
+        match sound {
+            Ok(mut doc) => {
+                // Local changes that were taken out of the document before it was loaded again, and are in no entry yet.
+                let backlog: Vec<&[u8]> = held.backlog.iter().map(Vec::as_slice).collect();
+                if !backlog.is_empty() {
+                    let _ = catch_unwind(AssertUnwindSafe(|| doc.apply(&backlog)));
+                    cell.mark_dirty();
                 }
-            },
-        };
-        let Ok(mut doc) = doc else {
-            return (self.driver)(Command::ReloadAfresh(cell.clone()));
-        };
-        if !self.apply_to(cell, &mut *doc, items) {
-            return (self.driver)(Command::ReloadAfresh(cell.clone()));
+                held.doc = Some(doc);
+            }
+            Err(Some(why)) => held.broken = Some(why),
+            Err(None) => {
+                drop(held);
+                return (self.driver)(Command::ReloadAfresh(cell.clone()));
+            }
         }
-        let mut held = cell.hold_any();
-        if let Some(mut before) = held.doc.take() {
-            // It was loaded twice in a row: what was changed in between is in no entry either.
-            let local = catch_unwind(AssertUnwindSafe(|| before.take_local()));
-            held.backlog.extend(local.unwrap_or_default());
-        }
-        // Local changes that were taken out of the document before it was loaded again, and are in no entry yet.
-        let backlog: Vec<&[u8]> = held.backlog.iter().map(Vec::as_slice).collect();
-        if !backlog.is_empty() {
-            let _ = catch_unwind(AssertUnwindSafe(|| doc.apply(&backlog)));
-            cell.mark_dirty();
-        }
-        held.doc = Some(doc);
         drop(held);
         cell.say_loaded();
         cell.say_changed(true, false);

@@ -13,7 +13,7 @@ use std::{
 use automerge::{AutomergeError, ROOT, transaction::Transactable as _};
 use common::{Home, put, string};
 use partita::{
-    ChangeError, DocumentError, Engine, FileKeystore, OpenError,
+    ChangeError, DocumentError, Engine, EngineError, FileKeystore, OpenError,
     automerge::Automerge,
     core::{
         AuthProvider, Bytes, Claim, ContextKind, CryptoRng, HeaderPrefix, Opened, PartitionStrategy, StoreError,
@@ -199,6 +199,36 @@ async fn an_engine_that_is_dropped_stores_what_was_changed_and_lets_go_of_its_fi
     let plan = again.notes.get::<Automerge>(id).await.unwrap();
     plan.read(|doc| assert_eq!(string(doc, "kept"), Some("x".into())));
     again.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_engine_has_let_go_of_its_file_whatever_was_being_loaded() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        let plan = a.notes.create::<Automerge>().await.unwrap();
+        drop(put(&plan, "kept", "x"));
+        ids.push(plan.id());
+    }
+    a.engine.close().await.unwrap();
+    for round in 0..20 {
+        let a = home.open("a", &[]).await; // in use, if the last one still reads
+        let loading: Vec<_> = ids
+            .iter()
+            .map(|id| {
+                let (notes, id) = (a.notes.clone(), *id);
+                tokio::spawn(async move { notes.get::<Automerge>(id).await.map(drop) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        a.engine.close().await.unwrap();
+        for answer in loading {
+            let answer = answer.await.unwrap();
+            let closed = matches!(answer, Err(DocumentError::Engine(EngineError::Closed)));
+            assert!(answer.is_ok() || closed, "round {round}: {answer:?}");
+        }
+    }
 }
 
 /// Lets nobody write while the application has something locked: a rule that asks the application's own state.

@@ -12,7 +12,7 @@ use std::sync::{
 
 use common::{Device, Home, has, put, string};
 use partita::{
-    Engine, FileKeystore,
+    Document, Engine, FileKeystore,
     automerge::Automerge,
     core::planted::{Bug, plant_in_all_threads},
     group::Policy,
@@ -72,11 +72,18 @@ async fn what_cannot_be_opened_holds_up_nothing() -> bool {
     there
 }
 
+/// Enough entries that a snapshot of the document is worth its while.
+async fn fill(note: &Document<Automerge>) {
+    for n in 0..20 {
+        put(note, &n.to_string(), CANARY).durable().await.unwrap();
+    }
+}
+
 async fn nothing_is_missing_behind_a_snapshot() -> bool {
     let home = Home::new();
     let a = home.open("a", &[]).await;
     let note = a.notes.create::<Automerge>().await.unwrap();
-    put(&note, "in the snapshot", "x").durable().await.unwrap();
+    fill(&note).await;
     a.engine.close().await.unwrap(); // makes one
     let a = home.open("a", &[]).await;
     let note = a.get::<Automerge>(note.id()).await;
@@ -100,6 +107,7 @@ async fn an_owners_store_is_sealed() -> bool {
     let home = Home::new();
     let a = home.open("a", &[]).await;
     let note = a.notes.create::<Automerge>().await.unwrap();
+    fill(&note).await;
     put(&note, "secret", CANARY).durable().await.unwrap();
     a.engine.close().await.unwrap();
     is_sealed(&home.path().join("a"))
@@ -109,6 +117,7 @@ async fn a_groups_store_is_sealed() -> bool {
     let town = Town::new();
     let ada = town.start("ada", town.found("ada", Policy::default()), &[]).await;
     let note = ada.group.create::<Automerge>().await.unwrap();
+    fill(&note).await;
     put(&note, "secret", CANARY).durable().await.unwrap();
     ada.engine.close().await.unwrap();
     is_sealed(&town.path().join("ada"))

@@ -53,13 +53,13 @@ impl EngineHost {
         }
         let Some(cell) = slot.cell.clone() else { return };
         slot.through = arrivals.last().map_or(slot.through, |last| slot.through.max(last.arrival));
-        slot.since_snapshot += arrivals.len() as u64;
-        let due = slot.since_snapshot >= SNAPSHOT_EVERY;
+        arrivals.iter().for_each(|arrival| slot.since_snapshot.add(arrival.entry.payload.len()));
+        let due = slot.since_snapshot.entries >= SNAPSHOT_EVERY;
         let items: Vec<Item> = arrivals.iter().map(|arrival| self.item(context, name, arrival, openers)).collect();
         for arrival in arrivals {
             self.keep_waiting(name, arrival, items.iter());
         }
-        let _ = self.worker.send(Job::Apply { cell, items });
+        self.worker.send(Job::Apply { cell, items });
         if due {
             self.ask_snapshot(name);
         }

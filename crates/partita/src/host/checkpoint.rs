@@ -490,7 +490,7 @@ impl EngineHost {
             said_bad,
             doc: None,
         };
-        let _ = self.worker.send(Job::Rebuild(Box::new(rebuild)));
+        self.worker.send(Job::Rebuild(Box::new(rebuild)));
     }
 
     #[cfg(feature = "simulation")]
@@ -510,7 +510,7 @@ impl EngineHost {
         match rebuilt {
             Rebuilt::More(rebuild) => {
                 // Behind what others wait for.
-                let _ = self.worker.send(Job::Rebuild(rebuild));
+                self.worker.send(Job::Rebuild(rebuild));
             }
             Rebuilt::Saved(document, plain) => {
                 #[cfg(feature = "simulation")]

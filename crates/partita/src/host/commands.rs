@@ -12,13 +12,14 @@ use tokio::sync::oneshot;
 use super::{
     Context, EngineHost, SetAsideStatus, Slot,
     checkpoint::{CheckpointOutcome, Collected, Survey},
-    load::{Loaded, Reply},
+    load::{Loaded, Reading, Reply, import_item},
     records::SetAside,
 };
 use crate::{
     cell::Cell,
     error::{CheckpointError, DocumentError, EngineError},
     rebuild::Rebuilt,
+    worker::{DocumentParts, Job},
 };
 
 /// A call with the node and the time.
@@ -37,8 +38,10 @@ pub(crate) enum Command {
     Create { context: ContextId, crdt: Arc<dyn CrdtType>, nonce: [u8; 16], import: Vec<u8>, reply: Reply },
     /// Load a document.
     Get { context: ContextId, document: DocumentId, reply: Reply },
-    /// The store's thread has read it.
-    Loaded(Box<Loaded>),
+    /// What is on its way to the store when a document is wanted is in it: the document can be read.
+    Read(Box<Reading>),
+    /// The worker has read it. Whether the worker may take this here, if the driver has nothing else to do.
+    Loaded { loaded: Box<Loaded>, here: bool },
     /// There are local changes. Whether they may be taken by the thread that says so, if the driver has nothing else to do.
     Dirty { cell: Arc<Cell>, here: bool },
     /// It was dropped and is to be loaded again.
@@ -98,12 +101,16 @@ impl EngineHost {
                 self.on_create(context, id, crdt, nonce, &import, reply);
             }
             Command::Get { context: id, document, reply } => self.on_get(context, (id, document), reply),
-            Command::Loaded(loaded) => self.on_loaded(context, *loaded),
+            Command::Read(reading) => self.read(reading),
+            Command::Loaded { loaded, .. } => self.on_loaded(context, loaded),
             Command::Dirty { cell, .. } => {
                 self.dirty.insert((cell.context, cell.id));
             }
             Command::Reload(cell) => self.start_reload(context, (cell.context, cell.id), false),
-            Command::ReloadAfresh(cell) => self.start_reload(context, (cell.context, cell.id), true),
+            Command::ReloadAfresh(cell) => {
+                context.node.delete_record(Key::Snapshot(cell.context, cell.id));
+                self.start_reload(context, (cell.context, cell.id), true);
+            }
             Command::SetAside(id, document, arrival, set_aside) => {
                 self.on_set_aside(context, (id, document), arrival, &set_aside);
             }
@@ -151,7 +158,11 @@ impl EngineHost {
         let cell = self.new_cell(id, document, crdt, &log);
         let slot = Slot::new(cell.clone(), appended.arrival);
         self.slots.insert((id, document), slot);
-        self.load_on_worker(&cell, None, self.import_item(&plain, document, appended.arrival));
+        let items = vec![import_item(&plain, document, appended.arrival)];
+        self.loads += 1;
+        cell.await_load(self.loads);
+        let parts = DocumentParts { cell: cell.clone(), number: self.loads, snapshot: None, items };
+        self.worker.send(Job::Load { parts, replies: Vec::new() });
         reply.answer(Ok(cell));
         self.say(crate::events::EngineEvent::DocumentCreated { context: id, document });
     }

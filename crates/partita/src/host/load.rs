@@ -1,24 +1,29 @@
 //! Loading documents: a snapshot, the entries after it, and what is on its way to the store.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use partita_core::{
-    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryId, EntryKind, EpochId, Key, LogSort, PayloadOpener,
+    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryId, EntryKind, EpochId, Key, LogId, LogSort, PayloadOpener,
     ReplicaId, Store, StoreError, StrategyError, Tip, document_id,
     planted::{Bug, planted},
 };
-use partita_protocol::{AppendError, Arrival, reads};
+use partita_protocol::{AppendError, Arrival, CheckpointBase, reads};
 use tokio::sync::oneshot;
 
 use super::{
-    Context, EngineHost, Loading, Name, Slot,
+    Added, Context, EngineHost, Loading, Name, Slot,
     commands::Command,
     records::{Reason, SetAside, Snapshot},
 };
 use crate::{
     cell::Cell,
     error::DocumentError,
-    worker::{Item, ItemKind, Job, Payload, plain},
+    worker::{DocumentParts, Item, ItemKind, Job, Payload, plain},
 };
 
 /// Who waits for a document.
@@ -45,10 +50,29 @@ impl Openers {
     }
 }
 
-/// What the store's thread read of a document.
+/// What is to be read of a document.
+pub(crate) struct Reading {
+    name: Name,
+    number: u64,
+    afresh: bool,
+    relied_upon: Arc<CheckpointBase>,
+}
+
+impl Reading {
+    pub(crate) fn perform(self, store: &dyn Store) -> Loaded {
+        let Self { name, number, afresh, relied_upon } = self;
+        let read = || read(store, name, afresh, relied_upon.snapshots(&name.1));
+        // All documents need this thread.
+        let result = catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|_| Err(StoreError::Damaged("reading a document panicked".into())));
+        Loaded { name, number, base: relied_upon.claims(), result }
+    }
+}
+
+/// What was read of a document.
 pub(crate) struct Loaded {
     name: Name,
-    afresh: bool,
+    number: u64,
     base: Vec<EntryId>,
     result: Result<Stored, StoreError>,
 }
@@ -77,7 +101,7 @@ impl Slot {
             through: 0,
             in_flight: std::collections::VecDeque::new(),
             taken: 0,
-            since_snapshot: 0,
+            since_snapshot: Added::default(),
             waiting: BTreeMap::new(),
             poisoned: std::collections::BTreeSet::new(),
             set_aside: BTreeMap::new(),
@@ -152,15 +176,19 @@ impl EngineHost {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         let Some(cell) = &slot.cell else { return };
         let is_of_own_log = Self::is_of_own_log(context, name, cell);
+        self.loads += 1;
+        let number = self.loads;
         {
             let held = if context.must_not_wait { cell.try_hold() } else { Some(cell.hold_any()) };
             let Some(mut held) = held else {
                 *self.reloads.entry(name).or_default() |= afresh;
                 return;
             };
+            // What was read before this makes no document any more.
+            cell.await_load(number);
             if let Some(mut doc) = held.doc.take() {
                 // What was changed here and not written yet must not go with it.
-                let local = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| doc.take_local()));
+                let local = catch_unwind(AssertUnwindSafe(|| doc.take_local()));
                 held.backlog.extend(local.unwrap_or_default());
             }
             if !is_of_own_log && !held.backlog.is_empty() {
@@ -177,6 +205,16 @@ impl EngineHost {
         self.start_loading(context, name);
     }
 
+    /// A document's entries were written while it was not there: what was read of it may lack them.
+    pub(super) fn add_to_load(&mut self, context: &mut Context<'_>, name: Name) {
+        let recent = context.node.recent(&name.0, &name.1).into_iter().map(|arrival| (arrival.arrival, arrival));
+        match self.slots.get_mut(&name).and_then(|slot| slot.loading.as_mut()) {
+            Some(loading) => loading.arrivals.extend(recent),
+            // It is being made of what was read.
+            None => self.start_reload(context, name, false),
+        }
+    }
+
     /// What is being loaded for the first time is read again: verdicts changed meanwhile.
     pub(super) fn load_afresh(&mut self, context: &mut Context<'_>, name: Name) {
         if let Some(loading) = self.slots.get_mut(&name).and_then(|slot| slot.loading.as_mut()) {
@@ -186,34 +224,49 @@ impl EngineHost {
     }
 
     fn start_loading(&mut self, context: &mut Context<'_>, name: Name) {
-        let Some(loading) = self.slots.get_mut(&name).and_then(|slot| slot.loading.as_mut()) else { return };
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        let Some(loading) = slot.loading.as_mut() else { return };
+        self.loads += 1;
+        loading.number = self.loads;
+        if let Some(cell) = &slot.cell {
+            cell.await_load(loading.number);
+        }
         // What is not in the store yet is still in memory; what comes from here on is queued.
         for arrival in context.node.recent(&name.0, &name.1) {
             loading.arrivals.insert(arrival.arrival, arrival);
         }
         let relied_upon = context.node.checkpoint(&name.0);
-        loading.base = relied_upon.claims();
-        let (afresh, base) = (loading.afresh, loading.base.clone());
-        context.jobs.push(Box::new(move |store| {
-            Command::Loaded(Box::new(Loaded {
-                name,
-                afresh,
-                base,
-                result: read(store, name, afresh, relied_upon.snapshots(&name.1)),
-            }))
-        }));
+        let reading = Box::new(Reading { name, number: loading.number, afresh: loading.afresh, relied_upon });
+        if context.node.is_settled() {
+            return self.read(reading);
+        }
+        // Records that are on their way to the store have to be seen, too: its thread gets to this after them.
+        context.jobs.push(Box::new(|_| Command::Read(reading)));
     }
 
-    pub(super) fn on_loaded(&mut self, context: &mut Context<'_>, loaded: Loaded) {
-        let Loaded { name, afresh, base, result } = loaded;
-        let Some(slot) = self.slots.get_mut(&name) else { return };
-        if slot.loading.as_ref().is_some_and(|loading| loading.afresh && !afresh) {
-            return; // the snapshot was found to be of no use meanwhile: it is being read again without
+    /// Has the worker read what a document is made of, since it is to make it of that.
+    pub(super) fn read(&self, reading: Box<Reading>) {
+        self.worker.send(Job::Read(reading));
+    }
+
+    pub(super) fn on_loaded(&mut self, context: &mut Context<'_>, loaded: Box<Loaded>) {
+        let Some(slot) = self.slots.get_mut(&loaded.name) else { return };
+        let Some(loading) = slot.loading.as_mut().filter(|loading| loading.number == loaded.number) else {
+            return; // it is being read again
+        };
+        if context.must_not_wait && slot.cell.is_some() {
+            return (self.wake)(Command::Loaded { loaded, here: false }); // there are handles, which may have it locked
         }
-        if slot.loading.as_ref().is_some_and(|loading| loading.base != base) {
-            return; // another checkpoint is relied upon by now: it is being read again
+        let Loaded { name, number, base, result } = *loaded;
+        if context.node.checkpoint(&name.0).claims() != base {
+            return self.start_loading(context, name);
         }
-        if slot.loading.is_some() && context.node.checkpoint(&name.0).claims() != base {
+        let stored = result.as_ref().ok().and_then(|stored| stored.snapshot.as_ref());
+        let snapshot = stored.map(|value| Snapshot::open(&name.0, &name.1, &self.at_rest, value));
+        if matches!(snapshot, Some(None)) {
+            // It is damaged. The entries that it stands for are in the store, or in a checkpoint.
+            loading.afresh = true;
+            context.node.delete_record(Key::Snapshot(name.0, name.1));
             return self.start_loading(context, name);
         }
         let Some(loading) = slot.loading.take() else { return };
@@ -244,10 +297,9 @@ impl EngineHost {
             }
             arrivals.retain(|arrival, _| !slot.poisoned.contains(arrival));
         }
-        let snapshot = stored.snapshot.and_then(|value| Snapshot::open(&name.0, &name.1, &self.at_rest, &value));
         let base = stored.base.into_iter().filter_map(|(at, entry)| context.node.arrival(&name.0, at, entry)).collect();
-        match self.prepare(context, name, snapshot, base, arrivals) {
-            Ok(cell) => replies.into_iter().for_each(|reply| reply.answer(Ok(cell.clone()))),
+        match self.prepare(context, (name, number), snapshot.flatten(), base, arrivals) {
+            Ok(parts) => self.worker.send(Job::Load { parts, replies }),
             Err(error) => {
                 if let Some(cell) = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()) {
                     cell.hold_any().broken = Some(error.to_string());
@@ -259,15 +311,15 @@ impl EngineHost {
         }
     }
 
-    /// Opens what was read and hands it to the worker.
+    /// Opens what was read.
     fn prepare(
         &mut self,
         context: &mut Context<'_>,
-        name: Name,
+        (name, number): (Name, u64),
         snapshot: Option<Snapshot>,
         base: Vec<Arrival>,
         arrivals: BTreeMap<u64, Arrival>,
-    ) -> Result<Arc<Cell>, DocumentError> {
+    ) -> Result<DocumentParts, DocumentError> {
         let (id, document) = name;
         let through = arrivals.keys().next_back().copied().unwrap_or(0);
         let through = snapshot.as_ref().map_or(through, |snapshot| snapshot.through.max(through));
@@ -300,40 +352,21 @@ impl EngineHost {
             }
             None => self.new_cell(id, document, crdt, &log),
         };
+        cell.await_load(number);
+        let mut added = Added::default();
         for arrival in arrivals.into_values() {
+            added.add(arrival.entry.payload.len());
             self.keep_waiting(name, arrival, first.iter().chain(&items));
         }
         if let Some(slot) = self.slots.get_mut(&name) {
             slot.cell = Some(cell.clone());
             slot.through = slot.through.max(through);
-            slot.since_snapshot = (first.len() + items.len()) as u64;
+            slot.since_snapshot = added;
         }
         // What creates the document goes first, whenever it came; before that what stands for all that is not here any more.
         first.splice(..0, base);
         first.extend(items);
-        self.load_on_worker(&cell, snapshot, first);
-        Ok(cell)
-    }
-
-    pub(super) fn load_on_worker(&self, cell: &Arc<Cell>, snapshot: Option<Snapshot>, items: Vec<Item>) {
-        let _ = self.worker.send(Job::Load {
-            cell: cell.clone(),
-            snapshot: snapshot.map(|snapshot| snapshot.bytes),
-            items,
-        });
-    }
-
-    /// What a local `Create` brings into its document.
-    pub(super) fn import_item(&self, plain: &[u8], document: DocumentId, arrival: u64) -> Vec<Item> {
-        vec![Item {
-            arrival,
-            log: partita_core::LogId::default(),
-            seq: 0,
-            kind: ItemKind::Create(document),
-            own: true,
-            retried: false,
-            payload: Ok(Payload::Plain(Bytes::copy_from_slice(plain))),
-        }]
+        Ok(DocumentParts { cell, number, snapshot: snapshot.map(|snapshot| snapshot.bytes), items: first })
     }
 
     /// An entry for the worker, which opens its payload if it can. What creates a document is opened here, where it is
@@ -352,6 +385,19 @@ impl EngineHost {
         let own = arrival.author == context.node.replica();
         let retried = self.slots.get(&name).is_some_and(|slot| slot.set_aside.contains_key(&arrival.arrival));
         Item { arrival: arrival.arrival, log: header.log, seq: header.seq, kind, own, retried, payload }
+    }
+}
+
+/// What a local `Create` brings into its document.
+pub(super) fn import_item(plain: &[u8], document: DocumentId, arrival: u64) -> Item {
+    Item {
+        arrival,
+        log: LogId::default(),
+        seq: 0,
+        kind: ItemKind::Create(document),
+        own: true,
+        retried: false,
+        payload: Ok(Payload::Plain(Bytes::copy_from_slice(plain))),
     }
 }
 

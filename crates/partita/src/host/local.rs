@@ -73,6 +73,7 @@ impl EngineHost {
             // It is being loaded, from what was stored when that began: what waits is put into it, and taken from there.
             return Taken::All;
         }
+        let is_loaded = held.doc.is_some() || held.broken.is_some();
         let made = held.made;
         let mut payloads = std::mem::take(&mut held.backlog);
         let mut poisoned = false;
@@ -93,7 +94,12 @@ impl EngineHost {
         let mut rest = payloads.into_iter();
         for payload in rest.by_ref() {
             match context.node.append(context.now, name.0, EntryKind::Change(name.1), &payload) {
-                Ok(appended) => last = Some(appended.arrival),
+                Ok(appended) => {
+                    last = Some(appended.arrival);
+                    if let Some(slot) = self.slots.get_mut(&name) {
+                        slot.since_snapshot.add(payload.len());
+                    }
+                }
                 Err(error @ AppendError::TooLarge { .. }) => {
                     // It can never be written: it must not stay in the document either.
                     cell.fail(made, error.into());
@@ -114,7 +120,6 @@ impl EngineHost {
         match last {
             Some(arrival) => {
                 slot.through = slot.through.max(arrival);
-                slot.since_snapshot += 1;
                 slot.in_flight.push_back((arrival, made));
             }
             None if failed => {}
@@ -126,6 +131,9 @@ impl EngineHost {
         }
         if let Some(slot) = self.slots.get_mut(&name) {
             slot.taken = made.max(slot.taken);
+            if last.is_some() && (!is_loaded || slot.loading.is_some()) {
+                self.add_to_load(context, name);
+            }
         }
         self.note_entries(name.0, 1);
         Taken::All

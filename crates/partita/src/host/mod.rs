@@ -8,31 +8,31 @@ mod checkpoint;
 mod commands;
 mod contexts;
 mod load;
+#[cfg(all(test, feature = "simulation", feature = "yrs"))]
+mod load_tests;
 mod local;
 mod records;
 mod unload;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, mpsc},
+    sync::Arc,
 };
 
-use partita_core::{
-    ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, EntryId, Incarnation, PeerInfo,
-};
+use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Incarnation, PeerInfo};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
 use tokio::sync::broadcast;
 
-use crate::{cell::Cell, events::EngineEvent, rebuild::Types, worker::Job};
+use crate::{cell::Cell, events::EngineEvent, rebuild::Types, worker::WorkerHandle};
 pub use checkpoint::CheckpointOutcome;
 #[cfg(feature = "simulation")]
 pub use checkpoint::Tamper;
 pub(crate) use commands::Command;
 use contexts::ContextState;
 pub use contexts::SetAsideStatus;
-pub(crate) use load::Reply;
+pub(crate) use load::{Reading, Reply};
 pub use records::{Reason, SetAside};
 
 type Context<'a> = HostContext<'a, Command>;
@@ -49,8 +49,8 @@ struct Slot {
     in_flight: VecDeque<(u64, u64)>,
     /// Local changes up to this number were appended.
     taken: u64,
-    /// Entries since the last snapshot.
-    since_snapshot: u64,
+    /// What was added since the last snapshot.
+    since_snapshot: Added,
     /// What waits for a key.
     waiting: BTreeMap<u64, Arrival>,
     /// What damaged the document when it was applied: left out when it is loaded again.
@@ -63,14 +63,28 @@ struct Slot {
     snapshot_of: u64,
 }
 
+/// Entries, and the bytes of their payloads.
+#[derive(Debug, Default)]
+pub(crate) struct Added {
+    pub(crate) entries: u64,
+    pub(crate) bytes: usize,
+}
+
+impl Added {
+    fn add(&mut self, payload: usize) {
+        self.entries += 1;
+        self.bytes += payload;
+    }
+}
+
 #[derive(Default)]
 struct Loading {
     arrivals: BTreeMap<u64, Arrival>,
     replies: Vec<load::Reply>,
     /// Not to use the snapshot: it is damaged, or older than a change of verdicts.
     afresh: bool,
-    /// The checkpoints that were relied upon when it was read.
-    base: Vec<EntryId>,
+    /// Which of all loads this is: what an earlier one read is out of date.
+    number: u64,
 }
 
 pub(crate) struct EngineHost {
@@ -78,7 +92,7 @@ pub(crate) struct EngineHost {
     slots: BTreeMap<Name, Slot>,
     /// Documents with local changes to take.
     dirty: BTreeSet<Name>,
-    worker: mpsc::Sender<Job>,
+    worker: WorkerHandle,
     at_rest: AeadKey,
     contexts: BTreeMap<ContextId, ContextState>,
     ended: Vec<contexts::Ended>,
@@ -87,8 +101,11 @@ pub(crate) struct EngineHost {
     events: broadcast::Sender<EngineEvent>,
     wake: Arc<dyn Fn(Command) + Send + Sync>,
     rounds: u64,
+    /// How many loads were begun.
+    loads: u64,
     random: Box<dyn CryptoRng + Send>,
     works_anywhere: bool,
+    few: Added,
     /// Documents to load again, and whether without their snapshots, that were locked when nobody could wait for them.
     reloads: BTreeMap<Name, bool>,
     /// The engine is closing: what was changed must be taken, also of documents that are locked now.
@@ -112,13 +129,15 @@ pub(crate) struct HostParts {
     pub(crate) types: BTreeMap<CrdtTypeId, Arc<dyn CrdtType>>,
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) events: broadcast::Sender<EngineEvent>,
-    pub(crate) worker: mpsc::Sender<Job>,
+    pub(crate) worker: WorkerHandle,
     pub(crate) wake: Arc<dyn Fn(Command) + Send + Sync>,
     pub(crate) random: Box<dyn CryptoRng + Send>,
     /// After how many entries a checkpoint is made by itself; `None`: never.
     pub(crate) checkpoint_after: Option<u64>,
     /// Whether no strategy ever waits for the application.
     pub(crate) works_anywhere: bool,
+    /// What a document is loaded of about as fast without a snapshot as with one.
+    pub(crate) few: Added,
 }
 
 impl EngineHost {
@@ -140,8 +159,10 @@ impl EngineHost {
             events: parts.events,
             wake: parts.wake,
             rounds: 0,
+            loads: 0,
             random: parts.random,
             works_anywhere: parts.works_anywhere,
+            few: parts.few,
             reloads: BTreeMap::new(),
             closing: false,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use partita_core::{Bytes, Key};
 use tokio::sync::oneshot;
 
-use super::{Context, EngineHost, Name, records::Snapshot};
+use super::{Added, Context, EngineHost, Name, records::Snapshot};
 use crate::worker::Job;
 
 /// How many documents that no handle is left of stay loaded.
@@ -14,23 +14,26 @@ const KEEP_LOADED: usize = 64;
 const LOOK_EVERY: u64 = 256;
 
 impl EngineHost {
-    /// Asks the worker for a snapshot of everything that was handed to it so far.
+    /// Asks the worker for a snapshot of everything that was handed to it so far, if that is worth its while.
     pub(super) fn ask_snapshot(&mut self, name: Name) -> bool {
         let Some(slot) = self.slots.get_mut(&name) else { return false };
         let Some(cell) = slot.cell.clone() else { return false };
-        if slot.since_snapshot == 0 || slot.loading.is_some() {
+        let added = &slot.since_snapshot;
+        let few = added.entries <= self.few.entries && added.bytes <= self.few.bytes;
+        if few || slot.loading.is_some() {
             return false;
         }
-        slot.since_snapshot = 0;
+        slot.since_snapshot = Added::default();
         slot.snapshot_of = self.contexts.get(&name.0).map_or(0, |state| state.adopted);
-        self.worker.send(Job::Snapshot { cell, through: slot.through, taken: slot.taken }).is_ok()
+        self.worker.send(Job::Snapshot { cell, through: slot.through, taken: slot.taken });
+        true
     }
 
     pub(super) fn on_snapshot_all(&mut self, done: oneshot::Sender<()>) {
         for name in self.slots.keys().copied().collect::<Vec<_>>() {
             self.ask_snapshot(name);
         }
-        let _ = self.worker.send(Job::Fence(done));
+        self.worker.send(Job::Fence(done));
     }
 
     /// Keeps a snapshot, sealed. It goes into a transaction after the entries that it holds, or into theirs.

@@ -1,0 +1,186 @@
+//! Loading in every order that matters, with an engine whose parts work when they are told.
+#![allow(clippy::unwrap_used)] // a failure here is a finding
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{self, Poll, Waker},
+    time::Duration,
+};
+
+use partita_core::{Bytes, ContextInfo, DeviceKeys, Incarnation, Key, Now};
+use partita_protocol::NodeConfig;
+use partita_testing::{MemoryKeystore, MemoryStore, fleet::Fleet, strategy::OpenStrategy};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
+
+use super::Command;
+use crate::{
+    Context, Document,
+    simulation::{SimulatedEngine, SimulatedParts},
+    yrs::Yrs,
+};
+
+struct Desk {
+    sim: SimulatedEngine,
+    store: MemoryStore,
+    keys: Arc<DeviceKeys>,
+    context: ContextInfo,
+    /// The time, in milliseconds.
+    passed: Arc<AtomicU64>,
+}
+
+impl Desk {
+    /// Opens a store, as after a crash if an engine had it.
+    fn open(store: MemoryStore, incarnation: u8, keys: &Arc<DeviceKeys>) -> Self {
+        let context = Fleet::context(1);
+        let incarnation = Incarnation::from_bytes([incarnation; 16]);
+        let passed = Arc::new(AtomicU64::new(0));
+        let of_sim = passed.clone();
+        let sim = SimulatedEngine::open(SimulatedParts {
+            store: Arc::new(store.reopen(incarnation)),
+            incarnation,
+            keys: keys.clone(),
+            strategies: vec![Box::new(OpenStrategy::new())],
+            contexts: vec![context.clone()],
+            config: NodeConfig::default(),
+            checkpoint_after: None,
+            random: Box::new(|| Box::new(ChaCha20Rng::seed_from_u64(1))),
+            clock: Box::new(move || {
+                let passed = Duration::from_millis(of_sim.load(Ordering::Relaxed));
+                Now { monotonic: Duration::from_secs(1) + passed, wall: Duration::from_secs(1_800_000_000) + passed }
+            }),
+        });
+        let mut desk = Self { sim, store, keys: keys.clone(), context, passed };
+        desk.settle();
+        desk
+    }
+
+    /// Lets time pass, and all parts do what there is to do.
+    fn settle(&mut self) {
+        self.passed.fetch_add(100, Ordering::Relaxed);
+        self.sim.turn(); // a commit may have waited for that
+        loop {
+            if self.sim.has_input() {
+                self.sim.turn();
+            } else if self.sim.store_work().is_some() {
+                self.sim.serve_store();
+            } else if self.sim.worker_waits() {
+                self.sim.serve_worker();
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn until<R>(&mut self, future: impl Future<Output = R>) -> R {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(answer) = future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
+                return answer;
+            }
+            self.settle();
+        }
+    }
+
+    fn notes(&mut self) -> Context {
+        let (engine, id) = (self.sim.engine().clone(), self.context.id);
+        self.until(engine.context(id)).unwrap()
+    }
+
+    fn ask(&self, command: Command) {
+        self.sim.engine().shared.driver.command(command).unwrap();
+    }
+
+    /// Asks for a document to be loaded again, and lets the driver begin with it.
+    fn reload(&mut self, document: &Document<Yrs>) {
+        self.ask(Command::Reload(document.cell.clone()));
+        self.sim.turn();
+    }
+}
+
+fn desk() -> (Desk, Document<Yrs>) {
+    let mut rng = ChaCha20Rng::seed_from_u64(2);
+    let keys = Arc::new(DeviceKeys::create(&MemoryKeystore::default(), &mut rng).unwrap());
+    let mut desk = Desk::open(MemoryStore::new(Incarnation::default()), 1, &keys);
+    let notes = desk.notes();
+    let document = desk.until(notes.create::<Yrs>()).unwrap();
+    desk.settle();
+    write(&document, "a");
+    desk.settle();
+    (desk, document)
+}
+
+fn write(document: &Document<Yrs>, text: &str) {
+    let insert = |tx: &mut yrs::TransactionMut<'_>| {
+        tx.get_or_insert_text("text").insert(tx, 0, text);
+        Ok(())
+    };
+    drop(document.change(insert).unwrap());
+}
+
+fn text(document: &Document<Yrs>) -> String {
+    assert!(document.is_settled());
+    document.read(|tx| tx.get_text("text").map(|text| text.get_string(tx)).unwrap_or_default())
+}
+
+#[test]
+fn a_change_that_is_written_while_its_document_is_read_again_is_in_it() {
+    let (mut desk, document) = desk();
+    let notes = desk.notes();
+    write(&document, "b");
+    // The library cannot undo a transaction: the document is dropped, with a change that was not written yet.
+    assert!(document.change(|_| Err::<(), _>(crate::yrs::Error::Abort("a closure failed".into()))).is_err());
+    let mut acknowledged = pin!(notes.acknowledged());
+    assert!(acknowledged.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_pending());
+    desk.sim.turn(); // begins to read it again, then writes what there is
+    desk.sim.serve_worker(); // reads, before the store has it
+    desk.settle();
+    assert_eq!(text(&document), "ba");
+}
+
+#[test]
+fn a_load_that_was_overtaken_makes_no_document() {
+    let (mut desk, document) = desk();
+    desk.reload(&document);
+    desk.sim.serve_worker(); // reads
+    desk.sim.turn(); // hands over what was read
+    desk.reload(&document);
+    desk.sim.serve_worker(); // would make the document of that
+    assert!(!document.is_settled());
+    desk.settle();
+    assert_eq!(text(&document), "a");
+}
+
+#[test]
+fn what_was_read_before_a_document_was_to_be_read_again_is_not_used() {
+    let (mut desk, document) = desk();
+    desk.reload(&document);
+    desk.reload(&document);
+    desk.sim.serve_worker(); // reads for the first
+    desk.sim.turn();
+    while desk.sim.worker_waits() {
+        desk.sim.serve_worker();
+    }
+    assert!(!document.is_settled());
+    desk.settle();
+    assert_eq!(text(&document), "a");
+}
+
+#[test]
+fn a_document_whose_snapshot_is_damaged_is_made_of_its_entries() {
+    let (mut desk, document) = desk();
+    let key = Key::Snapshot(desk.context.id, document.id());
+    let mut damaged = vec![0; 100];
+    damaged[11] = 1; // it says that it stands for everything up to arrival 256
+    let damaged = Bytes::from(damaged);
+    desk.ask(Command::Node(Box::new(move |node, _| node.put_record(key, damaged))));
+    desk.settle();
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    let notes = again.notes();
+    let found = again.until(notes.get::<Yrs>(document.id())).unwrap();
+    assert_eq!(text(&found), "a");
+}
