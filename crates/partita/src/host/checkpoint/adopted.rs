@@ -1,0 +1,61 @@
+//! What follows for documents from a checkpoint that is relied upon.
+
+use partita_core::{ContextId, DocumentId, Key};
+
+use super::super::{Context, EngineHost, Name, commands::Command, records::SetAside};
+use crate::events::EngineEvent;
+
+impl EngineHost {
+    /// Snapshots stand for what was pruned: documents whose logs went further than was held are loaded again from them.
+    pub(in crate::host) fn on_adopted(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ContextId,
+        documents: &[DocumentId],
+        advanced: bool,
+    ) {
+        if let Some(state) = self.contexts.get_mut(&id) {
+            state.adopted += 1;
+            state.since_checkpoint = 0;
+        }
+        let known: Vec<Name> = self.slots.keys().filter(|(of, _)| *of == id).copied().collect();
+        for name in known {
+            let slot = self.slots.get(&name);
+            let loaded = slot.and_then(|slot| slot.cell.clone());
+            match loaded {
+                Some(cell) if advanced => {
+                    self.start_reload(context, name, true);
+                    cell.say_changed(true, false);
+                }
+                _ => self.load_afresh(context, name),
+            }
+        }
+        if advanced {
+            for document in documents {
+                self.say(EngineEvent::DocumentChanged { context: id, document: *document });
+            }
+        }
+        self.forget_settled(context, id);
+        self.say(EngineEvent::CheckpointAdopted { context: id });
+    }
+
+    /// What was set aside and is covered is settled: it is in no document, and nobody holds it any more.
+    fn forget_settled(&self, context: &mut Context<'_>, id: ContextId) {
+        let base = context.node.checkpoint(&id);
+        context.jobs.push(Box::new(move |store| {
+            let mut settled: Vec<Key> = Vec::new();
+            let found = store.read().and_then(|view| {
+                SetAside::each(&*view, &id, None, |arrival, set_aside| {
+                    if set_aside.seq <= base.seq(&set_aside.log) {
+                        settled.push(Key::SetAside(id, set_aside.document, arrival));
+                    }
+                })
+            });
+            Command::Node(Box::new(move |node, _| {
+                if found.is_ok() {
+                    settled.into_iter().for_each(|key| node.delete_record(key));
+                }
+            }))
+        }));
+    }
+}
