@@ -225,3 +225,23 @@ fn a_remote_that_asks_and_never_reads_is_given_up() {
     }
     assert_eq!(fleet.closed(a).last().unwrap().1, CloseReason::Stalled);
 }
+
+/// Of a run that is taken in part, what was taken could be proved to nobody: not even the honest could pass it on, and what
+/// they write rests on it.
+#[test]
+fn control_entries_come_one_by_one_or_not_at_all() {
+    let (mut fleet, nodes, link, puppet) = besieged(12);
+    let mut log = samples::SampleLog::new(66, Fleet::context(0).id, 1);
+    let (first, second) = (log.control(&b"?"[..]), log.control(&b"?"[..]));
+    let before = fleet.held(nodes[0]);
+    fleet.say(puppet, &[Message::Entries(Run::of(vec![first.clone(), second.clone()]).unwrap())]);
+    let said = fleet.said(puppet, 0);
+    let refused = |message: &Message| matches!(message, Message::Refused(refused) if refused.why == Refusal::Invalid);
+    assert!(said.iter().any(refused), "{said:?}");
+    assert_eq!(fleet.held(nodes[0]), before);
+    for entry in [first, second] {
+        fleet.say(puppet, &[Message::Entries(Run::of(vec![entry]).unwrap())]);
+    }
+    assert_eq!(fleet.held(nodes[1]).len(), before.len() + 1, "the neighbour has them, too");
+    others_go_on(&mut fleet, nodes, link);
+}

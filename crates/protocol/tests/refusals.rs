@@ -280,3 +280,47 @@ fn control_entries_that_rest_on_each_other_are_sent_once() {
         assert_eq!(runs.count(), 4 * writers.len(), "from the store: {from_store}");
     }
 }
+
+/// A context whose control logs need more pages than a session may have does not keep others from theirs.
+#[test]
+fn many_control_logs_of_one_context_hold_up_no_other_context() {
+    let mut fleet = Fleet::new(7);
+    // It sends a little at a time.
+    let config = NodeConfig { accept_contexts: true, send_buffer: 1024, frame_bytes: 1024, ..NodeConfig::default() };
+    let (relay, other) = (fleet.add(config, OpenStrategy::new(), 0), Fleet::context(1).id);
+    let writers: Vec<_> = (0..12).map(|_| fleet.add(NodeConfig::default(), OpenStrategy::new(), 2)).collect();
+    let links: Vec<_> = writers.iter().map(|writer| fleet.connect(*writer, relay)).collect();
+    fleet.run();
+    for _ in 0..40 {
+        for writer in &writers {
+            let admission = OpenStrategy::admit(fleet.id(*writer));
+            fleet.control(*writer, admission);
+            fleet.run();
+        }
+    }
+    for writer in &writers {
+        fleet.try_write_in(*writer, 1, 1, b"in the other context").unwrap();
+    }
+    fleet.run();
+    for link in links {
+        fleet.cut(link);
+    }
+    fleet.crash(relay); // nothing is in memory any more
+    fleet.start(relay);
+    let new = fleet.replica();
+    let link = fleet.connect(new, relay);
+    let mut runs = Vec::new();
+    let mut is_open = false;
+    while fleet.step() {
+        runs.extend(fleet.said(link, 1).into_iter().filter_map(|message| match message {
+            Message::Entries(run) => Some(run.context == other),
+            _ => None,
+        }));
+        // The first context has all the pages that it can have by then.
+        if runs.len() >= 20 && !std::mem::replace(&mut is_open, true) {
+            fleet.open(new, 1);
+        }
+    }
+    let last = runs.iter().rposition(|is_other| *is_other).unwrap();
+    assert!(last < runs.len() / 2, "{last} of {}", runs.len());
+}

@@ -82,7 +82,7 @@ impl Node {
         link.large.remove(&log);
         link.ready.remove(&state.order(&log));
         if why == Refusal::Gap {
-            link.send_again(log, seq.saturating_sub(1));
+            link.send_again(local, log, seq.saturating_sub(1));
             if link.may_send() && link.make_ready(local, &log) {
                 session.work.insert(context);
             }
@@ -106,7 +106,7 @@ impl Node {
         };
         for log in logs {
             if link.paused.remove(log).is_some() {
-                link.send_again(*log, link.held(log));
+                link.send_again(local, *log, link.held(log));
                 if link.may_send() && link.make_ready(local, log) {
                     session.work.insert(context);
                 }

@@ -128,8 +128,8 @@ pub(super) struct Link {
     pub(super) came: BTreeMap<LogId, u64>,
     /// Logs with something to send.
     pub(super) ready: BTreeSet<SendOrder>,
-    /// How many of the context's control entries, in the order in which they came, were sent or came from there: what lies
-    /// behind these has to be looked at.
+    /// How many of the context's control entries, in the order in which they came, were sent, came from there, or are not
+    /// wanted there: what lies behind these has to be looked at.
     control_sent: usize,
     /// Logs of which it was asked whether they hold them.
     pub(super) asked: BTreeSet<LogId>,
@@ -208,9 +208,12 @@ impl Link {
     }
 
     /// The remote lacks what comes after this entry, though it was sent.
-    pub(super) fn send_again(&mut self, log: LogId, after: u64) {
+    pub(super) fn send_again(&mut self, local: &Context, log: LogId, after: u64) {
         self.sent.insert(log, after);
-        self.control_sent = 0;
+        if local.logs.get(&log).is_some_and(|state| state.record.sort == LogSort::Control) {
+            let first = local.control_arrivals.iter().position(|(of, seq)| *of == log && *seq > after);
+            self.control_sent = self.control_sent.min(first.unwrap_or(usize::MAX));
+        }
     }
 
     /// Takes out the log that has to be sent next. Of control logs that is the one whose next entry came here first: sent
@@ -225,7 +228,8 @@ impl Link {
     fn next_control(&mut self, local: &Context) -> Option<SendOrder> {
         let arrivals = &local.control_arrivals;
         let was_sent = |(log, seq): &(LogId, u64)| self.sent(log) >= *seq;
-        let sent = arrivals.iter().skip(self.control_sent).take_while(|entry| was_sent(entry)).count();
+        let is_over = |entry: &&(LogId, u64)| was_sent(entry) || self.paused.contains_key(&entry.0);
+        let sent = arrivals.iter().skip(self.control_sent).take_while(is_over).count();
         let from = self.control_sent + sent;
         let ready = |(log, _): &(LogId, u64)| {
             let order = local.logs.get(log)?.order(log);

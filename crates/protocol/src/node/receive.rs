@@ -62,6 +62,11 @@ impl Node {
         if let Err(why) = self.may_offer(id, &context) {
             return self.refuse(id, context, log, Halt::at(first, why));
         }
+        if run.entries.len() > 1 && run.entries.iter().any(|entry| entry.header.kind.is_control()) {
+            // Of a run that is taken in part, what was taken could be proved to nobody, and what rests on it would be
+            // refused everywhere.
+            return self.refuse(id, context, log, Halt::at(first, Refusal::Invalid));
+        }
         let Some(local) = self.contexts.get(&context) else {
             return;
         };

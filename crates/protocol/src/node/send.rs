@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use partita_core::{
-    Bytes, ContextId, Entry, LogId, PeerInfo, Refusal, SessionId, Signature, Tip,
+    Bytes, ContextId, Entry, LogId, LogSort, PeerInfo, Refusal, SessionId, Signature, Tip,
     planted::{Bug, planted},
 };
 
@@ -19,6 +19,9 @@ use crate::{
     message::{MAX_PART, MAX_RUN_BYTES, Message, Piece, Run},
     reads::ReadRequest,
 };
+
+/// How many bytes of a control log are read at a time.
+const CONTROL_PAGE: usize = 4096;
 
 /// How many pages of entries read from the store one session may have in memory.
 const MOST_PAGES: usize = 8;
@@ -265,11 +268,18 @@ impl Node {
                         return Turn::Later;
                     };
                     session.drop_page(context, later);
+                    if !session.parked.is_empty() {
+                        return Turn::Later; // others wait longer
+                    }
                 }
                 Gathered::Read => {
                     link.reading = Some(log);
                     session.pages.insert((context, log));
-                    let bytes = config.run.bytes.min(MAX_RUN_BYTES) * 4;
+                    // Control logs take turns, and their pages are read again where they are too many.
+                    let bytes = match order.0 {
+                        LogSort::Control => CONTROL_PAGE,
+                        _ => config.run.bytes.min(MAX_RUN_BYTES) * 4,
+                    };
                     self.read(Purpose::Send(id, context, log), ReadRequest::Entries { context, log, from, bytes });
                     return Turn::Nothing;
                 }
