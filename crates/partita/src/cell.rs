@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     ops::{Deref, DerefMut},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -59,13 +60,16 @@ pub(crate) struct Cell {
 pub(crate) struct Inner {
     /// `None` while it is being loaded.
     pub(crate) doc: Option<Box<dyn CrdtDocument>>,
-    /// Why it could not be loaded: final.
+    /// Why it could not be loaded: until it is loaded again, if it is.
     pub(crate) broken: Option<String>,
     /// How many local changes were made.
     pub(crate) made: u64,
     /// Local changes that were taken out of a document before it had to be loaded again, for the driver.
     pub(crate) backlog: Vec<Vec<u8>>,
 }
+
+/// Why a document of an engine that was closed is not loaded.
+const CLOSED: &str = "the engine is closed";
 
 thread_local! {
     /// The documents that this thread has locked: to lock one twice is an error, not a deadlock.
@@ -113,6 +117,21 @@ impl Drop for Held<'_> {
                 (self.cell.wake)(Command::Dirty { cell, here: holds_none && few });
             }
         });
+    }
+}
+
+impl Held<'_> {
+    /// Takes the document out, to be loaded again. What was changed in it and is in no entry yet is kept for the driver. Once
+    /// the engine is closed nobody loads it any more.
+    pub(crate) fn take_out(&mut self) {
+        if let Some(mut doc) = self.doc.take() {
+            let local = catch_unwind(AssertUnwindSafe(|| doc.take_local()));
+            self.backlog.extend(local.unwrap_or_default());
+        }
+        if self.cell.marks.borrow().closed && self.broken.is_none() {
+            self.broken = Some(CLOSED.into());
+            self.cell.say_loaded();
+        }
     }
 }
 
@@ -241,7 +260,8 @@ impl Cell {
         self.marks.send_modify(|mark| mark.closed = true);
         let mut held = self.hold_any();
         if held.doc.is_none() && held.broken.is_none() {
-            held.broken = Some("the engine is closed".into());
+            self.await_load(0);
+            held.broken = Some(CLOSED.into());
         }
         drop(held);
         self.say_loaded();

@@ -113,10 +113,7 @@ impl<T: DocumentType> Document<T> {
     /// Drops a document that a failed transaction may have left half changed. What was changed before and is not
     /// written yet is kept for the driver.
     fn reload(&self, mut held: crate::cell::Held<'_>) {
-        if let Some(mut doc) = held.doc.take() {
-            let local = catch_unwind(AssertUnwindSafe(|| doc.take_local())).unwrap_or_default();
-            held.backlog.extend(local);
-        }
+        held.take_out();
         drop(held);
         self.cell.ask_reload();
     }

@@ -225,6 +225,7 @@ impl Worker {
                     cell.mark_dirty();
                 }
                 held.doc = Some(doc);
+                held.broken = None;
             }
             Err(Some(why)) => held.broken = Some(why),
             Err(None) => {
@@ -259,9 +260,7 @@ impl Worker {
         let Some(doc) = &mut held.doc else { return };
         let sound = self.apply_to(cell, &mut **doc, items);
         if !sound {
-            let mut doc = held.doc.take();
-            let local = doc.as_mut().and_then(|doc| catch_unwind(AssertUnwindSafe(|| doc.take_local())).ok().flatten());
-            held.backlog.extend(local);
+            held.take_out();
         }
         drop(held);
         if sound {

@@ -156,6 +156,21 @@ async fn handles_of_a_closed_engine_answer_with_errors_and_never_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_a_closure_spoils_after_the_close_is_an_error_and_never_hangs() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let note = a.notes.create::<Yrs>().await.unwrap();
+    note.change(|tx| insert(tx, "kept")).unwrap().durable().await.unwrap();
+    a.engine.close().await.unwrap();
+    assert!(note.change(|_| Err::<(), _>(partita::yrs::Error::Abort("mine".into()))).is_err());
+    // Nobody loads it again.
+    let (answer, reading) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || answer.send(note.try_read(text)));
+    let read = common::patiently("an answer", reading).await.unwrap();
+    assert!(matches!(read, Err(ChangeError::Unusable(_))), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_keystore_is_an_error_and_never_a_new_identity() {
     let home = Home::new();
     home.open("a", &[]).await.engine.close().await.unwrap();

@@ -232,7 +232,8 @@ impl EngineHost {
             if let Some(cell) = &slot.cell {
                 cell.fail(u64::MAX, CommitError::Store(error.clone()));
             }
-            for reply in slot.loading.take().into_iter().flat_map(|loading| loading.replies) {
+            // What is being loaded goes on: there may be handles that wait for it, and the store can still be read.
+            for reply in slot.loading.iter_mut().flat_map(|loading| loading.replies.drain(..)) {
                 reply.answer(Err(error.clone().into()));
             }
         }

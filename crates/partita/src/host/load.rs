@@ -186,11 +186,7 @@ impl EngineHost {
             };
             // What was read before this makes no document any more.
             cell.await_load(number);
-            if let Some(mut doc) = held.doc.take() {
-                // What was changed here and not written yet must not go with it.
-                let local = catch_unwind(AssertUnwindSafe(|| doc.take_local()));
-                held.backlog.extend(local.unwrap_or_default());
-            }
+            held.take_out();
             if !is_of_own_log && !held.backlog.is_empty() {
                 // The log that they were made for is over, and in another one they would be somebody else's.
                 held.backlog.clear();

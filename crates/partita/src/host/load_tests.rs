@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use partita_core::{Bytes, ContextInfo, DeviceKeys, Incarnation, Key, Now};
+use partita_core::{Bytes, ContextInfo, DeviceKeys, Incarnation, Key, Now, StoreError};
 use partita_protocol::NodeConfig;
 use partita_testing::{MemoryKeystore, MemoryStore, fleet::Fleet, strategy::OpenStrategy};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -183,4 +183,16 @@ fn a_document_whose_snapshot_is_damaged_is_made_of_its_entries() {
     let notes = again.notes();
     let found = again.until(notes.get::<Yrs>(document.id())).unwrap();
     assert_eq!(text(&found), "a");
+}
+
+#[test]
+fn a_document_that_is_read_again_when_the_store_fails_is_there_afterwards() {
+    let (mut desk, document) = desk();
+    write(&document, "b");
+    desk.sim.turn(); // the change is on its way to the store
+    desk.store.fail_next_commit(StoreError::OutOfSpace);
+    desk.reload(&document);
+    desk.settle();
+    assert!(desk.sim.node().failure().is_some());
+    assert_eq!(text(&document), "ba");
 }

@@ -73,7 +73,7 @@ impl EngineHost {
             // It is being loaded, from what was stored when that began: what waits is put into it, and taken from there.
             return Taken::All;
         }
-        let is_loaded = held.doc.is_some() || held.broken.is_some();
+        let is_loaded = held.doc.is_some();
         let made = held.made;
         let mut payloads = std::mem::take(&mut held.backlog);
         let mut poisoned = false;
