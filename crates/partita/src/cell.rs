@@ -171,9 +171,14 @@ impl Cell {
         *self.actor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Only what this load makes becomes the document. With the lock held, where there was a document.
+    /// Only what this load makes becomes the document.
     pub(crate) fn await_load(&self, number: u64) {
         self.awaited.store(number, Ordering::Release);
+    }
+
+    /// Nothing that was begun becomes the document. With the lock held; loads are numbered from 1.
+    pub(crate) fn await_no_load(&self) {
+        self.await_load(0);
     }
 
     /// Whether a load still counts. With the lock held, it does until that is given back.
@@ -260,7 +265,7 @@ impl Cell {
         self.marks.send_modify(|mark| mark.closed = true);
         let mut held = self.hold_any();
         if held.doc.is_none() && held.broken.is_none() {
-            self.await_load(0);
+            self.await_no_load();
             held.broken = Some(CLOSED.into());
         }
         drop(held);
@@ -282,7 +287,7 @@ impl Cell {
     /// The document is no longer this engine's: handles show no more of it and take no more changes.
     pub(crate) fn end(&self, why: &str) {
         let mut held = self.hold_any();
-        self.await_load(0);
+        self.await_no_load();
         held.doc = None;
         held.broken = Some(why.into());
         drop(held);

@@ -3,7 +3,10 @@
 
 use partita_core::{Access, Refusal};
 use partita_protocol::{NodeConfig, Notice, message::Message};
-use partita_testing::{fleet::Fleet, strategy::OpenStrategy};
+use partita_testing::{
+    fleet::{Fleet, Member},
+    strategy::OpenStrategy,
+};
 
 fn refusals(messages: &[Message]) -> Vec<Refusal> {
     let refused = messages.iter().filter_map(|message| match message {
@@ -246,6 +249,15 @@ fn a_refused_open_is_looked_at_again_when_control_entries_come() {
     assert!(fleet.agree(&[owner, relay, device]), "without a reconnect");
 }
 
+/// Each writer's control entry rests on the one before, which another wrote.
+fn write_control_in_turns(fleet: &mut Fleet, writers: &[Member], rounds: usize) {
+    for writer in std::iter::repeat_n(writers, rounds).flatten() {
+        let admission = OpenStrategy::admit(fleet.id(*writer));
+        fleet.control(*writer, admission);
+        fleet.run();
+    }
+}
+
 /// Control entries of several replicas rest on each other in the middle of their logs: they go out in the order in which they
 /// came, so that nobody refuses any for want of another, and each goes once.
 #[test]
@@ -256,13 +268,7 @@ fn control_entries_that_rest_on_each_other_are_sent_once() {
     let writers: Vec<_> = (0..12).map(|_| fleet.replica()).collect();
     let links: Vec<_> = writers.iter().map(|writer| fleet.connect(*writer, relay)).collect();
     fleet.run();
-    for _ in 0..4 {
-        for writer in &writers {
-            let admission = OpenStrategy::admit(fleet.id(*writer));
-            fleet.control(*writer, admission);
-            fleet.run(); // the next one's entry rests on it
-        }
-    }
+    write_control_in_turns(&mut fleet, &writers, 4);
     for link in links {
         fleet.cut(link);
     }
@@ -291,13 +297,7 @@ fn many_control_logs_of_one_context_hold_up_no_other_context() {
     let writers: Vec<_> = (0..12).map(|_| fleet.add(NodeConfig::default(), OpenStrategy::new(), 2)).collect();
     let links: Vec<_> = writers.iter().map(|writer| fleet.connect(*writer, relay)).collect();
     fleet.run();
-    for _ in 0..40 {
-        for writer in &writers {
-            let admission = OpenStrategy::admit(fleet.id(*writer));
-            fleet.control(*writer, admission);
-            fleet.run();
-        }
-    }
+    write_control_in_turns(&mut fleet, &writers, 40);
     for writer in &writers {
         fleet.try_write_in(*writer, 1, 1, b"in the other context").unwrap();
     }

@@ -176,8 +176,6 @@ impl EngineHost {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         let Some(cell) = &slot.cell else { return };
         let is_of_own_log = Self::is_of_own_log(context, name, cell);
-        self.loads += 1;
-        let number = self.loads;
         {
             let held = if context.must_not_wait { cell.try_hold() } else { Some(cell.hold_any()) };
             let Some(mut held) = held else {
@@ -185,7 +183,7 @@ impl EngineHost {
                 return;
             };
             // What was read before this makes no document any more.
-            cell.await_load(number);
+            cell.await_no_load();
             held.take_out();
             if !is_of_own_log && !held.backlog.is_empty() {
                 // The log that they were made for is over, and in another one they would be somebody else's.
@@ -269,15 +267,7 @@ impl EngineHost {
         let Loading { mut arrivals, replies, .. } = loading;
         let stored = match result {
             Ok(stored) => stored,
-            Err(error) => {
-                if let Some(cell) = &slot.cell {
-                    cell.hold_any().broken = Some(error.to_string());
-                    cell.say_loaded();
-                }
-                self.slots.remove(&name);
-                replies.into_iter().for_each(|reply| reply.answer(Err(error.clone().into())));
-                return;
-            }
+            Err(error) => return self.give_up(name, &error.into(), replies),
         };
         // What was queued and was cut off since does not count.
         arrivals.retain(|at, queued| context.node.arrival(&name.0, *at, queued.entry.clone()).is_some());
@@ -296,15 +286,17 @@ impl EngineHost {
         let base = stored.base.into_iter().filter_map(|(at, entry)| context.node.arrival(&name.0, at, entry)).collect();
         match self.prepare(context, (name, number), snapshot.flatten(), base, arrivals) {
             Ok(parts) => self.worker.send(Job::Load { parts, replies }),
-            Err(error) => {
-                if let Some(cell) = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()) {
-                    cell.hold_any().broken = Some(error.to_string());
-                    cell.say_loaded();
-                }
-                self.slots.remove(&name);
-                replies.into_iter().for_each(|reply| reply.answer(Err(error.clone())));
-            }
+            Err(error) => self.give_up(name, &error, replies),
         }
+    }
+
+    /// A document cannot be loaded: whoever has it or asked for it is told, and the next one to ask has it tried again.
+    fn give_up(&mut self, name: Name, error: &DocumentError, replies: Vec<Reply>) {
+        if let Some(cell) = self.slots.remove(&name).and_then(|slot| slot.cell) {
+            cell.hold_any().broken = Some(error.to_string());
+            cell.say_loaded();
+        }
+        replies.into_iter().for_each(|reply| reply.answer(Err(error.clone())));
     }
 
     /// Opens what was read.
@@ -397,26 +389,25 @@ pub(super) fn import_item(plain: &[u8], document: DocumentId, arrival: u64) -> I
     }
 }
 
+/// The bytes of what a document begins with.
+fn plain_of(document: DocumentId, item: &Item) -> Result<Bytes, DocumentError> {
+    item.plain().map_err(|reason| match reason {
+        Reason::AwaitingKey => DocumentError::NoKey(document),
+        Reason::Withheld => DocumentError::Withheld(document),
+        reason => DocumentError::Bad(document, reason.to_string()),
+    })
+}
+
 /// The CRDT type of the document of which a checkpoint has this snapshot.
 fn snapshot_type(document: DocumentId, item: &Item) -> Result<CrdtTypeId, DocumentError> {
-    let plain = match item.plain() {
-        Ok(plain) => plain,
-        Err(Reason::AwaitingKey) => return Err(DocumentError::NoKey(document)),
-        Err(Reason::Withheld) => return Err(DocumentError::Withheld(document)),
-        Err(reason) => return Err(DocumentError::Bad(document, reason.to_string())),
-    };
+    let plain = plain_of(document, item)?;
     let id = plain.first_chunk::<4>();
     id.map(|id| CrdtTypeId(*id)).ok_or_else(|| DocumentError::Bad(document, Reason::Malformed.to_string()))
 }
 
 /// The CRDT type of the document that this item creates.
 fn creates(context: &ContextId, document: DocumentId, item: &Item) -> Result<CrdtTypeId, DocumentError> {
-    let plain = match item.plain() {
-        Ok(plain) => plain,
-        Err(Reason::AwaitingKey) => return Err(DocumentError::NoKey(document)),
-        Err(Reason::Withheld) => return Err(DocumentError::Withheld(document)),
-        Err(reason) => return Err(DocumentError::Bad(document, reason.to_string())),
-    };
+    let plain = plain_of(document, item)?;
     if document_id(context, &plain) != document {
         return Err(DocumentError::Bad(document, Reason::WrongDocument.to_string()));
     }
