@@ -90,7 +90,7 @@ impl CrdtDocument for Count {
         payloads.iter().map(|payload| apply(payload)).collect()
     }
 
-    fn take_local(&mut self) -> Option<Vec<u8>> {
+    fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
         let total = self.totals.get(&self.me)?;
         std::mem::take(&mut self.grown).then(|| [&self.me[..], &total.to_be_bytes()].concat())
     }

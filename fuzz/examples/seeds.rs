@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 use flate2::{Compression, write::GzEncoder};
 use partita_core::{
     Bytes, Checkpoint, CheckpointOp, CrdtDocument as _, DocumentId, DocumentType as _, EntryId, EntryKind, EpochId,
-    Frontier, Hash, PartitionStrategy as _, Refusal, Signature, SignedTip, SnapshotAt, Stamp, Tip, Witness,
+    Frontier, Hash, Limits, PartitionStrategy as _, Refusal, Signature, SignedTip, SnapshotAt, Stamp, Tip, Witness,
     codec::Writer, timestamp_at,
 };
 use partita_crypto::Mnemonic;
@@ -359,7 +359,7 @@ fn payloads() {
         Ok(())
     });
     assert!(done.is_ok());
-    let update = doc.take_local().unwrap_or_default();
+    let update = doc.take_local(&Limits::default()).unwrap_or_default();
     seed("yrs_payload", "rich-change", &[&[2, 0][..], &update].concat());
     seed("yrs_payload", "rich-import", &[&[3, 0][..], &update].concat());
     crasher("yrs_payload", "no-structs", &[3, 0, 1, 0, 1, 0, 0]);

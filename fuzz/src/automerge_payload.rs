@@ -3,7 +3,7 @@
 use crate::crdt::{accepted_means_applied, author, patch};
 use automerge::{ObjType, ROOT, ReadDoc as _, transaction::Transactable as _};
 use partita_automerge::Automerge;
-use partita_core::{CrdtDocument as _, DocumentType as _};
+use partita_core::{CrdtDocument as _, DocumentType as _, Limits};
 use sha2::{Digest as _, Sha256};
 
 /// One input.
@@ -35,7 +35,7 @@ fn honest(size: u8, import: bool, long: bool) -> Vec<u8> {
         tx.delete(&list, 0)
     });
     assert!(written.is_ok());
-    if import { doc.snapshot().unwrap_or_default() } else { doc.take_local().unwrap_or_default() }
+    if import { doc.snapshot().unwrap_or_default() } else { doc.take_local(&Limits::default()).unwrap_or_default() }
 }
 
 /// Gives the first chunk the checksum of what it holds.

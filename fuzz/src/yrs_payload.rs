@@ -1,7 +1,7 @@
 //! Accepted means applied, for yrs: honest updates with changed bytes, and any bytes.
 
 use crate::crdt::{accepted_means_applied, author, patch};
-use partita_core::{CrdtDocument as _, DocumentType as _};
+use partita_core::{CrdtDocument as _, DocumentType as _, Limits};
 use partita_yrs::Yrs;
 use yrs::{Array as _, Map as _, MapPrelim, Text as _, WriteTxn as _};
 
@@ -34,5 +34,5 @@ fn honest(size: u8) -> Vec<u8> {
         Ok(())
     });
     assert!(written.is_ok());
-    doc.take_local().unwrap_or_default()
+    doc.take_local(&Limits::default()).unwrap_or_default()
 }

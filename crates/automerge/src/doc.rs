@@ -2,7 +2,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::transaction::Transaction;
+use automerge::transaction::{Transactable, Transaction};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, PatchLog, ReadDoc};
 use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
 
@@ -102,9 +102,9 @@ impl AutomergeDoc {
             let tx = self.doc.transaction_at(PatchLog::inactive(), heads);
             let mut tx = tx.map_err(|error| Transact::Closure(error.into()))?;
             let result = f(&mut tx).map_err(Transact::Closure)?;
+            let operations = tx.pending_ops();
             let (hash, _) = tx.commit();
-            self.note(before, hash);
-            return Ok(result);
+            return self.note(before, hash, operations).map(|()| result);
         }
         // Whether that lies under `heads` only shows in what comes of it.
         let mut attempt = self.doc.clone();
@@ -114,6 +114,7 @@ impl AutomergeDoc {
             Ok(result) => result,
             Err(error) => return Err(Transact::Closure(error)),
         };
+        let operations = tx.pending_ops();
         let (hash, _) = tx.commit();
         let own = |hash: &ChangeHash| {
             attempt.get_change_meta_by_hash(hash).is_some_and(|change| change.actor.as_ref() == attempt.get_actor())
@@ -122,8 +123,7 @@ impl AutomergeDoc {
             return Err(Transact::Closure(AutomergeError::MissingDeps));
         }
         self.doc = attempt;
-        self.note(before, hash);
-        Ok(result)
+        self.note(before, hash, operations).map(|()| result)
     }
 
     #[expect(clippy::result_large_err, reason = "the library's own error, handed on as it is")]
@@ -135,21 +135,35 @@ impl AutomergeDoc {
         let before = self.doc.get_heads();
         let mut tx = self.doc.transaction();
         let result = f(&mut tx).map_err(Transact::Closure)?;
+        let operations = tx.pending_ops();
         let (hash, _) = tx.commit();
-        self.note(before, hash);
-        Ok(result)
+        self.note(before, hash, operations).map(|()| result)
     }
 
-    /// Remembers a local change.
-    fn note(&mut self, before: Vec<ChangeHash>, hash: Option<ChangeHash>) {
-        if let Some(hash) = hash {
-            if self.local.is_empty() {
-                self.before_local = before;
-            }
-            self.local.push(hash);
-            self.last_local = Some(hash);
-            *self.sequences.entry(self.doc.get_actor().clone()).or_default() += 1;
+    /// Remembers a local change, unless others would refuse it: then it is in the document, which must be loaded again.
+    #[expect(clippy::result_large_err, reason = "the library's own error, handed on as it is")]
+    fn note(
+        &mut self,
+        before: Vec<ChangeHash>,
+        hash: Option<ChangeHash>,
+        operations: usize,
+    ) -> Result<(), Transact<AutomergeError>> {
+        let Some(hash) = hash else { return Ok(()) };
+        let limits = Limits::default();
+        // One of few operations breaks no limit, but for that of an entry's size.
+        if operations > limits.depth
+            && let Some(mut change) = self.doc.get_change_by_hash(&hash)
+        {
+            let actor = change.actor_id().clone();
+            validate::payload(&change.bytes(), Some(actor.to_bytes()), &limits).map_err(Transact::Refused)?;
         }
+        if self.local.is_empty() {
+            self.before_local = before;
+        }
+        self.local.push(hash);
+        self.last_local = Some(hash);
+        *self.sequences.entry(self.doc.get_actor().clone()).or_default() += 1;
+        Ok(())
     }
 
     fn apply_all(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
@@ -281,7 +295,7 @@ impl CrdtDocument for AutomergeDoc {
         self.apply_all(payloads)
     }
 
-    fn take_local(&mut self) -> Option<Vec<u8>> {
+    fn take_local(&mut self, limits: &Limits) -> Option<Vec<u8>> {
         let local = std::mem::take(&mut self.local);
         let mut changes = match local.as_slice() {
             [] => return None,
@@ -295,6 +309,11 @@ impl CrdtDocument for AutomergeDoc {
                 changes
             }
         };
+        let later = changes.split_off(fitting(&changes, limits));
+        if let Some(first) = later.first() {
+            self.before_local = first.deps().to_vec();
+            self.local = later.iter().map(Change::hash).collect();
+        }
         let payload: Vec<u8> = changes.iter_mut().flat_map(|change| change.bytes().into_owned()).collect();
         (!payload.is_empty()).then_some(payload)
     }
@@ -357,4 +376,17 @@ impl CrdtDocument for AutomergeDoc {
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
+}
+
+/// How many changes, at least one, can go together. As they are not compressed here, they are no larger there.
+fn fitting(changes: &[Change], limits: &Limits) -> usize {
+    let most = limits.payload_bytes.min(limits.inflated_bytes);
+    let (mut bytes, mut operations) = (0usize, 0u64);
+    let fits = |change: &Change| {
+        bytes = bytes.saturating_add(change.raw_bytes().len());
+        operations = operations.saturating_add(change.len() as u64);
+        bytes <= most && operations <= limits.operations
+    };
+    let count = changes.iter().map(fits).take_while(|fits| *fits).count();
+    count.max(1).min(changes.len())
 }

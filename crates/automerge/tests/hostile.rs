@@ -147,14 +147,21 @@ fn objects_nested_without_end_are_refused() {
         })
         .unwrap()
     };
-    let mut a = open(1);
-    nested(&mut a, ROOT, 65);
-    assert_eq!(check(&a.take_local().unwrap(), 1), Err(CrdtError::TooLarge("nesting")));
+    let mut payload = expand(&written(&mut open(1), "k", "v"));
+    let mut op = payload.operations.remove(0);
+    op.action = OpType::Make(ObjType::Map);
+    for counter in 1..=65 {
+        payload.operations.push(op.clone());
+        op.obj = ObjectId::Id(OpId(counter, payload.actor_id.clone()));
+    }
+    assert_eq!(check(&pack(payload.clone()), 1), Err(CrdtError::TooLarge("nesting")));
+    payload.operations.pop();
+    assert_eq!(check(&pack(payload), 1), Ok(()));
     let (mut a, mut reader) = (open(1), open(2));
     let (mut at, mut refused) = (ROOT, None);
     for step in 0..30 {
         at = nested(&mut a, at, 50);
-        let payload = a.take_local().unwrap();
+        let payload = a.take_local(&Limits::default()).unwrap();
         assert_eq!(check(&payload, 1), Ok(()));
         if let Err(error) = apply(&mut reader, &payload) {
             refused = Some((step, error));
@@ -213,10 +220,10 @@ fn changes_that_the_library_would_choke_on_are_refused() {
     let mut a = open(1);
     make_text(&mut a);
     splice(&mut a, 0, 0, "abc");
-    let base = a.take_local().unwrap();
+    let base = a.take_local(&Limits::default()).unwrap();
     let honest = {
         splice(&mut a, 1, 1, "x");
-        expand(&a.take_local().unwrap())
+        expand(&a.take_local(&Limits::default()).unwrap())
     };
     let own = honest.actor_id.clone();
     let start = honest.start_op.get();
@@ -313,7 +320,7 @@ fn what_the_validator_accepts_applies_to_any_document() {
             tx.put(&list, 0, step as u64)
         })
         .unwrap();
-        let payload = docs[which].take_local().unwrap();
+        let payload = docs[which].take_local(&Limits::default()).unwrap();
         for doc in &mut docs {
             apply(doc, &payload).unwrap();
         }

@@ -112,8 +112,10 @@ pub trait CrdtDocument: Any + Send {
     /// never takes the others with it.
     fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>>;
 
-    /// Everything changed locally since the last call, as one payload; `None` when nothing was.
-    fn take_local(&mut self) -> Option<Vec<u8>>;
+    /// What was changed locally since the last call, as one payload that every replica with these limits accepts; `None`
+    /// when nothing was. The first part of it where all of it would be too much: the next call gives the next. A single
+    /// change is never cut, whatever its size.
+    fn take_local(&mut self, limits: &Limits) -> Option<Vec<u8>>;
 
     /// The whole document, with what is pending.
     ///
@@ -161,6 +163,8 @@ pub enum Transact<E> {
     Closure(E),
     /// The library has no rollback: the document must be loaded again. The closure returned this error, or panicked.
     Reload(Option<E>),
+    /// Other replicas would refuse what the transaction did. The document must be loaded again.
+    Refused(CrdtError),
 }
 
 /// Why a document cannot be copied.
@@ -193,7 +197,9 @@ pub trait DocumentType: CrdtType + Default {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Runs `f` in one transaction. A closure that returns `Err` or panics must leave nothing behind: either the
-    /// document is rolled back, or the answer is [`Transact::Reload`]. A panic is resumed by the engine after that.
+    /// document is rolled back, or the answer is [`Transact::Reload`]. A panic is resumed by the engine after that. What
+    /// others would refuse must not be made here either: it would be seen by its author alone, and so would everything that
+    /// is based on it ([`Transact::Refused`]).
     ///
     /// # Errors
     /// What the closure returned.
@@ -236,8 +242,9 @@ pub fn flatten<T: DocumentType>(view: &T::View<'_>, actor: ActorSeed, limits: &L
     done.map_err(|error| match error {
         Transact::Closure(error) | Transact::Reload(Some(error)) => CopyError::Failed(error.to_string()),
         Transact::Reload(None) => CopyError::Failed("it panicked".into()),
+        Transact::Refused(error) => CopyError::Refused(error),
     })?;
-    let payload = scratch.take_local().unwrap_or_default();
+    let payload = scratch.take_local(limits).unwrap_or_default();
     // What others would set aside must not become a document.
     if !payload.is_empty() {
         kind.validate(&payload, None, limits)?;

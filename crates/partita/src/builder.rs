@@ -203,6 +203,8 @@ impl Builder {
             random: Box::new(SystemRandom),
             checkpoint_after: self.checkpoint_after,
             few: FEW,
+            limits: self.limits,
+            max_payload: self.config.max_payload,
             works_anywhere: self.strategies.iter().all(|strategy| strategy.never_waits()),
         });
         let node = NodeParts {

@@ -2,15 +2,15 @@
 
 use std::{
     cell::RefCell,
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, RangeInclusive},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId, Now};
+use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId, Limits, Now};
 use partita_protocol::Node;
 use tokio::sync::{oneshot, watch};
 
@@ -35,8 +35,23 @@ pub(crate) struct Mark {
 pub(crate) struct Progress {
     /// Changes up to this number are durable.
     pub(crate) durable: u64,
-    /// Changes up to this number failed, unless they are durable.
+    /// Changes up to this number failed, unless they are durable: they may become it.
     pub(crate) failed: Option<(u64, CommitError)>,
+    /// What is in no entry and will be in none, whatever becomes of later changes.
+    lost: Vec<(RangeInclusive<u64>, CommitError)>,
+}
+
+impl Progress {
+    /// What became of a change; `None` while that is open.
+    pub(crate) fn outcome(&self, number: u64) -> Option<Result<(), CommitError>> {
+        if let Some((_, error)) = self.lost.iter().find(|(numbers, _)| numbers.contains(&number)) {
+            return Some(Err(error.clone()));
+        }
+        if self.durable >= number {
+            return Some(Ok(()));
+        }
+        self.failed.as_ref().filter(|(up_to, _)| *up_to >= number).map(|(_, error)| Err(error.clone()))
+    }
 }
 
 pub(crate) struct Cell {
@@ -54,6 +69,10 @@ pub(crate) struct Cell {
     own: std::sync::Weak<Cell>,
     /// The load that makes the document: what one that began earlier makes of it is out of date.
     awaited: AtomicU64,
+    /// How much of what was changed goes into one payload.
+    limits: Limits,
+    /// Whether payloads go to the library one by one, since it panicked over several.
+    one_by_one: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,6 +85,8 @@ pub(crate) struct Inner {
     pub(crate) made: u64,
     /// Local changes that were taken out of a document before it had to be loaded again, for the driver.
     pub(crate) backlog: Vec<Vec<u8>>,
+    /// The library panicked over local changes that are in no entry.
+    pub(crate) lost: bool,
 }
 
 /// Why a document of an engine that was closed is not loaded.
@@ -121,13 +142,27 @@ impl Drop for Held<'_> {
 }
 
 impl Held<'_> {
+    /// Puts what was changed and is in no entry yet into the backlog. A document that panics over that is no document any more.
+    pub(crate) fn set_local_aside(&mut self) {
+        let limits = self.cell.limits;
+        let Inner { doc, backlog, lost, .. } = &mut **self;
+        let Some(loaded) = doc else { return };
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(payload) = loaded.take_local(&limits) {
+                backlog.push(payload);
+            }
+        }));
+        if taken.is_err() {
+            *doc = None;
+            *lost = true;
+        }
+    }
+
     /// Takes the document out, to be loaded again. What was changed in it and is in no entry yet is kept for the driver. Once
     /// the engine is closed nobody loads it any more.
     pub(crate) fn take_out(&mut self) {
-        if let Some(mut doc) = self.doc.take() {
-            let local = catch_unwind(AssertUnwindSafe(|| doc.take_local()));
-            self.backlog.extend(local.unwrap_or_default());
-        }
+        self.set_local_aside();
+        self.doc = None;
         if self.cell.marks.borrow().closed && self.broken.is_none() {
             self.broken = Some(CLOSED.into());
             self.cell.say_loaded();
@@ -145,6 +180,7 @@ impl Cell {
         id: DocumentId,
         crdt: Arc<dyn CrdtType>,
         actor: ActorSeed,
+        limits: Limits,
         wake: impl Fn(Command) + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new_cyclic(|own| Self {
@@ -159,6 +195,8 @@ impl Cell {
             wake: Box::new(wake),
             own: own.clone(),
             awaited: AtomicU64::new(0),
+            limits,
+            one_by_one: AtomicBool::new(false),
         })
     }
 
@@ -169,6 +207,16 @@ impl Cell {
 
     pub(crate) fn actor(&self) -> ActorSeed {
         *self.actor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether payloads go to the library one by one.
+    pub(crate) fn is_one_by_one(&self) -> bool {
+        self.one_by_one.load(Ordering::Relaxed)
+    }
+
+    /// From here on payloads go to the library one by one.
+    pub(crate) fn go_one_by_one(&self) {
+        self.one_by_one.store(true, Ordering::Relaxed);
     }
 
     /// Only what this load makes becomes the document.
@@ -257,6 +305,13 @@ impl Cell {
 
     pub(crate) fn fail(&self, up_to: u64, error: CommitError) {
         self.progress.send_modify(|progress| progress.failed = Some((up_to, error)));
+    }
+
+    /// These changes are in no entry, and will be in none.
+    pub(crate) fn lose(&self, numbers: RangeInclusive<u64>, error: CommitError) {
+        if !numbers.is_empty() {
+            self.progress.send_modify(|progress| progress.lost.push((numbers, error)));
+        }
     }
 
     /// The engine is gone: whoever waits for something of it is told so.

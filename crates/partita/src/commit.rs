@@ -34,14 +34,8 @@ impl<R> Commit<R> {
     /// [`CommitError`].
     pub async fn durable(mut self) -> Result<R, CommitError> {
         let number = self.number;
-        let settled = |progress: &Progress| {
-            progress.durable >= number || progress.failed.as_ref().is_some_and(|(up_to, _)| *up_to >= number)
-        };
-        let failed = match self.progress.wait_for(settled).await {
-            Ok(progress) if progress.durable >= number => None,
-            Ok(progress) => progress.failed.as_ref().map(|(_, error)| error.clone()),
-            Err(_) => Some(CommitError::Closed),
-        };
-        failed.map_or(Ok(self.value), Err)
+        let settled = self.progress.wait_for(|progress: &Progress| progress.outcome(number).is_some()).await;
+        let outcome = settled.ok().and_then(|progress| progress.outcome(number));
+        outcome.unwrap_or(Err(CommitError::Closed)).map(|()| self.value)
     }
 }

@@ -103,6 +103,10 @@ impl<T: DocumentType> Document<T> {
                 Err(error
                     .map_or_else(|| ChangeError::Unusable("the transaction was undone".into()), ChangeError::Closure))
             }
+            Ok(Err(Transact::Refused(error))) => {
+                self.reload(held);
+                Err(ChangeError::Refused(error))
+            }
             Err(panic) => {
                 self.reload(held);
                 resume_unwind(panic)

@@ -1,8 +1,8 @@
 //! What can go wrong, one enum for each thing that an application does.
 
 use partita_core::{
-    ContextId, ContextKind, CopyError, CrdtTypeId, DocumentId, KeystoreError, ReplicaId, StoreError, StrategyError,
-    TransportError,
+    ContextId, ContextKind, CopyError, CrdtError, CrdtTypeId, DocumentId, KeystoreError, ReplicaId, StoreError,
+    StrategyError, TransportError,
 };
 use partita_protocol::{AppendError, SendError};
 use partita_sync::{RelayUrlError, Stopped};
@@ -161,6 +161,9 @@ pub enum ChangeError<E: std::error::Error + 'static> {
     /// The closure returned this error.
     #[error(transparent)]
     Closure(E),
+    /// Every other replica would refuse the change: it is over a limit, or the type has no way to replicate it.
+    #[error("other replicas would refuse this change: {0}")]
+    Refused(CrdtError),
     /// The closure used the same document again: use the transaction that it was given.
     #[error("the document is being changed or read by this very thread: use the transaction inside the closure")]
     Reentrant,
@@ -169,7 +172,8 @@ pub enum ChangeError<E: std::error::Error + 'static> {
     Unusable(String),
 }
 
-/// Why a change did not become durable. It is in the document, and is tried again where that can help.
+/// Why a change did not become durable. What may be allowed later ([`AppendError::NotAllowed`]) stays in the document and is
+/// tried again, with the next change or when keys come; what can never be written is taken out of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -179,6 +183,12 @@ pub enum CommitError {
     /// The store failed. What was durable before is safe; open the engine again.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The CRDT library panicked when it was asked for the change.
+    #[error("the CRDT library panicked over the change, which is lost: make it again")]
+    Poisoned,
+    /// The document cannot be used any more.
+    #[error("the document cannot be used any more: {0}")]
+    Unusable(#[from] DocumentError),
     /// The engine was closed, or dropped, before.
     #[error("the engine was closed before the change was durable")]
     Closed,

@@ -51,7 +51,7 @@ fn concerns(job: &Job, document: &Arc<Cell>) -> bool {
 
 #[cfg(all(test, feature = "yrs"))]
 mod tests {
-    use partita_core::{ActorSeed, Bytes, ContextId, DocumentId, LogId};
+    use partita_core::{ActorSeed, Bytes, ContextId, DocumentId, Limits, LogId};
 
     use super::*;
     use crate::worker::{Item, ItemKind, Payload};
@@ -59,7 +59,7 @@ mod tests {
     fn cell(number: u8) -> Arc<Cell> {
         let id = DocumentId::from_bytes([number; 32]);
         let actor = ActorSeed::derive(&LogId::from_bytes([1; 16]), &id);
-        Cell::new(ContextId::from_bytes([1; 32]), id, Arc::new(partita_yrs::Yrs), actor, |_| {})
+        Cell::new(ContextId::from_bytes([1; 32]), id, Arc::new(partita_yrs::Yrs), actor, Limits::default(), |_| {})
     }
 
     fn apply(cell: &Arc<Cell>, arrival: u64) -> Job {

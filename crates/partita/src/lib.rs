@@ -155,7 +155,9 @@ pub use sync::SyncManager;
 
 pub use partita_core as core;
 pub use partita_crypto as crypto;
-pub use partita_protocol::{ClaimStatus, ContextStatus, NodeConfig, PeerStatus, Progress, SendError, SessionStatus};
+pub use partita_protocol::{
+    AppendError, ClaimStatus, ContextStatus, NodeConfig, PeerStatus, Progress, SendError, SessionStatus,
+};
 pub use partita_sync::{
     ConnectionError, ConnectionEvent, ConnectionHandle, ConnectionState, FileKeystore, RelayUrl, Retry, SystemRandom,
 };

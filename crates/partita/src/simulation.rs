@@ -85,6 +85,8 @@ impl SimulatedEngine {
             random: (parts.random)(),
             checkpoint_after: parts.checkpoint_after,
             works_anywhere: false, // nobody but the simulator says when it works
+            limits: Limits::default(),
+            max_payload: parts.config.max_payload,
             few: Added::default(), // its documents are small, and their snapshots are looked at, too
         });
         let node = NodeParts {

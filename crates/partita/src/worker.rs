@@ -8,8 +8,8 @@ use std::{
 };
 
 use partita_core::{
-    ActorSeed, Bytes, CrdtDocument, CrdtError, DocumentId, HeaderPrefix, Limits, LogId, Opened, PayloadOpener, Store,
-    StoreError, WaitReason, document_id,
+    ActorSeed, Applied, Bytes, CrdtDocument, CrdtError, DocumentId, HeaderPrefix, Limits, LogId, Opened, PayloadOpener,
+    Store, StoreError, WaitReason, document_id,
     planted::{Bug, planted},
 };
 use partita_protocol::Arrival;
@@ -222,6 +222,8 @@ impl Worker {
                 let backlog: Vec<&[u8]> = held.backlog.iter().map(Vec::as_slice).collect();
                 if !backlog.is_empty() {
                     let _ = catch_unwind(AssertUnwindSafe(|| doc.apply(&backlog)));
+                }
+                if !backlog.is_empty() || held.lost {
                     cell.mark_dirty();
                 }
                 held.doc = Some(doc);
@@ -289,9 +291,17 @@ impl Worker {
         if payloads.is_empty() {
             return true;
         }
-        let Ok(outcomes) = catch_unwind(AssertUnwindSafe(|| doc.apply(&payloads))) else {
-            // The type's own boundary did not hold: which payload it was cannot be told, so one by one from afresh.
-            return self.apply_singly(cell, doc, &good);
+        let outcomes = if cell.is_one_by_one() {
+            one_by_one(doc, &payloads)
+        } else {
+            match catch_unwind(AssertUnwindSafe(|| doc.apply(&payloads))) {
+                Ok(outcomes) => outcomes,
+                Err(_) => {
+                    // The type's own boundary did not hold: which payload it was will be told when they go one by one.
+                    cell.go_one_by_one();
+                    return false;
+                }
+            }
         };
         let settled: Vec<u64> = good
             .iter()
@@ -312,18 +322,6 @@ impl Worker {
             }
         }
         true
-    }
-
-    fn apply_singly(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[(&Item, Bytes)]) -> bool {
-        for (item, payload) in items {
-            let applied = catch_unwind(AssertUnwindSafe(|| doc.apply(&[payload])));
-            match applied.map(|outcomes| outcomes.into_iter().next()) {
-                Ok(Some(Ok(_)) | None) => {}
-                Ok(Some(Err(error))) => self.set_aside(cell, item, Reason::from(&error), error.to_string()),
-                Err(_) => self.set_aside(cell, item, Reason::Poisoned, "the library panicked".into()),
-            }
-        }
-        false
     }
 
     /// What of an entry's plain bytes goes into the document, once they are known to be harmless.
@@ -371,4 +369,120 @@ impl Worker {
 /// A panic of the library is its error, not ours.
 pub(crate) fn guarded<R>(call: impl FnOnce() -> Result<R, CrdtError>) -> Result<R, CrdtError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))
+}
+
+/// Applies payloads up to the first that damages the document.
+fn one_by_one(doc: &mut dyn CrdtDocument, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
+    let mut outcomes = Vec::with_capacity(payloads.len());
+    for payload in payloads {
+        let outcome = guarded(|| doc.apply(&[payload]).pop().unwrap_or(Ok(Applied::Known)));
+        let poisoned = matches!(outcome, Err(CrdtError::Poisoned(_)));
+        outcomes.push(outcome);
+        if poisoned {
+            break;
+        }
+    }
+    outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{any::Any, sync::Mutex};
+
+    use partita_core::{ContextId, CrdtType, CrdtTypeId, Digest, Incarnation};
+    use partita_testing::MemoryStore;
+
+    use super::*;
+
+    /// A type with no boundary of its own: it panics over `b` when something went before it in the same call, and over `c`.
+    struct Touchy;
+
+    #[derive(Default)]
+    struct TouchyDoc(Vec<u8>);
+
+    impl CrdtType for Touchy {
+        fn id(&self) -> CrdtTypeId {
+            CrdtTypeId(*b"test")
+        }
+        fn validate(&self, _: &[u8], _: Option<ActorSeed>, _: &Limits) -> Result<(), CrdtError> {
+            Ok(())
+        }
+        fn create(&self, _: ActorSeed) -> Box<dyn CrdtDocument> {
+            Box::new(TouchyDoc::default())
+        }
+        fn load(&self, _: &[u8], actor: ActorSeed) -> Result<Box<dyn CrdtDocument>, CrdtError> {
+            Ok(self.create(actor))
+        }
+    }
+
+    impl CrdtDocument for TouchyDoc {
+        fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
+            for (before, payload) in payloads.iter().enumerate() {
+                assert!(*payload != b"c" && !(*payload == b"b" && before > 0), "touched");
+                self.0.extend_from_slice(payload);
+            }
+            vec![Ok(Applied::Done); payloads.len()]
+        }
+        fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
+            None
+        }
+        fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
+            Ok(self.0.clone())
+        }
+        fn pending(&self) -> usize {
+            0
+        }
+        fn digest(&self) -> Digest {
+            Digest::ZERO
+        }
+        fn same_history(&self, _: &dyn CrdtDocument) -> bool {
+            false
+        }
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+        fn as_any_mut(&mut self) -> &mut dyn Any {
+            self
+        }
+    }
+
+    fn change(arrival: u64, payload: &'static [u8]) -> Item {
+        let (log, payload) = (LogId::from_bytes([1; 16]), Ok(Payload::Plain(Bytes::from_static(payload))));
+        Item { arrival, log, seq: arrival, kind: ItemKind::Change, own: false, retried: false, payload }
+    }
+
+    #[test]
+    fn a_library_that_panics_over_several_payloads_gets_them_one_by_one() {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let hears = said.clone();
+        let driver = Arc::new(move |command| hears.lock().unwrap().push(command));
+        let worker = Worker::new(Limits::default(), Arc::new(MemoryStore::new(Incarnation::default())), driver);
+        let actor = ActorSeed::derive(&LogId::from_bytes([2; 16]), &DocumentId::default());
+        let cell = Cell::new(
+            ContextId::from_bytes([1; 32]),
+            DocumentId::default(),
+            Arc::new(Touchy),
+            actor,
+            Limits::default(),
+            |_| {},
+        );
+        let mut poisoned = Vec::new();
+        for number in 1..=3 {
+            // As the engine does: what poisoned the document is left out when it is loaded again.
+            let items = [(1, &b"a"[..]), (2, b"b"), (3, b"c"), (4, b"d")].into_iter();
+            let items = items.filter(|(arrival, _)| !poisoned.contains(arrival));
+            let items = items.map(|(arrival, payload)| change(arrival, payload)).collect();
+            cell.await_load(number);
+            let parts = DocumentParts { cell: cell.clone(), number, snapshot: None, items };
+            worker.perform(Job::Load { parts, replies: Vec::new() });
+            for command in said.lock().unwrap().drain(..) {
+                if let Command::SetAside(_, _, arrival, set_aside) = command {
+                    assert_eq!(set_aside.reason, Reason::Poisoned);
+                    poisoned.push(arrival);
+                }
+            }
+        }
+        assert_eq!(poisoned, [3]);
+        assert_eq!(cell.hold_any().doc.as_ref().unwrap().snapshot().unwrap(), b"abd");
+    }
 }

@@ -62,7 +62,7 @@ impl CrdtDocument for HostileDoc {
     fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
         payloads.iter().map(|_| Ok(Applied::Done)).collect()
     }
-    fn take_local(&mut self) -> Option<Vec<u8>> {
+    fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
         self.0.lock().unwrap().pop()
     }
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
@@ -134,7 +134,7 @@ fn forge_automerge(seed: ActorSeed) -> Vec<u8> {
     let doc = doc.as_any_mut().downcast_mut::<partita::automerge::AutomergeDoc>().unwrap();
     use automerge::{ROOT, transaction::Transactable as _};
     Automerge::transact(doc, |tx| tx.put(ROOT, "forged", "x")).unwrap();
-    doc.take_local().unwrap()
+    doc.take_local(&Limits::default()).unwrap()
 }
 
 fn forge_yrs(seed: ActorSeed) -> Vec<u8> {
@@ -147,7 +147,7 @@ fn forge_yrs(seed: ActorSeed) -> Vec<u8> {
         Ok(())
     })
     .unwrap();
-    doc.take_local().unwrap()
+    doc.take_local(&Limits::default()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

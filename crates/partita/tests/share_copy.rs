@@ -163,7 +163,7 @@ impl CrdtDocument for Nothing {
         vec![Ok(Applied::Known); payloads.len()]
     }
 
-    fn take_local(&mut self) -> Option<Vec<u8>> {
+    fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
         None
     }
 

@@ -66,7 +66,7 @@ pub fn written<D: CrdtDocument>(
             assert!(doc.apply(&others).iter().all(Result::is_ok));
         }
         edit(doc, *made);
-        payloads.extend(doc.take_local().map(|payload| (writer, payload)));
+        payloads.extend(doc.take_local(&Limits::default()).map(|payload| (writer, payload)));
     }
     payloads
 }

@@ -18,7 +18,7 @@ use partita_core::{
 /// A store in memory.
 ///
 /// It has no file, but it can be reopened as after a clean close, as after a crash, and be copied as a backup is; and
-/// its next commit can be made to fail. Views cost nothing; a commit while a view is open copies the maps (not the
+/// its next commit or view can be made to fail. Views cost nothing; a commit while a view is open copies the maps (not the
 /// payloads).
 #[derive(Debug)]
 pub struct MemoryStore {
@@ -32,6 +32,7 @@ struct Disk {
     /// What a crash leaves, while that is less than `now`.
     durable: Option<Arc<State>>,
     fail: Option<StoreError>,
+    fail_read: Option<StoreError>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -62,7 +63,7 @@ impl MemoryStore {
     pub fn reopen(&self, incarnation: Incarnation) -> Self {
         let mut disk = self.disk();
         disk.durable = None;
-        disk.fail = None;
+        (disk.fail, disk.fail_read) = (None, None);
         Self { disk: self.disk.clone(), incarnation }
     }
 
@@ -73,7 +74,7 @@ impl MemoryStore {
         if let Some(durable) = disk.durable.take() {
             disk.now = durable;
         }
-        disk.fail = None;
+        (disk.fail, disk.fail_read) = (None, None);
         Self { disk: self.disk.clone(), incarnation }
     }
 
@@ -89,6 +90,11 @@ impl MemoryStore {
         self.disk().fail = Some(error);
     }
 
+    /// Makes the next view fail with this error.
+    pub fn fail_next_read(&self, error: StoreError) {
+        self.disk().fail_read = Some(error);
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,7 +106,9 @@ impl Store for MemoryStore {
     }
 
     fn read(&self) -> Result<Box<dyn StoreRead + '_>, StoreError> {
-        Ok(Box::new(View(self.disk().now.clone())))
+        let mut disk = self.disk();
+        disk.fail_read.take().map_or(Ok(()), Err)?;
+        Ok(Box::new(View(disk.now.clone())))
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {

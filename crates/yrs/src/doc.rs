@@ -89,10 +89,10 @@ impl YrsDoc {
         let (doc, local, clocks) = (self.doc.clone(), &mut self.local, &mut self.clocks);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = doc.transact_mut();
-            let result = f(&mut txn)?;
+            let result = f(&mut txn).map_err(|error| Outcome::Reload(Some(error)))?;
             if txn.has_changes() {
-                let (update, outline) = publishable(&txn)?;
-                local.note(&txn, doc.client_id(), update);
+                let (update, outline) = publishable(&txn).map_err(Outcome::Refused)?;
+                local.note(&txn, doc.client_id(), update, outline.nesting);
                 clocks.extend(outline.sections.iter().map(|&(client, _, end)| (client, end)));
             }
             // An observer of the application may panic here: then the change counts, and the document is loaded again.
@@ -104,7 +104,7 @@ impl YrsDoc {
                 self.damaged = false;
                 Ok(result)
             }
-            Ok(Err(error)) => Err(Outcome::Reload(Some(error))),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(Outcome::Reload(None)),
         }
     }
@@ -211,9 +211,9 @@ impl CrdtDocument for YrsDoc {
         payloads.iter().map(|payload| self.apply_one(payload)).collect()
     }
 
-    fn take_local(&mut self) -> Option<Vec<u8>> {
+    fn take_local(&mut self, limits: &Limits) -> Option<Vec<u8>> {
         let doc = (!self.damaged).then_some(&self.doc);
-        self.local.take(doc, self.doc.client_id())
+        self.local.take(doc, self.doc.client_id(), limits)
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {

@@ -1,5 +1,3 @@
-use partita_core::CrdtError;
-
 /// What a closure of [`transact`](partita_core::DocumentType::transact) fails with. `?` converts what yrs returns.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,8 +14,4 @@ pub enum Error {
     /// Any other error of yrs.
     #[error(transparent)]
     Yrs(#[from] yrs::error::Error),
-    /// The transaction did something that other replicas refuse: it applied another client's update, or it inserted
-    /// what is not replicated (a subdocument), or more than the limits allow.
-    #[error("other replicas would refuse this transaction: {0}")]
-    Unpublishable(#[from] CrdtError),
 }

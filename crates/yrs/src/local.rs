@@ -2,51 +2,97 @@
 
 use std::collections::BTreeMap;
 
+use partita_core::Limits;
 use yrs::updates::encoder::Encode;
 use yrs::{ClientID, Doc, IdSet, ReadTxn, StateVector, Transact, TransactionMut, merge_updates_v1};
 
 use crate::validate;
 
+/// How many updates are merged where they cannot be squashed: that takes time in the square of their number.
+const MERGED: usize = 256;
+
 /// The updates of local transactions since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
-    updates: Vec<Vec<u8>>,
+    updates: Vec<Update>,
+}
+
+/// What one transaction did.
+#[derive(Debug)]
+struct Update {
+    bytes: Vec<u8>,
     deletes: IdSet,
-    /// The own clock before the first of them.
+    /// The own clock before it.
     start: u32,
+    /// How deep it nests shared types.
+    nesting: usize,
 }
 
 impl Local {
     /// Notes a transaction that is about to commit.
-    pub(crate) fn note(&mut self, txn: &TransactionMut<'_>, client: ClientID, update: Vec<u8>) {
+    pub(crate) fn note(&mut self, txn: &TransactionMut<'_>, client: ClientID, bytes: Vec<u8>, nesting: usize) {
+        let (deletes, start) = (txn.delete_set().clone(), txn.before_state().get(&client));
+        self.updates.push(Update { bytes, deletes, start, nesting });
+    }
+
+    /// Everything as one update, where the limits allow that; else a first part. Many transactions are encoded anew from
+    /// `doc`, which has squashed them: 5,000 keystrokes are one string. Merging their updates would keep 5,000 structs, and
+    /// takes quadratic time.
+    pub(crate) fn take(&mut self, doc: Option<&Doc>, client: ClientID, limits: &Limits) -> Option<Vec<u8>> {
+        // Whatever an operation is, it takes a byte.
+        let most = usize::try_from(limits.operations).unwrap_or(usize::MAX).min(limits.payload_bytes);
         if self.updates.is_empty() {
-            self.start = txn.before_state().get(&client);
+            return None;
         }
-        self.deletes.merge_with(txn.delete_set().clone());
-        self.updates.push(update);
+        if self.fitting(most, usize::MAX) == self.updates.len() {
+            let all = match (self.updates.as_slice(), doc) {
+                ([_], _) | (_, None) => merged(&self.updates),
+                (many, Some(doc)) => squashed(doc, client, many),
+            };
+            // Types are counted, which is more than they nest where they are side by side.
+            let nesting: usize = self.updates.iter().map(|update| update.nesting).sum();
+            let is_sure = |all: &[u8]| self.updates.len() == 1 || (nesting <= limits.depth && all.len() <= most);
+            if all.as_ref().is_some_and(|all| is_sure(all) || validate::outline(all, None, limits).is_ok()) {
+                self.updates.clear();
+                return all;
+            }
+        }
+        let part: Vec<Update> = self.updates.drain(..self.fitting(most, limits.depth).min(MERGED)).collect();
+        merged(&part)
     }
 
-    /// Everything as one update. Many transactions are encoded anew from `doc`, which has squashed them: 5,000
-    /// keystrokes are one string. Merging their updates would keep 5,000 structs, and takes quadratic time.
-    pub(crate) fn take(&mut self, doc: Option<&Doc>, client: ClientID) -> Option<Vec<u8>> {
-        let taken = std::mem::take(self);
-        match (taken.updates.as_slice(), doc) {
-            ([], _) => None,
-            ([update], _) => Some(update.clone()),
-            (_, Some(doc)) => taken.squashed(doc, client),
-            (updates, None) => merge_updates_v1(updates).ok(),
-        }
+    /// How many updates can go together, of all that there are: one at least.
+    fn fitting(&self, most: usize, deepest: usize) -> usize {
+        let (mut bytes, mut nesting) = (0usize, 0usize);
+        let fits = |update: &Update| {
+            bytes = bytes.saturating_add(update.bytes.len());
+            nesting = nesting.saturating_add(update.nesting);
+            bytes <= most && nesting <= deepest
+        };
+        let count = self.updates.iter().map(fits).take_while(|fits| *fits).count();
+        count.max(1).min(self.updates.len())
     }
+}
 
-    fn squashed(&self, doc: &Doc, client: ClientID) -> Option<Vec<u8>> {
-        let txn = doc.transact();
-        let mut known: BTreeMap<_, _> = txn.state_vector().iter().map(|(&client, &clock)| (client, clock)).collect();
-        known.insert(client, self.start);
-        let known: StateVector = StateVector::new(known.into_iter().collect());
-        // The library appends all deletions of the document's whole life: ours go in their place.
-        let mut update = txn.encode_diff_v1(&known);
-        update.truncate(validate::deletes_at(&update)?);
-        update.extend(self.deletes.encode_v1());
-        Some(update)
+/// These updates as they are, one behind the other.
+fn merged(updates: &[Update]) -> Option<Vec<u8>> {
+    match updates {
+        [update] => Some(update.bytes.clone()),
+        updates => merge_updates_v1(updates.iter().map(|update| &update.bytes)).ok(),
     }
+}
+
+/// What these updates, the last ones of `doc`, did.
+fn squashed(doc: &Doc, client: ClientID, updates: &[Update]) -> Option<Vec<u8>> {
+    let txn = doc.transact();
+    let mut known: BTreeMap<_, _> = txn.state_vector().iter().map(|(&client, &clock)| (client, clock)).collect();
+    known.insert(client, updates.first()?.start);
+    let known: StateVector = StateVector::new(known.into_iter().collect());
+    // The library appends all deletions of the document's whole life: those of these updates go in their place.
+    let mut update = txn.encode_diff_v1(&known);
+    update.truncate(validate::deletes_at(&update)?);
+    let mut deletes = IdSet::default();
+    updates.iter().for_each(|update| deletes.merge_with(update.deletes.clone()));
+    update.extend(deletes.encode_v1());
+    Some(update)
 }

@@ -21,7 +21,7 @@ pub(crate) fn put(doc: &mut AutomergeDoc, key: &str, value: &str) {
 /// One change as a payload.
 pub(crate) fn written(doc: &mut AutomergeDoc, key: &str, value: &str) -> Vec<u8> {
     put(doc, key, value);
-    doc.take_local().unwrap()
+    doc.take_local(&Limits::default()).unwrap()
 }
 
 /// The text of the document; its first writer makes it.
@@ -31,7 +31,7 @@ pub(crate) fn text_id(doc: &AutomergeDoc) -> Option<ObjId> {
 
 pub(crate) fn make_text(doc: &mut AutomergeDoc) -> Vec<u8> {
     Automerge::transact(doc, |tx| tx.put_object(ROOT, "text", ObjType::Text)).unwrap();
-    doc.take_local().unwrap()
+    doc.take_local(&Limits::default()).unwrap()
 }
 
 pub(crate) fn splice(doc: &mut AutomergeDoc, at: usize, remove: isize, insert: &str) {

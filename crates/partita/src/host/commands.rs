@@ -176,7 +176,7 @@ impl EngineHost {
     ) -> Arc<Cell> {
         let wake = self.wake.clone();
         let actor = partita_core::ActorSeed::derive(log, &document);
-        Cell::new(context, document, crdt, actor, move |command| wake(command))
+        Cell::new(context, document, crdt, actor, self.limits, move |command| wake(command))
     }
 
     pub(super) fn put_set_aside(&self, context: &mut Context<'_>, name: super::Name, arrival: u64, value: &SetAside) {

@@ -8,7 +8,7 @@ use std::{
 use partita_core::{ContextId, ContextInfo, PeerInfo, ReplicaId, Tip};
 use tokio::sync::oneshot;
 
-use super::{Context, EngineHost, PeerKey, SetAside, peer_key};
+use super::{Context, EngineHost, PeerKey, SetAside, Slot, peer_key};
 use crate::{
     cell::Cell,
     error::{CommitError, EngineError},
@@ -37,12 +37,14 @@ pub(super) struct ContextState {
     pub(super) since_checkpoint: u64,
 }
 
-/// A document of a context that was closed while the last of what was written of it was on its way to the disk.
+/// A document that is none of this engine's any more, while the last of what was written of it is on its way to the disk.
 pub(super) struct Ended {
     context: ContextId,
     arrival: u64,
     number: u64,
     cell: Arc<Cell>,
+    /// Why what was not written never will be.
+    error: CommitError,
 }
 
 /// Somebody waits until a remote holds these entries.
@@ -93,14 +95,9 @@ impl EngineHost {
         self.take_context(context, id);
         self.contexts.remove(&id);
         for (_, slot) in self.slots.extract_if(.., |(of, _), _| *of == id) {
-            let Some(cell) = slot.cell else { continue };
+            let Some(cell) = &slot.cell else { continue };
             cell.end("its context was closed");
-            match slot.in_flight.back() {
-                Some((arrival, number)) => {
-                    self.ended.push(Ended { context: id, arrival: *arrival, number: *number, cell })
-                }
-                None => cell.fail(u64::MAX, CommitError::Closed),
-            }
+            self.ended.extend(slot.end(id, CommitError::Closed));
         }
         context.node.close_context(context.now, id);
         self.say(EngineEvent::ContextClosed(id));
@@ -208,7 +205,7 @@ impl EngineHost {
     pub(super) fn settle_ended(&mut self, context: ContextId, arrival: u64) {
         for ended in self.ended.extract_if(.., |ended| ended.context == context && ended.arrival <= arrival) {
             ended.cell.progress.send_modify(|progress| progress.durable = ended.number.max(progress.durable));
-            ended.cell.fail(u64::MAX, CommitError::Closed);
+            ended.cell.fail(u64::MAX, ended.error);
         }
     }
 
@@ -238,6 +235,19 @@ impl EngineHost {
             }
         }
         self.say(EngineEvent::StoreFailed(error.clone()));
+    }
+}
+
+impl Slot {
+    /// Its document is none of this engine's any more. Whoever waits for a change to be durable is told what becomes of it, if
+    /// need be once its entry is in the store.
+    pub(super) fn end(self, context: ContextId, error: CommitError) -> Option<Ended> {
+        let cell = self.cell?;
+        let Some((arrival, number)) = self.in_flight.back().copied() else {
+            cell.fail(u64::MAX, error);
+            return None;
+        };
+        Some(Ended { context, arrival, number, cell, error })
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     cell::Cell,
-    error::DocumentError,
+    error::{CommitError, DocumentError},
     worker::{DocumentParts, Item, ItemKind, Job, Payload, plain},
 };
 
@@ -189,7 +189,8 @@ impl EngineHost {
                 // The log that they were made for is over, and in another one they would be somebody else's.
                 held.backlog.clear();
                 let why = StrategyError("the right to write was taken away or given up before it was written".into());
-                cell.fail(held.made, AppendError::NotAllowed(why).into());
+                cell.lose(slot.taken + 1..=held.made, AppendError::NotAllowed(why).into());
+                slot.taken = held.made;
             }
         }
         match &mut slot.loading {
@@ -292,9 +293,12 @@ impl EngineHost {
 
     /// A document cannot be loaded: whoever has it or asked for it is told, and the next one to ask has it tried again.
     fn give_up(&mut self, name: Name, error: &DocumentError, replies: Vec<Reply>) {
-        if let Some(cell) = self.slots.remove(&name).and_then(|slot| slot.cell) {
-            cell.hold_any().broken = Some(error.to_string());
-            cell.say_loaded();
+        if let Some(slot) = self.slots.remove(&name) {
+            if let Some(cell) = &slot.cell {
+                cell.hold_any().broken = Some(error.to_string());
+                cell.say_loaded();
+            }
+            self.ended.extend(slot.end(name.0, CommitError::Unusable(error.clone())));
         }
         replies.into_iter().for_each(|reply| reply.answer(Err(error.clone())));
     }

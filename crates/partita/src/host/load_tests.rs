@@ -19,7 +19,7 @@ use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 use super::Command;
 use crate::{
-    Context, Document,
+    ChangeError, Context, Document,
     simulation::{SimulatedEngine, SimulatedParts},
     yrs::Yrs,
 };
@@ -114,12 +114,15 @@ fn desk() -> (Desk, Document<Yrs>) {
     (desk, document)
 }
 
-fn write(document: &Document<Yrs>, text: &str) {
-    let insert = |tx: &mut yrs::TransactionMut<'_>| {
+fn insert(text: &str) -> impl FnOnce(&mut yrs::TransactionMut<'_>) -> Result<(), crate::yrs::Error> {
+    move |tx| {
         tx.get_or_insert_text("text").insert(tx, 0, text);
         Ok(())
-    };
-    drop(document.change(insert).unwrap());
+    }
+}
+
+fn write(document: &Document<Yrs>, text: &str) {
+    drop(document.change(insert(text)).unwrap());
 }
 
 fn text(document: &Document<Yrs>) -> String {
@@ -195,4 +198,21 @@ fn a_document_that_is_read_again_when_the_store_fails_is_there_afterwards() {
     desk.settle();
     assert!(desk.sim.node().failure().is_some());
     assert_eq!(text(&document), "ba");
+}
+
+#[test]
+fn a_change_of_a_document_that_can_be_read_no_more_is_durable_all_the_same() {
+    let (mut desk, document) = desk();
+    let notes = desk.notes();
+    let commit = document.change(insert("b")).unwrap();
+    assert!(document.change(|_| Err::<(), _>(crate::yrs::Error::Abort("a closure failed".into()))).is_err());
+    let mut acknowledged = pin!(notes.acknowledged());
+    assert!(acknowledged.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_pending());
+    desk.sim.turn(); // begins to read it again, then writes what there is
+    desk.store.fail_next_read(StoreError::Io("unplugged".into()));
+    desk.sim.serve_worker(); // reads
+    desk.sim.turn();
+    assert!(document.is_settled());
+    assert!(matches!(document.try_read(|_| ()), Err(ChangeError::Unusable(_))));
+    desk.until(commit.durable()).unwrap();
 }

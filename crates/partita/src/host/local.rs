@@ -1,17 +1,29 @@
 //! Local changes, on their way into the log.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use partita_core::{ActorSeed, ContextId, EntryKind};
+use partita_core::{ActorSeed, ContextId, DocumentId, EntryKind};
 use partita_protocol::AppendError;
 
 use super::{Context, EngineHost, Name};
-use crate::{cell::Cell, error::CommitError, events::EngineEvent};
+use crate::{
+    cell::{Cell, Held},
+    error::CommitError,
+    events::EngineEvent,
+};
 
 /// How many entries of one document may wait for the disk before further changes wait to go into one together.
 ///
 /// One keystroke alone leaves at once; a burst becomes a few entries for each disk write.
 const IN_FLIGHT: usize = 8;
+
+/// What became of local changes of a document.
+#[derive(Default)]
+struct Written {
+    entries: u64,
+    /// The last arrival.
+    last: Option<u64>,
+    /// Why the rest was not written, and the rest.
+    refused: Option<(AppendError, Vec<Vec<u8>>)>,
+}
 
 enum Taken {
     /// Nothing is left to take.
@@ -74,69 +86,90 @@ impl EngineHost {
             return Taken::All;
         }
         let is_loaded = held.doc.is_some();
-        let made = held.made;
-        let mut payloads = std::mem::take(&mut held.backlog);
-        let mut poisoned = false;
-        if let Some(doc) = &mut held.doc {
-            match catch_unwind(AssertUnwindSafe(|| doc.take_local())) {
-                Ok(local) => payloads.extend(local),
-                Err(_) => poisoned = true,
-            }
-        }
+        held.set_local_aside();
+        let (made, lost) = (held.made, std::mem::take(&mut held.lost));
+        let payloads = std::mem::take(&mut held.backlog);
         // On a thread that must not wait it stays locked, so that what cannot be written can be given back. Elsewhere a strategy
         // may want what the application has locked.
         let mut held = Some(held).filter(|_| context.must_not_wait);
-        if poisoned {
-            cell.fail(made, CommitError::Closed);
-            self.start_reload(context, name, false);
+        let written = self.write(context, name, payloads);
+        let mut all = true;
+        match written.refused {
+            Some((AppendError::TooLarge { len, limit }, _)) => {
+                self.abandon(context, name, held.take(), AppendError::TooLarge { len, limit }.into());
+                all = false;
+            }
+            Some((error, kept)) => {
+                cell.fail(made, error.into());
+                let mut held = held.take().unwrap_or_else(|| cell.hold_any());
+                held.backlog.splice(0..0, kept); // tried again when keys come, and at the next change
+                held.lost |= lost;
+                all = false;
+            }
+            None if lost => {
+                self.abandon(context, name, held.take(), CommitError::Poisoned);
+                all = false;
+            }
+            None => {}
         }
-        let (mut last, mut failed) = (None, poisoned);
+        drop(held);
+        let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
+        if all {
+            slot.taken = made;
+        }
+        match written.last {
+            Some(arrival) => {
+                slot.through = slot.through.max(arrival);
+                slot.in_flight.push_back((arrival, slot.taken));
+                if !is_loaded || slot.loading.is_some() {
+                    self.add_to_load(context, name);
+                }
+            }
+            // The change came to nothing: it is as durable as what was before it.
+            None => match slot.in_flight.back_mut() {
+                Some((_, number)) => *number = slot.taken.max(*number),
+                None => say_durable(&cell, slot.taken),
+            },
+        }
+        self.note_entries(name.0, written.entries);
+        Taken::All
+    }
+
+    /// Appends local changes up to the first that is refused.
+    fn write(&mut self, context: &mut Context<'_>, name: Name, payloads: Vec<Vec<u8>>) -> Written {
+        let mut written = Written::default();
         let mut rest = payloads.into_iter();
-        for payload in rest.by_ref() {
+        while let Some(payload) = rest.next() {
             match context.node.append(context.now, name.0, EntryKind::Change(name.1), &payload) {
                 Ok(appended) => {
-                    last = Some(appended.arrival);
+                    written.last = Some(appended.arrival);
+                    written.entries += 1;
                     if let Some(slot) = self.slots.get_mut(&name) {
                         slot.since_snapshot.add(payload.len());
                     }
                 }
-                Err(error @ AppendError::TooLarge { .. }) => {
-                    // It can never be written: it must not stay in the document either.
-                    cell.fail(made, error.into());
-                    failed = true;
-                    self.start_reload(context, name, false);
-                }
                 Err(error) => {
-                    cell.fail(made, error.into());
-                    let mut held = held.take().unwrap_or_else(|| cell.hold_any());
-                    let kept = std::iter::once(payload).chain(rest).collect::<Vec<_>>();
-                    held.backlog.splice(0..0, kept);
-                    return Taken::All; // tried again when keys come, and at the next change
+                    written.refused = Some((error, std::iter::once(payload).chain(rest).collect()));
+                    break;
                 }
             }
         }
+        written
+    }
+
+    /// Some of what was changed in a document can never be written: it must not stay there either, nor what was made after
+    /// it, which is based on it. The document is loaded again without.
+    fn abandon(&mut self, context: &mut Context<'_>, name: Name, held: Option<Held<'_>>, error: CommitError) {
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        let Some(cell) = slot.cell.clone() else { return };
+        let mut held = held.unwrap_or_else(|| cell.hold_any());
+        held.doc = None;
+        held.backlog.clear();
+        held.lost = false;
+        cell.lose(slot.taken + 1..=held.made, error);
+        slot.taken = held.made;
         drop(held);
-        let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
-        match last {
-            Some(arrival) => {
-                slot.through = slot.through.max(arrival);
-                slot.in_flight.push_back((arrival, made));
-            }
-            None if failed => {}
-            // The change came to nothing: it is as durable as what was before it.
-            None => match slot.in_flight.back_mut() {
-                Some((_, number)) => *number = made.max(*number),
-                None => say_durable(&cell, made),
-            },
-        }
-        if let Some(slot) = self.slots.get_mut(&name) {
-            slot.taken = made.max(slot.taken);
-            if last.is_some() && (!is_loaded || slot.loading.is_some()) {
-                self.add_to_load(context, name);
-            }
-        }
-        self.note_entries(name.0, 1);
-        Taken::All
+        self.start_reload(context, name, false);
     }
 
     /// What waits in a context's documents may be written now.
@@ -166,23 +199,19 @@ impl EngineHost {
     }
 
     pub(super) fn on_durable(&mut self, id: ContextId, arrival: u64) {
-        for ((_, document), slot) in self
-            .slots
-            .range_mut((id, partita_core::DocumentId::from_bytes([0; 32]))..)
-            .take_while(|((context, _), _)| *context == id)
-        {
+        let from = (id, DocumentId::from_bytes([0; 32]));
+        for (_, slot) in self.slots.range_mut(from..).take_while(|((context, _), _)| *context == id) {
             let mut reached = None;
             while let Some((_, number)) = slot.in_flight.pop_front_if(|(at, _)| *at <= arrival) {
                 reached = Some(number);
             }
             if let (Some(number), Some(cell)) = (reached, &slot.cell) {
                 say_durable(cell, number);
-                let _ = document;
             }
         }
     }
 }
 
-fn say_durable(cell: &crate::cell::Cell, number: u64) {
+fn say_durable(cell: &Cell, number: u64) {
     cell.progress.send_modify(|progress| progress.durable = number.max(progress.durable));
 }

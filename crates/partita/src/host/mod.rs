@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Incarnation, PeerInfo};
+use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Incarnation, Limits, PeerInfo};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
@@ -37,6 +37,9 @@ pub use records::{Reason, SetAside};
 
 type Context<'a> = HostContext<'a, Command>;
 pub(crate) type Name = (ContextId, DocumentId);
+
+/// How many bytes a strategy may add to a payload that is as large as payloads get.
+const SEALED: usize = 1024;
 
 /// What the driver knows of a document that is loaded or being loaded.
 struct Slot {
@@ -106,6 +109,8 @@ pub(crate) struct EngineHost {
     random: Box<dyn CryptoRng + Send>,
     works_anywhere: bool,
     few: Added,
+    /// How much of what was changed goes into one payload.
+    limits: Limits,
     /// Documents to load again, and whether without their snapshots, that were locked when nobody could wait for them.
     reloads: BTreeMap<Name, bool>,
     /// The engine is closing: what was changed must be taken, also of documents that are locked now.
@@ -138,10 +143,17 @@ pub(crate) struct HostParts {
     pub(crate) works_anywhere: bool,
     /// What a document is loaded of about as fast without a snapshot as with one.
     pub(crate) few: Added,
+    /// What the validators of payloads allow.
+    pub(crate) limits: Limits,
+    /// The most bytes of an entry's payload as it is stored.
+    pub(crate) max_payload: u64,
 }
 
 impl EngineHost {
     pub(crate) fn new(parts: HostParts) -> Self {
+        let mut limits = parts.limits;
+        let most = usize::try_from(parts.max_payload).unwrap_or(usize::MAX).saturating_sub(SEALED);
+        limits.payload_bytes = limits.payload_bytes.min(most);
         Self {
             types: Arc::new(parts.types),
             slots: BTreeMap::new(),
@@ -163,6 +175,7 @@ impl EngineHost {
             random: parts.random,
             works_anywhere: parts.works_anywhere,
             few: parts.few,
+            limits,
             reloads: BTreeMap::new(),
             closing: false,
         }

@@ -37,7 +37,7 @@ pub(crate) fn text(doc: &YrsDoc) -> String {
 /// One keystroke as a payload.
 pub(crate) fn typed(doc: &mut YrsDoc, at: u32, text: &str) -> Vec<u8> {
     insert(doc, at, text);
-    doc.take_local().unwrap()
+    doc.take_local(&Limits::default()).unwrap()
 }
 
 pub(crate) fn apply(doc: &mut YrsDoc, payload: &[u8]) -> Result<Applied, CrdtError> {
