@@ -202,7 +202,7 @@ async fn attack_10_members_who_meet_another_relay_agree_although_the_first_kept_
     honest.close().await;
 }
 
-/// Attack 6, at the relay. Defence: `access` in the plugin's state.rs, asked again after every control entry.
+/// Attack 6, at the relay. Defence: `access` in the plugin's state/verdict.rs, asked again after every control entry.
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_06_the_session_of_a_removed_member_is_refused_at_once() {
     let town = Town::new();

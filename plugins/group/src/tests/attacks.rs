@@ -320,7 +320,7 @@ fn attack_07_an_honest_op_counts_although_its_parent_is_a_removed_members() {
     assert_eq!(ada.role_of(&dan), Some(Role::Write));
 }
 
-/// Defence: `vouches` in state.rs; and the check there that who vouches had seen a loss and does not vouch for itself.
+/// Defence: `vouches` in state/losses.rs; and the check there that who vouches had seen a loss and does not vouch for itself.
 #[test]
 fn attack_07_what_an_honest_change_built_on_counts_by_a_vouch() {
     let (mut ada, mut ben, mut cay) = trio();
@@ -459,7 +459,7 @@ fn attack_15_who_was_boxed_garbage_complains_and_another_boxes_again() {
     assert_eq!(ben.role_of(&ada), Some(Role::Admin));
 }
 
-/// Defence: `holds(id)` in `State::facts` (state.rs), twice: nobody writes under what it does not hold.
+/// Defence: `holds(id)` in `State::facts` (state/keys.rs), twice: nobody writes under what it does not hold.
 #[test]
 fn attack_15_garbage_for_everyone_costs_an_epoch_and_nothing_else() {
     let (mut ada, mut ben, mut cay) = trio();
@@ -490,7 +490,7 @@ fn attack_16_who_lacks_the_right_to_add_adds_nobody() {
     assert_eq!(ada.strategy.members().len(), 3);
 }
 
-/// Defence: `role.writes()` in `authorize_data` (state.rs).
+/// Defence: `role.writes()` in `authorize_data` (state/verdict.rs).
 #[test]
 fn attack_16_a_reader_writes_nothing_that_counts() {
     let (mut ada, _, _) = trio();
@@ -535,7 +535,7 @@ fn attack_16_a_relay_gets_no_key_however_it_asks() {
     assert_eq!(ada.strategy.should_sync(&info, &remote(stranger)), Access::Refused(Refusal::Denied));
 }
 
-/// Defence: `for_device` and the transcript in proof.rs, and `admits` (state.rs) with its clock.
+/// Defence: `for_device` and the transcript in proof.rs, and `admits` (state/joining.rs) with its clock.
 #[test]
 fn an_invitation_opens_the_relay_for_its_holder_in_time_and_for_nobody_who_overheard_it() {
     let mut ada = Device::founder(1, Policy::default());

@@ -3,8 +3,10 @@
 mod attacks;
 mod bytes;
 mod dormancy;
+mod joining;
 mod net;
 mod orders;
+mod readers;
 mod scenarios;
 mod together;
 mod tricks;

@@ -17,7 +17,9 @@ use partita_testing::MemoryKeystore;
 use rand_chacha::ChaCha8Rng;
 
 use super::world::{Said, rng};
-use crate::{Card, Group, GroupError, GroupRelay, History, Invitation, MemberId, Policy, Role, op::Op, op::Payload};
+use crate::{
+    Card, Group, GroupError, GroupRelay, History, Invitation, MemberId, Policy, Role, Terms, op::Op, op::Payload,
+};
 
 pub(super) fn at(seconds: u64) -> Now {
     Now { monotonic: Duration::from_secs(seconds), wall: Duration::from_secs(1_000_000 + seconds) }
@@ -361,4 +363,28 @@ pub(super) fn settle(devices: &mut [&mut Device]) -> usize {
         }
     }
     panic!("the devices do not come to rest");
+}
+
+pub(super) fn pair() -> (Device, Device) {
+    let mut ada = Device::founder(1, Policy::default());
+    let mut ben = Device::added_by(&mut ada, 2, Role::Admin, History::All);
+    settle(&mut [&mut ada, &mut ben]);
+    (ada, ben)
+}
+
+pub(super) fn remove(admin: &mut Device, who: &Device) {
+    let member = who.member();
+    admin.call(|group, turn| group.remove(turn, member)).unwrap();
+}
+
+pub(super) fn invite(admin: &mut Device, terms: Terms) -> Invitation {
+    let invitation = admin.call(|group, turn| group.invite(turn, terms)).unwrap();
+    admin.duties();
+    invitation
+}
+
+/// What a device can read of an entry that another seals now.
+pub(super) fn reads(reader: &Device, writer: &mut Device, epoch: EpochId) -> bool {
+    let (header, sealed) = writer.seal(epoch, b"x");
+    matches!(reader.open(&header, writer.replica, epoch, &sealed), Opened::Plain(_))
 }
