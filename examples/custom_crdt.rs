@@ -90,9 +90,10 @@ impl CrdtDocument for Count {
         payloads.iter().map(|payload| apply(payload)).collect()
     }
 
-    fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
-        let total = self.totals.get(&self.me)?;
-        std::mem::take(&mut self.grown).then(|| [&self.me[..], &total.to_be_bytes()].concat())
+    fn take_local(&mut self, _: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
+        let grown = std::mem::take(&mut self.grown);
+        let total = self.totals.get(&self.me).filter(|_| grown);
+        Ok(total.map(|total| [&self.me[..], &total.to_be_bytes()].concat()))
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {

@@ -359,7 +359,7 @@ fn payloads() {
         Ok(())
     });
     assert!(done.is_ok());
-    let update = doc.take_local(&Limits::default()).unwrap_or_default();
+    let update = doc.take_local(&Limits::default()).unwrap_or_default().unwrap_or_default();
     seed("yrs_payload", "rich-change", &[&[2, 0][..], &update].concat());
     seed("yrs_payload", "rich-import", &[&[3, 0][..], &update].concat());
     crasher("yrs_payload", "no-structs", &[3, 0, 1, 0, 1, 0, 0]);

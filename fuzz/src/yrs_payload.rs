@@ -34,5 +34,5 @@ fn honest(size: u8) -> Vec<u8> {
         Ok(())
     });
     assert!(written.is_ok());
-    doc.take_local(&Limits::default()).unwrap_or_default()
+    doc.take_local(&Limits::default()).unwrap_or_default().unwrap_or_default()
 }

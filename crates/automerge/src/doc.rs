@@ -29,6 +29,9 @@ pub struct AutomergeDoc {
     before_local: Vec<ChangeHash>,
     /// The last local change, once there was one since the document was loaded.
     last_local: Option<ChangeHash>,
+    limits: Limits,
+    /// It holds a change that was refused.
+    damaged: bool,
 }
 
 impl AutomergeDoc {
@@ -49,6 +52,8 @@ impl AutomergeDoc {
             local: Vec::new(),
             before_local: Vec::new(),
             last_local: None,
+            limits: Limits::default(),
+            damaged: false,
         }
     }
 
@@ -89,6 +94,9 @@ impl AutomergeDoc {
         heads: &[ChangeHash],
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
     ) -> Result<R, Transact<AutomergeError>> {
+        if self.damaged {
+            return Err(Transact::Reload(None));
+        }
         if let Some(missing) = heads.iter().find(|hash| self.doc.get_change_meta_by_hash(hash).is_none()) {
             return Err(Transact::Closure(AutomergeError::InvalidHash(*missing)));
         }
@@ -131,6 +139,9 @@ impl AutomergeDoc {
         &mut self,
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
     ) -> Result<R, Transact<AutomergeError>> {
+        if self.damaged {
+            return Err(Transact::Reload(None));
+        }
         // Dropped without a commit, by an error or while unwinding, the transaction rolls back.
         let before = self.doc.get_heads();
         let mut tx = self.doc.transaction();
@@ -149,13 +160,14 @@ impl AutomergeDoc {
         operations: usize,
     ) -> Result<(), Transact<AutomergeError>> {
         let Some(hash) = hash else { return Ok(()) };
-        let limits = Limits::default();
         // One of few operations breaks no limit, but for that of an entry's size.
-        if operations > limits.depth
+        if operations > self.limits.depth
             && let Some(mut change) = self.doc.get_change_by_hash(&hash)
         {
             let actor = change.actor_id().clone();
-            validate::payload(&change.bytes(), Some(actor.to_bytes()), &limits).map_err(Transact::Refused)?;
+            let accepted = validate::payload(&change.bytes(), Some(actor.to_bytes()), &self.limits);
+            self.damaged = accepted.is_err();
+            accepted.map_err(Transact::Refused)?;
         }
         if self.local.is_empty() {
             self.before_local = before;
@@ -195,7 +207,7 @@ impl AutomergeDoc {
                     if self.sequences.is_empty() && batch.changes.is_empty() && changes.is_empty() {
                         let held = self.held.take();
                         // Nothing was written yet, so nothing waits to be taken.
-                        *self = Self::around(loaded, self.doc.get_actor().clone());
+                        *self = Self { limits: self.limits, ..Self::around(loaded, self.doc.get_actor().clone()) };
                         adopted = !self.sequences.is_empty();
                         for change in held {
                             // It was accepted before; that it no longer fits is for nobody to hear.
@@ -295,10 +307,10 @@ impl CrdtDocument for AutomergeDoc {
         self.apply_all(payloads)
     }
 
-    fn take_local(&mut self, limits: &Limits) -> Option<Vec<u8>> {
+    fn take_local(&mut self, limits: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
         let local = std::mem::take(&mut self.local);
         let mut changes = match local.as_slice() {
-            [] => return None,
+            [] => return Ok(None),
             [one] => Vec::from_iter(self.doc.get_change_by_hash(one)),
             // Many at once: looking each up would search the whole document each time.
             many => {
@@ -309,16 +321,30 @@ impl CrdtDocument for AutomergeDoc {
                 changes
             }
         };
-        let later = changes.split_off(fitting(&changes, limits));
+        if changes.len() < local.len() {
+            return Err(CrdtError::Poisoned("the library does not give back what was changed".into()));
+        }
+        let fitting = fitting(&mut changes, limits);
+        let later = changes.split_off(fitting);
         if let Some(first) = later.first() {
             self.before_local = first.deps().to_vec();
             self.local = later.iter().map(Change::hash).collect();
         }
-        let payload: Vec<u8> = changes.iter_mut().flat_map(|change| change.bytes().into_owned()).collect();
-        (!payload.is_empty()).then_some(payload)
+        Ok(Some(changes.iter_mut().flat_map(|change| change.bytes().into_owned()).collect()))
+    }
+
+    fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    fn is_sound(&self) -> bool {
+        !self.damaged
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
+        if self.damaged {
+            return Err(CrdtError::Poisoned("a transaction was refused: load the document again".into()));
+        }
         let saved = catch_unwind(AssertUnwindSafe(|| self.doc.save()));
         let mut snapshot = saved.map_err(|_| CrdtError::Poisoned("the library could not save the document".into()))?;
         for change in self.held.sorted() {
@@ -378,15 +404,15 @@ impl CrdtDocument for AutomergeDoc {
     }
 }
 
-/// How many changes, at least one, can go together. As they are not compressed here, they are no larger there.
-fn fitting(changes: &[Change], limits: &Limits) -> usize {
-    let most = limits.payload_bytes.min(limits.inflated_bytes);
-    let (mut bytes, mut operations) = (0usize, 0u64);
-    let fits = |change: &Change| {
-        bytes = bytes.saturating_add(change.raw_bytes().len());
+/// How many changes, at least one, can go together.
+fn fitting(changes: &mut [Change], limits: &Limits) -> usize {
+    let (mut bytes, mut inflated, mut operations) = (0usize, 0usize, 0u64);
+    let fits = |change: &mut Change| {
+        bytes = bytes.saturating_add(change.bytes().len());
+        inflated = inflated.saturating_add(change.raw_bytes().len());
         operations = operations.saturating_add(change.len() as u64);
-        bytes <= most && operations <= limits.operations
+        bytes <= limits.payload_bytes && inflated <= limits.inflated_bytes && operations <= limits.operations
     };
-    let count = changes.iter().map(fits).take_while(|fits| *fits).count();
+    let count = changes.iter_mut().map(fits).take_while(|fits| *fits).count();
     count.max(1).min(changes.len())
 }

@@ -164,7 +164,7 @@ fn of_conflicting_values_the_copy_has_the_one_that_wins() {
     apply(&mut b, &base).unwrap();
     let from_a = written(&mut a, "k", "a");
     Automerge::transact(&mut b, |tx| tx.put_object(ROOT, "k", ObjType::List)).unwrap();
-    let from_b = b.take_local(&Limits::default()).unwrap();
+    let from_b = local(&mut b).unwrap();
     apply(&mut a, &from_b).unwrap();
     apply(&mut b, &from_a).unwrap();
     assert_eq!(a.automerge().get_all(ROOT, "k").unwrap().len(), 2);
@@ -277,7 +277,7 @@ fn copies_of_documents_that_many_wrote_at_once_show_the_same() {
                     edit(doc, &mut random, false);
                 }
             }
-            let payloads: Vec<_> = docs.iter_mut().filter_map(|doc| doc.take_local(&Limits::default())).collect();
+            let payloads: Vec<_> = docs.iter_mut().filter_map(local).collect();
             for doc in &mut docs {
                 for payload in &payloads {
                     apply(doc, payload).unwrap();

@@ -161,7 +161,7 @@ fn objects_nested_without_end_are_refused() {
     let (mut at, mut refused) = (ROOT, None);
     for step in 0..30 {
         at = nested(&mut a, at, 50);
-        let payload = a.take_local(&Limits::default()).unwrap();
+        let payload = local(&mut a).unwrap();
         assert_eq!(check(&payload, 1), Ok(()));
         if let Err(error) = apply(&mut reader, &payload) {
             refused = Some((step, error));
@@ -220,10 +220,10 @@ fn changes_that_the_library_would_choke_on_are_refused() {
     let mut a = open(1);
     make_text(&mut a);
     splice(&mut a, 0, 0, "abc");
-    let base = a.take_local(&Limits::default()).unwrap();
+    let base = local(&mut a).unwrap();
     let honest = {
         splice(&mut a, 1, 1, "x");
-        expand(&a.take_local(&Limits::default()).unwrap())
+        expand(&local(&mut a).unwrap())
     };
     let own = honest.actor_id.clone();
     let start = honest.start_op.get();
@@ -320,7 +320,7 @@ fn what_the_validator_accepts_applies_to_any_document() {
             tx.put(&list, 0, step as u64)
         })
         .unwrap();
-        let payload = docs[which].take_local(&Limits::default()).unwrap();
+        let payload = local(&mut docs[which]).unwrap();
         for doc in &mut docs {
             apply(doc, &payload).unwrap();
         }

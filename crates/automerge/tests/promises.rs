@@ -34,7 +34,7 @@ fn what_was_applied_before_is_known() {
     assert_eq!(b.apply(&[&payload, &payload]), [Ok(Applied::Done), Ok(Applied::Known)]);
     assert_eq!(apply(&mut b, &payload), Ok(Applied::Known));
     assert_eq!(apply(&mut a, &payload), Ok(Applied::Known));
-    assert_eq!(a.take_local(&Limits::default()), None);
+    assert_eq!(local(&mut a), None);
 }
 
 #[test]
@@ -48,16 +48,16 @@ fn a_burst_of_transactions_is_one_payload() {
     apply(&mut b, &base).unwrap();
     let between = {
         splice(&mut b, 0, 0, "from b");
-        b.take_local(&Limits::default()).unwrap()
+        local(&mut b).unwrap()
     };
     apply(&mut a, &between).unwrap();
     splice(&mut a, 0, 1, "");
-    let payload = a.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut a).unwrap();
     assert_eq!(check(&payload, 1), Ok(()));
     assert_eq!(apply(&mut b, &payload), Ok(Applied::Done));
     assert!(a.same_history(&b));
     assert_eq!(text(&a), text(&b));
-    assert_eq!(a.take_local(&Limits::default()), None);
+    assert_eq!(local(&mut a), None);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn what_depends_on_missing_changes_is_pending_and_survives_a_snapshot() {
 fn a_loaded_document_goes_on_under_its_actor() {
     let mut a = open(1);
     put(&mut a, "k", "v");
-    let mut first = a.take_local(&Limits::default()).unwrap();
+    let mut first = local(&mut a).unwrap();
     let mut loaded = Automerge.load(&a.snapshot().unwrap(), seed(2)).unwrap();
     let doc = loaded.as_any_mut().downcast_mut::<AutomergeDoc>().unwrap();
     let second = written(doc, "l", "w");
@@ -111,7 +111,7 @@ fn order_and_repetition_make_no_difference() {
         } else {
             splice(doc, step % (length + 1), 0, &format!("{step}"));
         }
-        let payload = doc.take_local(&Limits::default()).unwrap();
+        let payload = local(doc).unwrap();
         assert_eq!(check(&payload, (step % 3) as u8 + 1), Ok(()));
         // The others hear of it late.
         if step % 2 == 0 {
@@ -144,7 +144,7 @@ fn a_closure_that_fails_or_panics_leaves_nothing_behind() {
         let mut a = open(1);
         if !first {
             put(&mut a, "kept", "yes");
-            a.take_local(&Limits::default()).unwrap();
+            local(&mut a).unwrap();
         }
         let before = (a.digest(), a.heads());
         let failed: Result<(), _> = Automerge::transact(&mut a, |tx| {
@@ -162,7 +162,7 @@ fn a_closure_that_fails_or_panics_leaves_nothing_behind() {
         }));
         assert!(panicked.is_err());
         assert_eq!(before, (a.digest(), a.heads()));
-        assert_eq!(a.take_local(&Limits::default()), None);
+        assert_eq!(local(&mut a), None);
         let payload = written(&mut a, "k", "v");
         assert_eq!(check(&payload, 1), Ok(()));
         assert!(Automerge.load(&a.snapshot().unwrap(), seed(2)).unwrap().same_history(&a));
@@ -185,12 +185,12 @@ fn what_others_would_refuse_is_refused_at_home() {
     put(&mut a, "before", "x");
     assert_eq!(*nest(&mut a, 65).unwrap_err(), Transact::Refused(CrdtError::TooLarge("nesting")));
     // The document is loaded again; what is to be written of it does not hold what was refused.
-    let payload = a.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut a).unwrap();
     assert_eq!(check(&payload, 1), Ok(()));
     let mut a = open(1);
     apply(&mut a, &payload).unwrap();
     nest(&mut a, 64).unwrap();
-    assert_eq!(check(&a.take_local(&Limits::default()).unwrap(), 1), Ok(()));
+    assert_eq!(check(&local(&mut a).unwrap(), 1), Ok(()));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn what_is_too_much_for_one_payload_goes_into_several() {
         let other = written(&mut b, "side by side", "x");
         apply(&mut a, &other).unwrap();
         put(&mut a, "last", "x");
-        let parts: Vec<_> = std::iter::from_fn(|| a.take_local(&limits)).collect();
+        let parts: Vec<_> = std::iter::from_fn(|| a.take_local(&limits).unwrap()).collect();
         assert!((2..=11).contains(&parts.len()), "{} parts", parts.len());
         for part in &parts {
             assert_eq!(Automerge.validate(part, Some(seed(1)), &limits), Ok(()));
@@ -216,7 +216,7 @@ fn what_is_too_much_for_one_payload_goes_into_several() {
         assert!(a.same_history(&b));
         // One change is never cut.
         put(&mut a, "large", &"x".repeat(5_000));
-        let large = a.take_local(&limits).unwrap();
+        let large = a.take_local(&limits).unwrap().unwrap();
         apply(&mut b, &large).unwrap();
         assert!(a.same_history(&b));
     }
@@ -230,10 +230,10 @@ fn an_older_version_can_be_edited() {
     splice(&mut a, 0, 0, "a");
     let at = a.heads();
     splice(&mut b, 0, 0, "bbb");
-    apply(&mut a, &b.take_local(&Limits::default()).unwrap()).unwrap();
+    apply(&mut a, &local(&mut b).unwrap()).unwrap();
     let id = text_id(&a).unwrap();
     a.transact_at(&at, |tx| tx.splice_text(&id, 1, 0, "!")).unwrap();
-    let payload = a.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut a).unwrap();
     assert_eq!(check(&payload, 1), Ok(()));
     apply(&mut b, &payload).unwrap();
     assert!(a.same_history(&b));
@@ -277,7 +277,7 @@ fn every_kind_of_operation_travels() {
         tx.mark(&text, Mark::new("bold".into(), true, 2, 6), ExpandMark::Both)
     })
     .unwrap();
-    payloads.push(a.take_local(&Limits::default()).unwrap());
+    payloads.push(local(&mut a).unwrap());
     Automerge::transact(&mut a, |tx| {
         tx.increment(ROOT, "key 5", 4)?;
         tx.delete(ROOT, "key 1")?;
@@ -291,7 +291,7 @@ fn every_kind_of_operation_travels() {
         Ok(())
     })
     .unwrap();
-    payloads.push(a.take_local(&Limits::default()).unwrap());
+    payloads.push(local(&mut a).unwrap());
     for payload in &payloads {
         assert_eq!(check(payload, 1), Ok(()));
         assert_eq!(apply(&mut b, payload), Ok(Applied::Done));
@@ -332,7 +332,7 @@ fn a_compact_history_is_honest() {
     let mut a = open(1);
     make_text(&mut a);
     splice(&mut a, 0, 0, &" ".repeat(100_000));
-    let payload = a.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut a).unwrap();
     assert!(payload.len() < 2_000, "{} bytes", payload.len());
     assert_eq!(check(&payload, 1), Ok(()));
 }

@@ -112,10 +112,23 @@ pub trait CrdtDocument: Any + Send {
     /// never takes the others with it.
     fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>>;
 
-    /// What was changed locally since the last call, as one payload that every replica with these limits accepts; `None`
-    /// when nothing was. The first part of it where all of it would be too much: the next call gives the next. A single
-    /// change is never cut, whatever its size.
-    fn take_local(&mut self, limits: &Limits) -> Option<Vec<u8>>;
+    /// What was changed locally since the last call, as one payload; `None` when nothing was. Several changes go together only
+    /// as far as that stays within these limits: the next call gives the next part. A single change is never cut.
+    ///
+    /// # Errors
+    /// When the library cannot give back what was changed: the document is then loaded again without it.
+    fn take_local(&mut self, limits: &Limits) -> Result<Option<Vec<u8>>, CrdtError>;
+
+    /// From here on transactions that are over these limits are refused ([`Transact::Refused`]); until then, those over
+    /// [`Limits::default`].
+    fn set_limits(&mut self, limits: Limits) {
+        let _ = limits;
+    }
+
+    /// Whether it can go on. False after a transaction that the library cannot undo: it must be loaded again.
+    fn is_sound(&self) -> bool {
+        true
+    }
 
     /// The whole document, with what is pending.
     ///
@@ -231,6 +244,7 @@ pub fn flatten<T: DocumentType>(view: &T::View<'_>, actor: ActorSeed, limits: &L
     let kind = T::default();
     let mut scratch = kind.create(actor);
     let wrong = || CopyError::Failed("it creates documents of another type".into());
+    scratch.set_limits(*limits);
     let doc = scratch.as_any_mut().downcast_mut::<T::Doc>().ok_or_else(wrong)?;
     // Kept here, since what is half copied may be refused by the transaction too, with less to say.
     let mut copied = Ok(());
@@ -244,7 +258,7 @@ pub fn flatten<T: DocumentType>(view: &T::View<'_>, actor: ActorSeed, limits: &L
         Transact::Reload(None) => CopyError::Failed("it panicked".into()),
         Transact::Refused(error) => CopyError::Refused(error),
     })?;
-    let payload = scratch.take_local(limits).unwrap_or_default();
+    let payload = scratch.take_local(limits)?.unwrap_or_default();
     // What others would set aside must not become a document.
     if !payload.is_empty() {
         kind.validate(&payload, None, limits)?;

@@ -37,7 +37,7 @@ pub(crate) struct Progress {
     pub(crate) durable: u64,
     /// Changes up to this number failed, unless they are durable: they may become it.
     pub(crate) failed: Option<(u64, CommitError)>,
-    /// What is in no entry and will be in none, whatever becomes of later changes.
+    /// What will be in no entry, whatever becomes of later changes.
     lost: Vec<(RangeInclusive<u64>, CommitError)>,
 }
 
@@ -69,8 +69,8 @@ pub(crate) struct Cell {
     own: std::sync::Weak<Cell>,
     /// The load that makes the document: what one that began earlier makes of it is out of date.
     awaited: AtomicU64,
-    /// How much of what was changed goes into one payload.
-    limits: Limits,
+    /// What a single change may be.
+    pub(crate) limits: Limits,
     /// Whether payloads go to the library one by one, since it panicked over several.
     one_by_one: AtomicBool,
 }
@@ -83,11 +83,21 @@ pub(crate) struct Inner {
     pub(crate) broken: Option<String>,
     /// How many local changes were made.
     pub(crate) made: u64,
-    /// Local changes that were taken out of a document before it had to be loaded again, for the driver.
-    pub(crate) backlog: Vec<Vec<u8>>,
-    /// The library panicked over local changes that are in no entry.
-    pub(crate) lost: bool,
+    /// Local changes up to this number were taken out of the document: they are written, in the backlog, or lost.
+    aside: u64,
+    /// Local changes that were taken out of the document and are in no entry yet, for the driver.
+    pub(crate) backlog: Vec<Unwritten>,
 }
+
+/// Local changes as one payload.
+pub(crate) struct Unwritten {
+    pub(crate) payload: Vec<u8>,
+    /// Once it is written, all changes up to this number are.
+    pub(crate) through: u64,
+}
+
+/// How many bytes a strategy adds to a payload at most, beside what hides its length.
+const SEALED: usize = 1024;
 
 /// Why a document of an engine that was closed is not loaded.
 const CLOSED: &str = "the engine is closed";
@@ -142,20 +152,37 @@ impl Drop for Held<'_> {
 }
 
 impl Held<'_> {
-    /// Puts what was changed and is in no entry yet into the backlog. A document that panics over that is no document any more.
+    /// Puts what was changed since the last time into the backlog. A document that cannot give it back is no document any more.
     pub(crate) fn set_local_aside(&mut self) {
-        let limits = self.cell.limits;
-        let Inner { doc, backlog, lost, .. } = &mut **self;
+        let limits = self.cell.limits_of_parts();
+        let Inner { doc, backlog, made, aside, .. } = &mut **self;
         let Some(loaded) = doc else { return };
-        let taken = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(payload) = loaded.take_local(&limits) {
-                backlog.push(payload);
+        let before = std::mem::replace(aside, *made);
+        let is_taken = catch_unwind(AssertUnwindSafe(|| {
+            while let Ok(local) = loaded.take_local(&limits) {
+                let Some(payload) = local else { return true };
+                backlog.push(Unwritten { payload, through: before });
             }
+            false
         }));
-        if taken.is_err() {
+        if !is_taken.unwrap_or_default() {
             *doc = None;
-            *lost = true;
+            let lost = before + 1..=*made;
+            self.cell.lose(lost, CommitError::Poisoned);
+        } else if let Some(last) = backlog.last_mut() {
+            last.through = *made;
         }
+    }
+
+    /// Gives up every change after the first so many, and the document, which has them. Answers up to which number nothing is
+    /// left to be written.
+    pub(crate) fn abandon(&mut self, written: u64, error: CommitError) -> u64 {
+        self.cell.await_no_load();
+        self.doc = None;
+        self.backlog.clear();
+        self.aside = self.made;
+        self.cell.lose(written + 1..=self.made, error);
+        self.made
     }
 
     /// Takes the document out, to be loaded again. What was changed in it and is in no entry yet is kept for the driver. Once
@@ -234,6 +261,13 @@ impl Cell {
         self.awaited.load(Ordering::Acquire) == load
     }
 
+    /// What goes together into one payload, so that it fits into an entry once it is sealed: some strategies hide how long it is.
+    fn limits_of_parts(&self) -> Limits {
+        let mut limits = self.limits;
+        limits.payload_bytes = (limits.payload_bytes / 9 * 8).saturating_sub(SEALED);
+        limits
+    }
+
     /// Locks it for what a load made of it, unless it is being loaded anew, or is no document any more.
     pub(crate) fn hold_for(&self, load: u64) -> Option<Held<'_>> {
         let held = self.hold_any();
@@ -262,6 +296,17 @@ impl Cell {
     /// Locks it whether it is loaded or not, if nobody else has it. For the driver, which waits for nobody.
     pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
         self.inner.try_lock().map(|guard| Held { guard: Some(guard), cell: self })
+    }
+
+    /// Whether there are changes that are in no entry: they may be waiting for a key. If somebody has it, there may be.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.try_hold().is_none_or(|held| !held.backlog.is_empty() || held.made > held.aside)
+    }
+
+    /// Whether it is being loaded, and there are changes for it that are in no entry. If somebody has it, it may be.
+    pub(crate) fn waits_with_changes(&self) -> bool {
+        let waits = |held: Held<'_>| held.doc.is_none() && held.broken.is_none() && !held.backlog.is_empty();
+        self.try_hold().is_none_or(waits)
     }
 
     #[cfg(feature = "simulation")]
@@ -307,7 +352,8 @@ impl Cell {
         self.progress.send_modify(|progress| progress.failed = Some((up_to, error)));
     }
 
-    /// These changes are in no entry, and will be in none.
+    /// These changes will be in no entry. Where several were made at once, one of which cannot be written, the others are said to
+    /// be lost with it even if they are not.
     pub(crate) fn lose(&self, numbers: RangeInclusive<u64>, error: CommitError) {
         if !numbers.is_empty() {
             self.progress.send_modify(|progress| progress.lost.push((numbers, error)));
@@ -317,7 +363,7 @@ impl Cell {
     /// The engine is gone: whoever waits for something of it is told so.
     pub(crate) fn close(&self) {
         self.fail(u64::MAX, CommitError::Closed);
-        self.marks.send_modify(|mark| mark.closed = true);
+        self.say_closed();
         let mut held = self.hold_any();
         if held.doc.is_none() && held.broken.is_none() {
             self.await_no_load();
@@ -325,6 +371,11 @@ impl Cell {
         }
         drop(held);
         self.say_loaded();
+    }
+
+    /// Nothing will change any more.
+    pub(crate) fn say_closed(&self) {
+        self.marks.send_modify(|mark| mark.closed = true);
     }
 
     /// Calls with the node, on the driver's thread.
@@ -346,7 +397,7 @@ impl Cell {
         held.doc = None;
         held.broken = Some(why.into());
         drop(held);
-        self.marks.send_modify(|mark| mark.closed = true);
+        self.say_closed();
         self.say_loaded();
     }
 

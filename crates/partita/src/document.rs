@@ -90,14 +90,20 @@ impl<T: DocumentType> Document<T> {
         let Some(doc) = doc else { return Err(ChangeError::Unusable("it is of another type".into())) };
         match catch_unwind(AssertUnwindSafe(|| f(doc))) {
             Ok(Ok(value)) => {
-                held.made += 1;
-                let number = held.made;
-                self.cell.mark_dirty();
-                drop(held);
+                let is_sound = doc.is_sound(); // the closure may have kept what a transaction of its own answered to itself
+                let number = self.count(&mut held);
+                if is_sound {
+                    drop(held);
+                } else {
+                    self.reload(held);
+                }
                 self.cell.say_changed(false, false);
                 Ok(Commit::new(value, number, self.cell.progress.subscribe()))
             }
-            Ok(Err(Transact::Closure(error))) => Err(ChangeError::Closure(error)),
+            Ok(Err(Transact::Closure(error))) => {
+                self.count(&mut held); // an earlier transaction of the closure may have gone well
+                Err(ChangeError::Closure(error))
+            }
             Ok(Err(Transact::Reload(error))) => {
                 self.reload(held);
                 Err(error
@@ -112,6 +118,13 @@ impl<T: DocumentType> Document<T> {
                 resume_unwind(panic)
             }
         }
+    }
+
+    /// There is something for the driver to take. Answers the number of the change.
+    fn count(&self, held: &mut crate::cell::Held<'_>) -> u64 {
+        held.made += 1;
+        self.cell.mark_dirty();
+        held.made
     }
 
     /// Drops a document that a failed transaction may have left half changed. What was changed before and is not

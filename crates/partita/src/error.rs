@@ -173,7 +173,8 @@ pub enum ChangeError<E: std::error::Error + 'static> {
 }
 
 /// Why a change did not become durable. What may be allowed later ([`AppendError::NotAllowed`]) stays in the document and is
-/// tried again, with the next change or when keys come; what can never be written is taken out of it.
+/// tried again, with the next change or when keys come; what can never be written is taken out of it, with what was changed
+/// after it. A change that was made in the same instant as one that cannot be written may be named with it though it stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -183,8 +184,13 @@ pub enum CommitError {
     /// The store failed. What was durable before is safe; open the engine again.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The CRDT library panicked when it was asked for the change.
-    #[error("the CRDT library panicked over the change, which is lost: make it again")]
+    /// The right to write was taken away or given up before the change was written.
+    #[error(
+        "the right to write was taken away or given up before the change was written: it is taken out of the document"
+    )]
+    RightLost,
+    /// The CRDT library did not give the change back, or panicked over it.
+    #[error("the CRDT library does not give back what was changed: it is taken out of the document, make it again")]
     Poisoned,
     /// The document cannot be used any more.
     #[error("the document cannot be used any more: {0}")]

@@ -218,13 +218,12 @@ impl Worker {
         let Some(mut held) = cell.hold_for(*number) else { return };
         match sound {
             Ok(mut doc) => {
+                doc.set_limits(cell.limits);
                 // Local changes that were taken out of the document before it was loaded again, and are in no entry yet.
-                let backlog: Vec<&[u8]> = held.backlog.iter().map(Vec::as_slice).collect();
-                if !backlog.is_empty() {
-                    let _ = catch_unwind(AssertUnwindSafe(|| doc.apply(&backlog)));
-                }
-                if !backlog.is_empty() || held.lost {
-                    cell.mark_dirty();
+                let backlog: Vec<&[u8]> = held.backlog.iter().map(|unwritten| &unwritten.payload[..]).collect();
+                if apply_all(cell, &mut *doc, &backlog).is_none() {
+                    drop(held);
+                    return (self.driver)(Command::ReloadAfresh(cell.clone()));
                 }
                 held.doc = Some(doc);
                 held.broken = None;
@@ -234,6 +233,9 @@ impl Worker {
                 drop(held);
                 return (self.driver)(Command::ReloadAfresh(cell.clone()));
             }
+        }
+        if held.made > 0 {
+            cell.mark_dirty(); // what waited for this is written now, and who waits for it is told
         }
         drop(held);
         cell.say_loaded();
@@ -260,7 +262,7 @@ impl Worker {
         let mut held = cell.hold_any();
         // It is being loaded again: that reads these entries too.
         let Some(doc) = &mut held.doc else { return };
-        let sound = self.apply_to(cell, &mut **doc, items);
+        let sound = doc.is_sound() && self.apply_to(cell, &mut **doc, items);
         if !sound {
             held.take_out();
         }
@@ -291,18 +293,7 @@ impl Worker {
         if payloads.is_empty() {
             return true;
         }
-        let outcomes = if cell.is_one_by_one() {
-            one_by_one(doc, &payloads)
-        } else {
-            match catch_unwind(AssertUnwindSafe(|| doc.apply(&payloads))) {
-                Ok(outcomes) => outcomes,
-                Err(_) => {
-                    // The type's own boundary did not hold: which payload it was will be told when they go one by one.
-                    cell.go_one_by_one();
-                    return false;
-                }
-            }
-        };
+        let Some(outcomes) = apply_all(cell, doc, &payloads) else { return false };
         let settled: Vec<u64> = good
             .iter()
             .zip(&outcomes)
@@ -371,6 +362,22 @@ pub(crate) fn guarded<R>(call: impl FnOnce() -> Result<R, CrdtError>) -> Result<
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))
 }
 
+/// Applies payloads at once; `None` when the library panicked over that. Which payload it was will be told when they go one
+/// by one, into the document that is then loaded.
+fn apply_all(cell: &Cell, doc: &mut dyn CrdtDocument, payloads: &[&[u8]]) -> Option<Vec<Result<Applied, CrdtError>>> {
+    if payloads.is_empty() {
+        return Some(Vec::new());
+    }
+    if cell.is_one_by_one() {
+        return Some(one_by_one(doc, payloads));
+    }
+    let outcomes = catch_unwind(AssertUnwindSafe(|| doc.apply(payloads))).ok();
+    if outcomes.is_none() {
+        cell.go_one_by_one();
+    }
+    outcomes
+}
+
 /// Applies payloads up to the first that damages the document.
 fn one_by_one(doc: &mut dyn CrdtDocument, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
     let mut outcomes = Vec::with_capacity(payloads.len());
@@ -423,8 +430,8 @@ mod tests {
             }
             vec![Ok(Applied::Done); payloads.len()]
         }
-        fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
-            None
+        fn take_local(&mut self, _: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
+            Ok(None)
         }
         fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
             Ok(self.0.clone())

@@ -62,8 +62,8 @@ impl CrdtDocument for HostileDoc {
     fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
         payloads.iter().map(|_| Ok(Applied::Done)).collect()
     }
-    fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
-        self.0.lock().unwrap().pop()
+    fn take_local(&mut self, _: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
+        Ok(self.0.lock().unwrap().pop())
     }
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
         Ok(Vec::new())
@@ -134,7 +134,7 @@ fn forge_automerge(seed: ActorSeed) -> Vec<u8> {
     let doc = doc.as_any_mut().downcast_mut::<partita::automerge::AutomergeDoc>().unwrap();
     use automerge::{ROOT, transaction::Transactable as _};
     Automerge::transact(doc, |tx| tx.put(ROOT, "forged", "x")).unwrap();
-    doc.take_local(&Limits::default()).unwrap()
+    doc.take_local(&Limits::default()).unwrap().unwrap()
 }
 
 fn forge_yrs(seed: ActorSeed) -> Vec<u8> {
@@ -147,7 +147,7 @@ fn forge_yrs(seed: ActorSeed) -> Vec<u8> {
         Ok(())
     })
     .unwrap();
-    doc.take_local(&Limits::default()).unwrap()
+    doc.take_local(&Limits::default()).unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,7 +226,7 @@ async fn a_change_that_the_loss_overtakes_is_refused_and_harms_nothing() {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await; // both arrive meanwhile
     go.send(()).unwrap();
     let overtaken = changing.await.unwrap().unwrap().durable().await;
-    assert!(matches!(overtaken, Err(CommitError::Append(_))), "{overtaken:?}");
+    assert!(matches!(overtaken, Err(CommitError::RightLost)), "{overtaken:?}");
     pair.knows(false).await;
     put(&plan_b, "again", "x").durable().await.unwrap();
     has(&plan, "again").await;

@@ -163,8 +163,8 @@ impl CrdtDocument for Nothing {
         vec![Ok(Applied::Known); payloads.len()]
     }
 
-    fn take_local(&mut self, _: &Limits) -> Option<Vec<u8>> {
-        None
+    fn take_local(&mut self, _: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
+        Ok(None)
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {

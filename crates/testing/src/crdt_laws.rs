@@ -50,7 +50,7 @@ pub type Edit = (u8, u8, u8, bool);
 /// What three writers make of these edits: each payload with its writer.
 ///
 /// # Panics
-/// When a writer cannot apply what the others wrote.
+/// When a writer cannot apply what the others wrote, or give what it wrote.
 pub fn written<D: CrdtDocument>(
     edits: &[Edit],
     open: impl Fn(ActorSeed) -> D,
@@ -66,7 +66,10 @@ pub fn written<D: CrdtDocument>(
             assert!(doc.apply(&others).iter().all(Result::is_ok));
         }
         edit(doc, *made);
-        payloads.extend(doc.take_local(&Limits::default()).map(|payload| (writer, payload)));
+        match doc.take_local(&Limits::default()) {
+            Ok(payload) => payloads.extend(payload.map(|payload| (writer, payload))),
+            Err(error) => panic!("what was changed cannot be taken: {error}"),
+        }
     }
     payloads
 }

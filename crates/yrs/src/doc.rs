@@ -42,6 +42,7 @@ pub struct YrsDoc {
     clocks: HashMap<u64, u32>,
     /// The document nests no deeper than this.
     nesting: usize,
+    limits: Limits,
     damaged: bool,
 }
 
@@ -59,7 +60,15 @@ impl YrsDoc {
             ..Options::with_guid_and_client_id(format!("{client:x}").into(), ClientID::new(client))
         };
         let doc = Doc::with_options(options);
-        Self { doc, held: Held::default(), local: Local::default(), clocks: HashMap::new(), nesting: 0, damaged: false }
+        Self {
+            doc,
+            held: Held::default(),
+            local: Local::default(),
+            clocks: HashMap::new(),
+            nesting: 0,
+            limits: Limits::default(),
+            damaged: false,
+        }
     }
 
     pub(crate) fn load(bytes: &[u8], actor: &ActorSeed) -> Result<Self, CrdtError> {
@@ -86,19 +95,23 @@ impl YrsDoc {
         }
         // Until the transaction has committed in peace.
         self.damaged = true;
-        let (doc, local, clocks) = (self.doc.clone(), &mut self.local, &mut self.clocks);
+        let (doc, limits, before) = (self.doc.clone(), self.limits, self.local.len());
+        let (local, clocks) = (&mut self.local, &mut self.clocks);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = doc.transact_mut();
             let result = f(&mut txn).map_err(|error| Outcome::Reload(Some(error)))?;
             if txn.has_changes() {
-                let (update, outline) = publishable(&txn).map_err(Outcome::Refused)?;
+                let (update, outline) = publishable(&txn, &limits).map_err(Outcome::Refused)?;
                 local.note(&txn, doc.client_id(), update, outline.nesting);
                 clocks.extend(outline.sections.iter().map(|&(client, _, end)| (client, end)));
             }
-            // An observer of the application may panic here: then the change counts, and the document is loaded again.
+            // An observer of the application may panic here.
             drop(txn);
             Ok(result)
         }));
+        if attempt.is_err() {
+            self.local.truncate(before);
+        }
         match attempt {
             Ok(Ok(result)) => {
                 self.damaged = false;
@@ -211,9 +224,17 @@ impl CrdtDocument for YrsDoc {
         payloads.iter().map(|payload| self.apply_one(payload)).collect()
     }
 
-    fn take_local(&mut self, limits: &Limits) -> Option<Vec<u8>> {
+    fn take_local(&mut self, limits: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
         let doc = (!self.damaged).then_some(&self.doc);
-        self.local.take(doc, self.doc.client_id(), limits)
+        Ok(self.local.take(doc, self.doc.client_id(), limits))
+    }
+
+    fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    fn is_sound(&self) -> bool {
+        !self.damaged
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
@@ -310,9 +331,9 @@ impl CrdtDocument for YrsDoc {
 }
 
 /// The update of a transaction, if every replica accepts it.
-fn publishable(txn: &TransactionMut<'_>) -> Result<(Vec<u8>, Outline), CrdtError> {
+fn publishable(txn: &TransactionMut<'_>, limits: &Limits) -> Result<(Vec<u8>, Outline), CrdtError> {
     let update = txn.encode_update_v1();
-    let outline = validate::outline(&update, Some(txn.doc().client_id().get()), &Limits::default())?;
+    let outline = validate::outline(&update, Some(txn.doc().client_id().get()), limits)?;
     Ok((update, outline))
 }
 

@@ -35,30 +35,44 @@ impl Local {
         self.updates.push(Update { bytes, deletes, start, nesting });
     }
 
+    /// How many transactions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.updates.len()
+    }
+
+    /// Forgets all but the first transactions.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.updates.truncate(len);
+    }
+
     /// Everything as one update, where the limits allow that; else a first part. Many transactions are encoded anew from
     /// `doc`, which has squashed them: 5,000 keystrokes are one string. Merging their updates would keep 5,000 structs, and
     /// takes quadratic time.
     pub(crate) fn take(&mut self, doc: Option<&Doc>, client: ClientID, limits: &Limits) -> Option<Vec<u8>> {
         // Whatever an operation is, it takes a byte.
         let most = usize::try_from(limits.operations).unwrap_or(usize::MAX).min(limits.payload_bytes);
-        if self.updates.is_empty() {
-            return None;
-        }
-        if self.fitting(most, usize::MAX) == self.updates.len() {
-            let all = match (self.updates.as_slice(), doc) {
-                ([_], _) | (_, None) => merged(&self.updates),
-                (many, Some(doc)) => squashed(doc, client, many),
-            };
+        if let (Some(doc), [_, _, ..]) = (doc, self.updates.as_slice())
+            && self.fitting(most, usize::MAX) == self.updates.len()
+            && let Some(all) = squashed(doc, client, &self.updates)
+        {
             // Types are counted, which is more than they nest where they are side by side.
             let nesting: usize = self.updates.iter().map(|update| update.nesting).sum();
-            let is_sure = |all: &[u8]| self.updates.len() == 1 || (nesting <= limits.depth && all.len() <= most);
-            if all.as_ref().is_some_and(|all| is_sure(all) || validate::outline(all, None, limits).is_ok()) {
+            let is_sure = nesting <= limits.depth && all.len() <= most;
+            if is_sure || validate::outline(&all, None, limits).is_ok() {
                 self.updates.clear();
-                return all;
+                return Some(all);
             }
         }
-        let part: Vec<Update> = self.updates.drain(..self.fitting(most, limits.depth).min(MERGED)).collect();
-        merged(&part)
+        let part = self.fitting(most, limits.depth).min(MERGED);
+        let merged = match self.updates.get(..part)? {
+            [] => return None,
+            [update] => Some(update.bytes.clone()),
+            updates => merge_updates_v1(updates.iter().map(|update| &update.bytes)).ok(),
+        };
+        // The library wrote them, so it can read them; if it cannot, each goes by itself.
+        let (part, merged) = merged.map_or_else(|| (1, self.updates[0].bytes.clone()), |merged| (part, merged));
+        self.updates.drain(..part);
+        Some(merged)
     }
 
     /// How many updates can go together, of all that there are: one at least.
@@ -71,14 +85,6 @@ impl Local {
         };
         let count = self.updates.iter().map(fits).take_while(|fits| *fits).count();
         count.max(1).min(self.updates.len())
-    }
-}
-
-/// These updates as they are, one behind the other.
-fn merged(updates: &[Update]) -> Option<Vec<u8>> {
-    match updates {
-        [update] => Some(update.bytes.clone()),
-        updates => merge_updates_v1(updates.iter().map(|update| &update.bytes)).ok(),
     }
 }
 

@@ -165,7 +165,7 @@ fn everything() -> YrsDoc {
 #[test]
 fn a_copy_shows_all_that_the_original_shows() {
     let mut doc = everything();
-    let payload = doc.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut doc).unwrap();
     // As its writer has it, and as others have it, to whom no root type has a kind.
     let mut received = open(2);
     apply(&mut received, &payload).unwrap();
@@ -242,7 +242,7 @@ fn copies_of_random_documents_that_many_wrote_at_once_show_the_same() {
                     edit(doc, &mut random);
                 }
             }
-            let payloads: Vec<_> = docs.iter_mut().filter_map(|doc| doc.take_local(&Limits::default())).collect();
+            let payloads: Vec<_> = docs.iter_mut().filter_map(local).collect();
             for doc in &mut docs {
                 for payload in &payloads {
                     apply(doc, payload).unwrap();
@@ -310,7 +310,7 @@ fn a_copy_and_its_original_go_separate_ways() {
     insert(&mut doc, 0, "in the original ");
     assert!(text(&copy).starts_with("in the copy ") && !text(&copy).contains("original"));
     // Not even by mistake: a change of one waits in the other for what will never come.
-    let (edited, shown) = (copy.take_local(&Limits::default()).unwrap(), show(&doc));
+    let (edited, shown) = (local(&mut copy).unwrap(), show(&doc));
     apply(&mut doc, &edited).unwrap();
     assert_eq!((show(&doc), doc.pending()), (shown, 1));
 }

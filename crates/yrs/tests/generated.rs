@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use partita_core::{Applied, CrdtDocument, CrdtError, CrdtType, Limits};
+use partita_core::{Applied, CrdtDocument, CrdtError, CrdtType};
 use partita_yrs::Yrs;
 
 /// One update of `client`, whose structs start at `clock`; `ends` are the clocks that others have written.
@@ -87,7 +87,7 @@ fn structs_that_hang_on_each_other_at_random_cause_no_panic() {
             }
             if random(4) == 0 {
                 insert(&mut doc, 0, "local");
-                let _ = doc.take_local(&Limits::default());
+                let _ = local(&mut doc);
             }
         }
         if let Ok(snapshot) = doc.snapshot() {

@@ -112,7 +112,7 @@ fn many_types_beside_each_other_are_fine() {
         })
         .unwrap();
     }
-    let payload = doc.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut doc).unwrap();
     assert_eq!(check(&payload, 1), Ok(()));
     assert_eq!(apply(&mut open(2), &payload), Ok(Applied::Done));
 }
@@ -213,7 +213,7 @@ fn a_change_in_anothers_name_is_refused_and_the_victim_goes_on() {
     let mut editor = open(2);
     apply(&mut editor, &honest).unwrap();
     remove(&mut editor, 0, 3);
-    assert_eq!(check(&editor.take_local(&Limits::default()).unwrap(), 2), Ok(()));
+    assert_eq!(check(&local(&mut editor).unwrap(), 2), Ok(()));
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn corpus() -> Vec<Vec<u8>> {
             Ok(())
         })
         .unwrap();
-        let payload = doc.take_local(&Limits::default()).unwrap();
+        let payload = local(doc).unwrap();
         for doc in &mut docs {
             apply(doc, &payload).unwrap();
         }

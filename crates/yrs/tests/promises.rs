@@ -22,7 +22,7 @@ fn two_replicas_that_exchange_everything_show_the_same() {
     remove(&mut a, 0, 2);
     assert!(!a.same_history(&b));
     assert_ne!(a.digest(), b.digest());
-    apply(&mut b, &a.take_local(&Limits::default()).unwrap()).unwrap();
+    apply(&mut b, &local(&mut a).unwrap()).unwrap();
     assert!(a.same_history(&b));
 }
 
@@ -33,7 +33,7 @@ fn what_was_applied_before_is_known() {
     assert_eq!(apply(&mut b, &payload), Ok(Applied::Done));
     assert_eq!(apply(&mut b, &payload), Ok(Applied::Known));
     assert_eq!(apply(&mut a, &payload), Ok(Applied::Known));
-    assert_eq!(a.take_local(&Limits::default()), None);
+    assert_eq!(local(&mut a), None);
 }
 
 #[test]
@@ -43,15 +43,15 @@ fn a_burst_of_transactions_is_one_small_payload() {
         insert(&mut a, at, "x");
     }
     remove(&mut a, 10, 5);
-    let payload = a.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut a).unwrap();
     assert!(payload.len() < 5_100, "{} bytes", payload.len());
     assert_eq!(check(&payload, 1), Ok(()));
     apply(&mut b, &payload).unwrap();
     assert!(a.same_history(&b));
-    assert_eq!(a.take_local(&Limits::default()), None);
+    assert_eq!(local(&mut a), None);
     insert(&mut a, 0, "y");
     insert(&mut a, 0, "z");
-    let more = a.take_local(&Limits::default()).unwrap();
+    let more = local(&mut a).unwrap();
     assert!(more.len() < 60, "{} bytes", more.len());
     apply(&mut b, &more).unwrap();
     assert_eq!(text(&a), text(&b));
@@ -67,7 +67,7 @@ fn a_burst_carries_only_its_own_changes_and_deletions() {
     apply(&mut a, &between).unwrap();
     insert(&mut a, 4, "2");
     remove(&mut a, 0, 2);
-    let payload = a.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut a).unwrap();
     assert_eq!(check(&payload, 1), Ok(()));
     apply(&mut b, &payload).unwrap();
     assert!(a.same_history(&b));
@@ -102,7 +102,7 @@ fn deletions_of_what_is_missing_are_pending_too() {
     let written = typed(&mut a, 0, "abc");
     apply(&mut b, &written).unwrap();
     remove(&mut b, 1, 1);
-    let deleted = b.take_local(&Limits::default()).unwrap();
+    let deleted = local(&mut b).unwrap();
     apply(&mut c, &deleted).unwrap();
     assert_eq!(c.pending(), 1);
     apply(&mut c, &written).unwrap();
@@ -123,7 +123,7 @@ fn order_and_repetition_make_no_difference() {
         } else {
             insert(doc, step % (length + 1), &format!("{step}"));
         }
-        let payload = doc.take_local(&Limits::default()).unwrap();
+        let payload = local(doc).unwrap();
         // The others hear of it late.
         if step % 2 == 0 {
             for other in writers.iter_mut() {
@@ -166,7 +166,7 @@ fn a_closure_that_fails_leaves_nothing_to_publish() {
             other => panic!("{other:?}"),
         }
         // What was committed before is not lost.
-        let payload = a.take_local(&Limits::default()).unwrap();
+        let payload = local(&mut a).unwrap();
         let mut b = open(2);
         apply(&mut b, &payload).unwrap();
         assert_eq!(text(&b), "kept");
@@ -177,7 +177,7 @@ fn a_closure_that_fails_leaves_nothing_to_publish() {
         // Loaded again under the same actor, it goes on without a clash.
         let mut a = Yrs::open(seed(1));
         apply(&mut a, &payload).unwrap();
-        assert_eq!(a.take_local(&Limits::default()), None);
+        assert_eq!(local(&mut a), None);
         let more = typed(&mut a, 4, "!");
         apply(&mut b, &more).unwrap();
         assert!(a.same_history(&b));
@@ -219,7 +219,7 @@ fn what_is_too_much_for_one_payload_goes_into_several() {
                 apply(&mut a, &other).unwrap();
             }
         }
-        let parts: Vec<_> = std::iter::from_fn(|| a.take_local(&limits)).collect();
+        let parts: Vec<_> = std::iter::from_fn(|| a.take_local(&limits).unwrap()).collect();
         assert!((2..=12).contains(&parts.len()), "{} parts", parts.len());
         for part in &parts {
             assert_eq!(Yrs.validate(part, Some(seed(1)), &limits), Ok(()));
@@ -247,13 +247,13 @@ fn transactions_that_nest_too_deep_together_go_into_several_payloads_and_side_by
     for number in 0..200 {
         nest(&mut a, None, number.to_string());
     }
-    let flat = a.take_local(&Limits::default()).unwrap();
-    assert_eq!(a.take_local(&Limits::default()), None);
+    let flat = local(&mut a).unwrap();
+    assert_eq!(local(&mut a), None);
     let mut at = None;
     for _ in 0..200 {
         at = Some(nest(&mut a, at, "in".into()));
     }
-    let deep: Vec<_> = std::iter::from_fn(|| a.take_local(&Limits::default())).collect();
+    let deep: Vec<_> = std::iter::from_fn(|| local(&mut a)).collect();
     assert!((4..=6).contains(&deep.len()), "{} payloads", deep.len());
     for payload in std::iter::once(&flat).chain(&deep) {
         assert_eq!(check(payload, 1), Ok(()));
@@ -287,7 +287,7 @@ fn every_kind_of_content_that_yrs_writes_travels() {
         Ok(())
     })
     .unwrap();
-    let payload = a.take_local(&Limits::default()).unwrap();
+    let payload = local(&mut a).unwrap();
     assert_eq!(check(&payload, 1), Ok(()));
     apply(&mut b, &payload).unwrap();
     assert!(a.same_history(&b));
@@ -323,7 +323,7 @@ fn how_deep_a_document_is_can_be_counted_where_a_text_has_characters_of_two_code
             Ok(())
         })
         .unwrap();
-        apply(&mut b, &a.take_local(&Limits::default()).unwrap()).unwrap();
+        apply(&mut b, &local(&mut a).unwrap()).unwrap();
     }
     assert!(b.same_history(&a));
 }

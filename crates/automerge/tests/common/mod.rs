@@ -18,10 +18,15 @@ pub(crate) fn put(doc: &mut AutomergeDoc, key: &str, value: &str) {
     Automerge::transact(doc, |tx| tx.put(ROOT, key, value)).unwrap();
 }
 
+/// What was changed and not taken yet.
+pub(crate) fn local(doc: &mut AutomergeDoc) -> Option<Vec<u8>> {
+    doc.take_local(&Limits::default()).unwrap()
+}
+
 /// One change as a payload.
 pub(crate) fn written(doc: &mut AutomergeDoc, key: &str, value: &str) -> Vec<u8> {
     put(doc, key, value);
-    doc.take_local(&Limits::default()).unwrap()
+    local(doc).unwrap()
 }
 
 /// The text of the document; its first writer makes it.
@@ -31,7 +36,7 @@ pub(crate) fn text_id(doc: &AutomergeDoc) -> Option<ObjId> {
 
 pub(crate) fn make_text(doc: &mut AutomergeDoc) -> Vec<u8> {
     Automerge::transact(doc, |tx| tx.put_object(ROOT, "text", ObjType::Text)).unwrap();
-    doc.take_local(&Limits::default()).unwrap()
+    local(doc).unwrap()
 }
 
 pub(crate) fn splice(doc: &mut AutomergeDoc, at: usize, remove: isize, insert: &str) {

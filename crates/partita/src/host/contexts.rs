@@ -42,7 +42,7 @@ pub(super) struct Ended {
     context: ContextId,
     arrival: u64,
     number: u64,
-    cell: Arc<Cell>,
+    pub(super) cell: Arc<Cell>,
     /// Why what was not written never will be.
     error: CommitError,
 }

@@ -9,10 +9,10 @@ use std::{
 
 use partita_core::{
     Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryId, EntryKind, EpochId, Key, LogId, LogSort, PayloadOpener,
-    ReplicaId, Store, StoreError, StrategyError, Tip, document_id,
+    ReplicaId, Store, StoreError, Tip, document_id,
     planted::{Bug, planted},
 };
-use partita_protocol::{AppendError, Arrival, CheckpointBase, reads};
+use partita_protocol::{Arrival, CheckpointBase, reads};
 use tokio::sync::oneshot;
 
 use super::{
@@ -175,7 +175,7 @@ impl EngineHost {
     pub(super) fn start_reload(&mut self, context: &mut Context<'_>, name: Name, afresh: bool) {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         let Some(cell) = &slot.cell else { return };
-        let is_of_own_log = Self::is_of_own_log(context, name, cell);
+        let (is_of_own_log, log) = (Self::is_of_own_log(context, name, cell), context.node.own_log(&name.0));
         {
             let held = if context.must_not_wait { cell.try_hold() } else { Some(cell.hold_any()) };
             let Some(mut held) = held else {
@@ -185,12 +185,10 @@ impl EngineHost {
             // What was read before this makes no document any more.
             cell.await_no_load();
             held.take_out();
-            if !is_of_own_log && !held.backlog.is_empty() {
+            if let Some(log) = log.filter(|_| !is_of_own_log) {
                 // The log that they were made for is over, and in another one they would be somebody else's.
-                held.backlog.clear();
-                let why = StrategyError("the right to write was taken away or given up before it was written".into());
-                cell.lose(slot.taken + 1..=held.made, AppendError::NotAllowed(why).into());
-                slot.taken = held.made;
+                slot.taken = held.abandon(slot.taken, CommitError::RightLost);
+                cell.set_actor(partita_core::ActorSeed::derive(&log, &name.1));
             }
         }
         match &mut slot.loading {
@@ -249,8 +247,13 @@ impl EngineHost {
         let Some(loading) = slot.loading.as_mut().filter(|loading| loading.number == loaded.number) else {
             return; // it is being read again
         };
-        if context.must_not_wait && slot.cell.is_some() {
-            return (self.wake)(Command::Loaded { loaded, here: false }); // there are handles, which may have it locked
+        if let Some(cell) = &slot.cell {
+            if context.must_not_wait {
+                return (self.wake)(Command::Loaded { loaded, here: false }); // there are handles, which may have it locked
+            }
+            if !Self::is_of_own_log(context, loaded.name, cell) {
+                return self.start_reload(context, loaded.name, false);
+            }
         }
         let Loaded { name, number, base, result } = *loaded;
         if context.node.checkpoint(&name.0).claims() != base {
@@ -295,8 +298,7 @@ impl EngineHost {
     fn give_up(&mut self, name: Name, error: &DocumentError, replies: Vec<Reply>) {
         if let Some(slot) = self.slots.remove(&name) {
             if let Some(cell) = &slot.cell {
-                cell.hold_any().broken = Some(error.to_string());
-                cell.say_loaded();
+                cell.end(&error.to_string());
             }
             self.ended.extend(slot.end(name.0, CommitError::Unusable(error.clone())));
         }

@@ -146,6 +146,27 @@ fn a_change_that_is_written_while_its_document_is_read_again_is_in_it() {
 }
 
 #[test]
+fn a_change_that_is_written_while_its_document_is_made_again_is_in_it() {
+    let (mut desk, document) = desk();
+    let notes = desk.notes();
+    write(&document, "b");
+    assert!(document.change(|_| Err::<(), _>(crate::yrs::Error::Abort("a closure failed".into()))).is_err());
+    desk.sim.turn(); // begins to read it again
+    desk.sim.serve_worker(); // reads
+    desk.sim.turn(); // hands over what was read
+    desk.ask(Command::Dirty { cell: document.cell.clone(), here: false }); // as when a full disk has room again
+    let mut acknowledged = pin!(notes.acknowledged());
+    assert!(acknowledged.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_pending());
+    desk.sim.turn(); // writes what there is
+    while desk.sim.worker_waits() {
+        desk.sim.serve_worker(); // would make the document without the change
+    }
+    assert!(!document.is_settled());
+    desk.settle();
+    assert_eq!(text(&document), "ba");
+}
+
+#[test]
 fn a_load_that_was_overtaken_makes_no_document() {
     let (mut desk, document) = desk();
     desk.reload(&document);

@@ -5,7 +5,7 @@ use partita_protocol::AppendError;
 
 use super::{Context, EngineHost, Name};
 use crate::{
-    cell::{Cell, Held},
+    cell::{Cell, Held, Unwritten},
     error::CommitError,
     events::EngineEvent,
 };
@@ -22,7 +22,7 @@ struct Written {
     /// The last arrival.
     last: Option<u64>,
     /// Why the rest was not written, and the rest.
-    refused: Option<(AppendError, Vec<Vec<u8>>)>,
+    refused: Option<(AppendError, Vec<Unwritten>)>,
 }
 
 enum Taken {
@@ -85,71 +85,68 @@ impl EngineHost {
             // It is being loaded, from what was stored when that began: what waits is put into it, and taken from there.
             return Taken::All;
         }
-        let is_loaded = held.doc.is_some();
         held.set_local_aside();
-        let (made, lost) = (held.made, std::mem::take(&mut held.lost));
-        let payloads = std::mem::take(&mut held.backlog);
+        let made = held.made;
+        let unwritten = std::mem::take(&mut held.backlog);
+        // What is being made of it was read before this is written, and lacks it.
+        let must_load = held.doc.is_none() && held.broken.is_none();
+        if must_load {
+            cell.await_no_load();
+        }
         // On a thread that must not wait it stays locked, so that what cannot be written can be given back. Elsewhere a strategy
         // may want what the application has locked.
         let mut held = Some(held).filter(|_| context.must_not_wait);
-        let written = self.write(context, name, payloads);
-        let mut all = true;
-        match written.refused {
+        let Written { entries, last, refused } = self.write(context, name, unwritten);
+        self.note_entries(name.0, entries);
+        match refused {
+            None => {
+                if let Some(slot) = self.slots.get_mut(&name) {
+                    slot.taken = made; // also what came to nothing
+                }
+            }
             Some((AppendError::TooLarge { len, limit }, _)) => {
                 self.abandon(context, name, held.take(), AppendError::TooLarge { len, limit }.into());
-                all = false;
             }
             Some((error, kept)) => {
                 cell.fail(made, error.into());
                 let mut held = held.take().unwrap_or_else(|| cell.hold_any());
                 held.backlog.splice(0..0, kept); // tried again when keys come, and at the next change
-                held.lost |= lost;
-                all = false;
             }
-            None if lost => {
-                self.abandon(context, name, held.take(), CommitError::Poisoned);
-                all = false;
-            }
-            None => {}
         }
         drop(held);
         let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
-        if all {
-            slot.taken = made;
-        }
-        match written.last {
-            Some(arrival) => {
+        match (last, slot.in_flight.back_mut()) {
+            (Some(arrival), _) => {
                 slot.through = slot.through.max(arrival);
                 slot.in_flight.push_back((arrival, slot.taken));
-                if !is_loaded || slot.loading.is_some() {
-                    self.add_to_load(context, name);
-                }
             }
-            // The change came to nothing: it is as durable as what was before it.
-            None => match slot.in_flight.back_mut() {
-                Some((_, number)) => *number = slot.taken.max(*number),
-                None => say_durable(&cell, slot.taken),
-            },
+            // What came to nothing is as durable as what was before it.
+            (None, Some((_, number))) => *number = slot.taken.max(*number),
+            (None, None) => say_durable(&cell, slot.taken),
         }
-        self.note_entries(name.0, written.entries);
+        if must_load || slot.loading.is_some() {
+            self.add_to_load(context, name);
+        }
         Taken::All
     }
 
     /// Appends local changes up to the first that is refused.
-    fn write(&mut self, context: &mut Context<'_>, name: Name, payloads: Vec<Vec<u8>>) -> Written {
+    fn write(&mut self, context: &mut Context<'_>, name: Name, unwritten: Vec<Unwritten>) -> Written {
         let mut written = Written::default();
-        let mut rest = payloads.into_iter();
-        while let Some(payload) = rest.next() {
+        let mut rest = unwritten.into_iter();
+        while let Some(Unwritten { payload, through }) = rest.next() {
             match context.node.append(context.now, name.0, EntryKind::Change(name.1), &payload) {
                 Ok(appended) => {
                     written.last = Some(appended.arrival);
                     written.entries += 1;
                     if let Some(slot) = self.slots.get_mut(&name) {
                         slot.since_snapshot.add(payload.len());
+                        slot.taken = through.max(slot.taken);
                     }
                 }
                 Err(error) => {
-                    written.refused = Some((error, std::iter::once(payload).chain(rest).collect()));
+                    let kept = std::iter::once(Unwritten { payload, through }).chain(rest);
+                    written.refused = Some((error, kept.collect()));
                     break;
                 }
             }
@@ -163,11 +160,7 @@ impl EngineHost {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         let Some(cell) = slot.cell.clone() else { return };
         let mut held = held.unwrap_or_else(|| cell.hold_any());
-        held.doc = None;
-        held.backlog.clear();
-        held.lost = false;
-        cell.lose(slot.taken + 1..=held.made, error);
-        slot.taken = held.made;
+        slot.taken = held.abandon(slot.taken, error);
         drop(held);
         self.start_reload(context, name, false);
     }

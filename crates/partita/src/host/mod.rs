@@ -38,9 +38,6 @@ pub use records::{Reason, SetAside};
 type Context<'a> = HostContext<'a, Command>;
 pub(crate) type Name = (ContextId, DocumentId);
 
-/// How many bytes a strategy may add to a payload that is as large as payloads get.
-const SEALED: usize = 1024;
-
 /// What the driver knows of a document that is loaded or being loaded.
 struct Slot {
     cell: Option<Arc<Cell>>,
@@ -109,7 +106,7 @@ pub(crate) struct EngineHost {
     random: Box<dyn CryptoRng + Send>,
     works_anywhere: bool,
     few: Added,
-    /// How much of what was changed goes into one payload.
+    /// What a single change may be.
     limits: Limits,
     /// Documents to load again, and whether without their snapshots, that were locked when nobody could wait for them.
     reloads: BTreeMap<Name, bool>,
@@ -118,9 +115,9 @@ pub(crate) struct EngineHost {
 }
 
 impl Slot {
-    /// Whether there are local changes that are in no entry yet.
+    /// Whether there are local changes that were not looked at yet, or wait for their document.
     fn has_untaken(&self) -> bool {
-        self.cell.as_ref().is_some_and(|cell| cell.is_dirty())
+        self.cell.as_ref().is_some_and(|cell| cell.is_dirty() || cell.waits_with_changes())
     }
 }
 
@@ -152,8 +149,7 @@ pub(crate) struct HostParts {
 impl EngineHost {
     pub(crate) fn new(parts: HostParts) -> Self {
         let mut limits = parts.limits;
-        let most = usize::try_from(parts.max_payload).unwrap_or(usize::MAX).saturating_sub(SEALED);
-        limits.payload_bytes = limits.payload_bytes.min(most);
+        limits.payload_bytes = limits.payload_bytes.min(usize::try_from(parts.max_payload).unwrap_or(usize::MAX));
         Self {
             types: Arc::new(parts.types),
             slots: BTreeMap::new(),
@@ -276,7 +272,8 @@ impl Host for EngineHost {
 
 impl Drop for EngineHost {
     fn drop(&mut self) {
-        for cell in self.slots.values().filter_map(|slot| slot.cell.as_ref()) {
+        let loaded = self.slots.values().filter_map(|slot| slot.cell.as_ref());
+        for cell in loaded.chain(self.ended.iter().map(|ended| &ended.cell)) {
             cell.close();
         }
     }

@@ -62,7 +62,7 @@ impl EngineHost {
                     && slot.in_flight.is_empty()
                     && !self.dirty.contains(*name)
                     // The slot's own handle is the only one: the worker has none either.
-                    && slot.cell.as_ref().is_some_and(|cell| Arc::strong_count(cell) == 1)
+                    && slot.cell.as_ref().is_some_and(|cell| Arc::strong_count(cell) == 1 && !cell.has_unwritten())
             })
             .map(|(name, slot)| (slot.used, *name))
             .collect();

@@ -34,10 +34,15 @@ pub(crate) fn text(doc: &YrsDoc) -> String {
     Yrs::view(doc, |tx| tx.get_text("text").map(|text| text.get_string(tx)).unwrap_or_default())
 }
 
+/// What was changed and not taken yet.
+pub(crate) fn local(doc: &mut YrsDoc) -> Option<Vec<u8>> {
+    doc.take_local(&Limits::default()).unwrap()
+}
+
 /// One keystroke as a payload.
 pub(crate) fn typed(doc: &mut YrsDoc, at: u32, text: &str) -> Vec<u8> {
     insert(doc, at, text);
-    doc.take_local(&Limits::default()).unwrap()
+    local(doc).unwrap()
 }
 
 pub(crate) fn apply(doc: &mut YrsDoc, payload: &[u8]) -> Result<Applied, CrdtError> {
