@@ -7,11 +7,11 @@ use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ObjType, ReadDoc}
 use partita_core::CrdtError;
 
 /// How deep objects may be nested in a document, whoever nested them.
-const MAX_NESTING: usize = 1_000;
+pub(crate) const MAX_NESTING: usize = 1_000;
 
 /// How far a change's operation counter may be ahead of what it depends on. A transaction at older heads continues from
 /// the whole document's counter; but a change may not use up the counter's 32 bits, or nobody could write after it.
-const MAX_LEAD: u64 = 1 << 20;
+pub(crate) const MAX_LEAD: u64 = 1 << 20;
 
 /// How a change fits.
 pub(crate) enum Fit {

@@ -2,11 +2,12 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use automerge::legacy::{ObjectId, Op, OpType};
 use automerge::transaction::{Transactable, Transaction};
-use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, PatchLog, ReadDoc};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, PatchLog, ReadDoc};
 use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
 
-use crate::batch::{Batch, Fit};
+use crate::batch::{Batch, Fit, MAX_LEAD, MAX_NESTING};
 use crate::digest;
 use crate::held::Held;
 use crate::validate::{self, chunk::Kind};
@@ -59,9 +60,7 @@ impl AutomergeDoc {
 
     /// A snapshot is what the library saves, followed by the changes that wait: a file that any Automerge can read.
     pub(crate) fn load(snapshot: &[u8], seed: &ActorSeed) -> Result<Self, CrdtError> {
-        let mut limits = Limits::default();
-        limits.payload_bytes = usize::MAX;
-        let chunks = validate::structure(snapshot, &limits)?;
+        let chunks = validate::structure(snapshot, &of_snapshots())?;
         let Some((first, rest)) = chunks.split_first().filter(|(first, _)| first.kind == Kind::Document) else {
             return Err(CrdtError::Malformed("a snapshot begins with a document"));
         };
@@ -97,12 +96,24 @@ impl AutomergeDoc {
         if self.damaged {
             return Err(Transact::Reload(None));
         }
+        let mut heads = heads.to_vec();
+        heads.sort_unstable();
+        heads.dedup();
+        let heads = heads.as_slice();
         if let Some(missing) = heads.iter().find(|hash| self.doc.get_change_meta_by_hash(hash).is_none()) {
             return Err(Transact::Closure(AutomergeError::InvalidHash(*missing)));
         }
         let before = self.doc.get_heads();
         if heads.len() == before.len() && before.iter().all(|hash| heads.contains(hash)) {
             return self.transact(f); // the library is much faster where it has no older version to restore
+        }
+        // The library counts on from the whole document, and others take that for an attack on their counters from some point on.
+        let last = |hashes: &[ChangeHash]| {
+            let metas = hashes.iter().filter_map(|hash| self.doc.get_change_meta_by_hash(hash));
+            metas.map(|meta| meta.max_op).max().unwrap_or(0)
+        };
+        if last(&before).saturating_sub(last(heads)) > MAX_LEAD {
+            return Err(Transact::Refused(CrdtError::Malformed("the version is too old to be edited")));
         }
         // Away from its own last change the library invents another actor, whose changes nobody would accept.
         let wrote = self.sequences.contains_key(self.doc.get_actor());
@@ -149,6 +160,19 @@ impl AutomergeDoc {
         let operations = tx.pending_ops();
         let (hash, _) = tx.commit();
         self.note(before, hash, operations).map(|()| result)
+    }
+
+    /// Whether a change makes an object deeper in the document than anybody takes.
+    fn nests_too_deep(&self, change: &Change) -> bool {
+        let depth = |object: &ObjectId| match object {
+            ObjectId::Root => 0,
+            ObjectId::Id(id) => {
+                let parents = self.doc.parents(ObjId::Id(id.0, id.1.clone(), 0));
+                parents.map_or(0, Iterator::count)
+            }
+        };
+        let makes = |op: &&Op| matches!(op.action, OpType::Make(_));
+        change.decode().operations.iter().filter(makes).any(|op| depth(&op.obj) >= MAX_NESTING)
     }
 
     /// Remembers a local change, unless others would refuse it: then it is in the document, which must be loaded again.
@@ -324,6 +348,9 @@ impl CrdtDocument for AutomergeDoc {
         if changes.len() < local.len() {
             return Err(CrdtError::Poisoned("the library does not give back what was changed".into()));
         }
+        if changes.iter().any(|change| self.nests_too_deep(change)) {
+            return Err(CrdtError::TooLarge("nesting"));
+        }
         let fitting = fitting(&mut changes, limits);
         let later = changes.split_off(fitting);
         if let Some(first) = later.first() {
@@ -389,9 +416,7 @@ impl CrdtDocument for AutomergeDoc {
     }
 
     fn merge(&mut self, snapshot: &[u8]) -> Result<(), CrdtError> {
-        let mut limits = Limits::default();
-        limits.payload_bytes = usize::MAX;
-        validate::structure(snapshot, &limits)?;
+        validate::structure(snapshot, &of_snapshots())?;
         self.apply_all(&[snapshot]).remove(0).map(drop)
     }
 
@@ -415,4 +440,13 @@ fn fitting(changes: &mut [Change], limits: &Limits) -> usize {
     };
     let count = changes.iter_mut().map(fits).take_while(|fits| *fits).count();
     count.max(1).min(changes.len())
+}
+
+/// A snapshot may be larger than any payload. A hostile member may have made it, though.
+fn of_snapshots() -> Limits {
+    let mut limits = Limits::default();
+    limits.payload_bytes = usize::MAX;
+    limits.operations *= 4;
+    limits.inflated_bytes *= 4;
+    limits
 }

@@ -194,6 +194,44 @@ fn what_others_would_refuse_is_refused_at_home() {
 }
 
 #[test]
+fn a_document_that_is_nested_deeper_than_others_take_is_not_handed_over() {
+    let (mut a, mut b) = (open(1), open(2));
+    let mut at = ROOT;
+    let mut deeper = |a: &mut AutomergeDoc| {
+        at = Automerge::transact(a, |tx| tx.put_object(&at, "in", ObjType::Map)).unwrap();
+        a.take_local(&Limits::default())
+    };
+    for _ in 0..1_000 {
+        let payload = deeper(&mut a).unwrap().unwrap();
+        apply(&mut b, &payload).unwrap();
+    }
+    assert_eq!(deeper(&mut a), Err(CrdtError::TooLarge("nesting")));
+}
+
+#[test]
+fn a_version_so_old_that_others_would_refuse_an_edit_of_it_cannot_be_edited() {
+    let mut a = open(1);
+    put(&mut a, "first", "x");
+    let old = a.heads();
+    let mut b = open(2);
+    apply(&mut b, &local(&mut a).unwrap()).unwrap();
+    // Of another actor: an actor's own changes follow each other.
+    for _ in 0..11 {
+        Automerge::transact(&mut b, |tx| {
+            let list = tx.put_object(ROOT, "list", ObjType::List)?;
+            (0..100_000).try_for_each(|at| tx.insert(&list, at, 0))
+        })
+        .unwrap();
+        apply(&mut a, &local(&mut b).unwrap()).unwrap();
+    }
+    let edit = a.transact_at(&old, |tx| tx.put(ROOT, "late", "x"));
+    assert!(matches!(edit, Err(Transact::Refused(CrdtError::Malformed(_)))));
+    let twice = [a.heads(), a.heads()].concat();
+    a.transact_at(&twice, |tx| tx.put(ROOT, "now", "x")).unwrap();
+    assert_eq!(check(&local(&mut a).unwrap(), 1), Ok(()));
+}
+
+#[test]
 fn what_is_too_much_for_one_payload_goes_into_several() {
     let mut few_bytes = Limits::default();
     few_bytes.payload_bytes = 1_000;

@@ -187,7 +187,11 @@ impl Rebuild {
             return Rebuilt::NotNow(self.document, Reason::WrongDocument);
         };
         match &self.purpose {
-            Purpose::Save => match guarded(|| made.doc.snapshot()) {
+            // Others will prune what it stands for: it must be what can be loaded again.
+            Purpose::Save => match guarded(|| {
+                let snapshot = made.doc.snapshot()?;
+                made.crdt.load(&snapshot, nobody(&self.document)).map(|_| snapshot)
+            }) {
                 Ok(snapshot) => Rebuilt::Saved(self.document, [&made.crdt.id().0[..], &snapshot].concat()),
                 Err(error) => Rebuilt::NotNow(self.document, Reason::from(&error)),
             },

@@ -93,15 +93,22 @@ impl YrsDoc {
         if self.damaged {
             return Err(Outcome::Reload(None));
         }
+        if self.nesting + self.limits.depth > MAX_NESTING {
+            self.nesting = depth::of(&self.doc);
+        }
         // Until the transaction has committed in peace.
         self.damaged = true;
         let (doc, limits, before) = (self.doc.clone(), self.limits, self.local.len());
-        let (local, clocks) = (&mut self.local, &mut self.clocks);
+        let (local, clocks, nesting) = (&mut self.local, &mut self.clocks, &mut self.nesting);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = doc.transact_mut();
             let result = f(&mut txn).map_err(|error| Outcome::Reload(Some(error)))?;
             if txn.has_changes() {
                 let (update, outline) = publishable(&txn, &limits).map_err(Outcome::Refused)?;
+                *nesting += outline.nesting;
+                if *nesting > MAX_NESTING {
+                    return Err(Outcome::Refused(CrdtError::TooLarge("nesting")));
+                }
                 local.note(&txn, doc.client_id(), update, outline.nesting);
                 clocks.extend(outline.sections.iter().map(|&(client, _, end)| (client, end)));
             }

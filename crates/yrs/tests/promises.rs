@@ -263,6 +263,27 @@ fn transactions_that_nest_too_deep_together_go_into_several_payloads_and_side_by
 }
 
 #[test]
+fn a_document_is_nested_no_deeper_than_others_take() {
+    let (mut a, mut b) = (open(1), open(2));
+    let mut at: Option<yrs::MapRef> = None;
+    let mut deeper = |a: &mut YrsDoc| {
+        Yrs::transact(a, |tx| {
+            let inside = at.take().unwrap_or_else(|| tx.get_or_insert_map("map"));
+            at = Some(inside.insert(tx, "in", MapPrelim::default()));
+            Ok(())
+        })
+    };
+    let mut depth = 0;
+    while deeper(&mut a).is_ok() {
+        depth += 1;
+        apply(&mut b, &local(&mut a).unwrap()).unwrap();
+        assert!(depth < 2_000);
+    }
+    assert!(depth > 900, "{depth} deep");
+    assert!(matches!(deeper(&mut a), Err(Transact::Reload(None))), "it is loaded again first");
+}
+
+#[test]
 fn every_kind_of_content_that_yrs_writes_travels() {
     let (mut a, mut b) = (open(1), open(2));
     Yrs::transact(&mut a, |tx| {

@@ -53,7 +53,7 @@ impl Group {
             let ended = open.filter(|(_, invite)| invite.terms.expires.is_some_and(|end| now >= end));
             steps.extend(ended.map(|(id, _)| vec![Op::RevokeInvite(*id)]));
         }
-        steps.extend(self.confirmations(role).into_iter().map(|op| vec![op]));
+        steps.extend(self.confirmations(turn.now, role).into_iter().map(|op| vec![op]));
         if role.reads() {
             let complaints = self.ring.broken.iter().filter(|epoch| {
                 self.state.announces(epoch) && !self.state.epochs.has_complained(epoch, &self.device())
@@ -131,8 +131,9 @@ impl Group {
     }
 
     /// Confirms whoever joined in time: an admin's device where the policy leaves that to it, and any member's its own further
-    /// devices. When somebody joined is its own word, so a late one can lie; relays let nobody in then.
-    fn confirmations(&self, role: Role) -> Vec<Op> {
+    /// devices. When somebody joined is its own word, so a late one can lie; relays let nobody in then. Nor does a clock that is
+    /// ahead keep anybody out before the time has come here.
+    fn confirmations(&self, now: Now, role: Role) -> Vec<Op> {
         let me = self.device();
         let by_itself = role == Role::Admin && !self.state.policy().confirm_by_hand;
         let may = |waiting: &Waiting| by_itself || self.state.member_of_invite(&waiting.invite) == Some(self.member());
@@ -141,7 +142,7 @@ impl Group {
         let decide = |one: Waiting| {
             let end = self.state.terms_of(&one.invite).and_then(|terms| terms.expires);
             let accepted = self.state.accepted_at(&one).map(|time| time.to_duration().as_secs());
-            let admit = end.is_none_or(|end| accepted.is_some_and(|at| at < end));
+            let admit = end.is_none_or(|end| now.wall.as_secs() < end || accepted.is_some_and(|at| at < end));
             Op::Decide(Decide { invite: one.invite, device: one.device, admit })
         };
         waiting.map(decide).collect()

@@ -47,6 +47,9 @@ pub enum GroupError {
     /// The card is of another member's device.
     #[error("this card says that the device belongs to {0}: make one for this member")]
     OthersDevice(MemberId),
+    /// The member has as many devices as one may have.
+    #[error("{0} has {1} devices already, which is as many as a member may have: take one out first")]
+    TooManyDevices(MemberId, usize),
     /// A device does not declare itself dormant: it is at work.
     #[error("this is the device itself, and it is not away: declare it dormant from another device")]
     NotAway,

@@ -12,6 +12,7 @@ use crate::{
     invite::{Invitation, Invite, Terms},
     op::{Add, Caps, Decide, MAX_CAPPED, MAX_OPS, Op, Remove, RemoveDevice, Scope, SetRole},
     plan::{MAX_PAYLOAD, Plan},
+    resolve::MAX_DEVICES,
     role::{History, MemberId, Role},
     view::Membership,
 };
@@ -203,11 +204,14 @@ impl Group {
     /// Adds a further device of this member, whose card was handed over.
     ///
     /// # Errors
-    /// [`GroupError::OthersDevice`], [`GroupError::NotMember`], [`GroupError::Removed`].
+    /// [`GroupError::OthersDevice`], [`GroupError::TooManyDevices`], [`GroupError::NotMember`], [`GroupError::Removed`].
     pub fn add_device(&mut self, turn: &mut Turn<'_>, card: &Card) -> Result<(), GroupError> {
         let role = self.current_role()?;
         if card.member() != self.member() || card.is_first() {
             return Err(GroupError::OthersDevice(card.member()));
+        }
+        if self.state.view().members.get(&self.member()).is_some_and(|member| member.devices.len() >= MAX_DEVICES) {
+            return Err(GroupError::TooManyDevices(self.member(), MAX_DEVICES));
         }
         let mut plan = Plan::new(self, turn.rng)?;
         let mut ops = vec![Op::AddDevice(card.clone())];

@@ -105,10 +105,7 @@ impl Node {
         if let Some(error) = &self.commits.failed {
             return Err(AppendError::Store(error.clone()));
         }
-        let mut limit = self.config.max_payload;
-        if kind.is_control() {
-            limit = limit.min(MAX_CONTROL);
-        }
+        let limit = if kind.is_control() { MAX_CONTROL } else { self.config.max_payload };
         if plain.len() as u64 > limit {
             return Err(AppendError::TooLarge { len: plain.len() as u64, limit });
         }

@@ -29,7 +29,8 @@ impl Node {
             return Err(Halt::at(seq, Refusal::Denied));
         };
         let (control, sort) = (header.kind.is_control(), header.kind.sort());
-        if header.payload_len > self.config.max_payload || (control && header.payload_len > MAX_CONTROL) {
+        // What a strategy says must reach everybody, however little some take of what is in documents.
+        if header.payload_len > if control { MAX_CONTROL } else { self.config.max_payload } {
             return Err(Halt::at(seq, Refusal::TooLarge));
         }
         let known = local.logs.get(&header.log).map(|log| &log.record);

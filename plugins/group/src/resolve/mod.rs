@@ -22,6 +22,7 @@ use crate::{
     role::{MemberId, Role},
 };
 
+pub(crate) use rules::MAX_DEVICES;
 use span::Span;
 pub(crate) use span::Tri;
 

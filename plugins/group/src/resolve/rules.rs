@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The most devices of a member: every epoch has a box for each of them.
-const MAX_DEVICES: usize = 64;
+pub(crate) const MAX_DEVICES: usize = 64;
 
 impl Resolver<'_> {
     pub(super) fn judge(&self, no: OpNo, notes: &mut Notes<'_>) -> Tri {
