@@ -68,6 +68,13 @@ impl Covered {
     pub fn seq(&self) -> u64 {
         self.last.tip.seq
     }
+
+    /// How many bytes it takes in a claim.
+    pub fn encoded_len(&self) -> usize {
+        let mut out = Writer::new();
+        self.encode(&mut out);
+        out.finish().len()
+    }
 }
 
 /// Where the snapshot of a document is.
@@ -77,6 +84,11 @@ pub struct SnapshotAt {
     pub entry: Tip,
     /// The length of its payload in bytes.
     pub len: u64,
+}
+
+impl SnapshotAt {
+    /// The most bytes that a document and its snapshot take in a claim.
+    pub const ENCODED: usize = 32 + (16 + 10 + 32) + 10;
 }
 
 impl CheckpointOp {

@@ -6,7 +6,10 @@ use partita_core::{Bytes, ContextId, ContextInfo, DocumentId, LogId, Refusal, Re
 use partita_protocol::{ContextStatus, PeerStatus, Progress, SessionStatus};
 use partita_sync::{ConnectionEvent, ConnectionState};
 
-use crate::host::{SetAside, SetAsideStatus};
+use crate::{
+    error::CheckpointError,
+    host::{SetAside, SetAsideStatus},
+};
 
 /// Something happened. Slow readers are told how many they missed; [`Engine::status`](crate::Engine::status) has the
 /// state now.
@@ -82,6 +85,13 @@ pub enum EngineEvent {
         context: ContextId,
         /// Who claims it.
         author: ReplicaId,
+    },
+    /// A checkpoint that was due by itself could not be made. Nothing is lost; nothing is pruned either, until one is made.
+    CheckpointFailed {
+        /// The context.
+        context: ContextId,
+        /// Why.
+        error: CheckpointError,
     },
     /// Changes of a document count no more, or again: its handles show it as it is now.
     DocumentRebuilt {

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Device, Home, has, patiently, put, string};
-use partita::{CheckpointOutcome, automerge::Automerge, core::Turn, single_owner::SingleOwner, yrs::Yrs};
+use partita::{CheckpointOutcome, NodeConfig, automerge::Automerge, core::Turn, single_owner::SingleOwner, yrs::Yrs};
 
 /// How many entries the device holds by snapshots alone.
 async fn pruned(device: &Device) -> u64 {
@@ -91,6 +91,63 @@ async fn two_devices_and_their_relay_prune_what_both_attest_and_a_new_one_gets_t
         device.engine.close().await.unwrap();
     }
     relay.close().await;
+}
+
+/// However many documents and logs a context has: a claim is one control entry, and those have a limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_claim_has_no_room_for_is_covered_by_several() {
+    let home = Home::new();
+    home.enrol("b");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let config = NodeConfig { claim_bytes: 2_000, ..NodeConfig::default() };
+    let open = async |name: &str| {
+        let builder = home.builder(name, false).config(config.clone()).connect(&*url);
+        Device::of(builder.open().await.unwrap()).await
+    };
+    let (a, b) = (open("a").await, open("b").await);
+    let mut plans = Vec::new();
+    for n in 0..60 {
+        let plan = a.notes.create::<Automerge>().await.unwrap();
+        put(&plan, "a", "x").durable().await.unwrap();
+        if n % 3 == 0 {
+            let plan_b = b.get::<Automerge>(plan.id()).await;
+            put(&plan_b, "b", "x").durable().await.unwrap();
+            has(&plan, "b").await;
+        }
+        plans.push(plan);
+    }
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    for device in [&a, &b] {
+        prunes(device, 60 * 2 + 20).await;
+    }
+    home.enrol("c");
+    let c = home.open("c", &[&url]).await;
+    for plan in &plans {
+        let plan_c = c.get::<Automerge>(plan.id()).await;
+        assert_eq!(plan_c.digest(), plan.digest());
+    }
+    assert_eq!(pruned(&c).await, 60 * 2 + 20);
+    for device in [a, b, c] {
+        device.engine.close().await.unwrap();
+    }
+    relay.close().await;
+}
+
+/// Nor does it matter how well the bytes of a claim are guessed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_turns_out_to_be_too_large_is_followed_by_smaller_ones() {
+    const DOCUMENTS: usize = 6_300;
+    let home = Home::new();
+    let config = NodeConfig { claim_bytes: 640 << 10, ..NodeConfig::default() };
+    let a = Device::of(home.builder("a", false).config(config).open().await.unwrap()).await;
+    for _ in 0..DOCUMENTS {
+        drop(a.notes.create::<Automerge>().await.unwrap());
+    }
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, DOCUMENTS as u64).await;
+    a.engine.close().await.unwrap();
 }
 
 /// Failure mode 14: who has not attested a claim keeps everything from being pruned, and its own unsent work above all.

@@ -45,6 +45,8 @@ pub struct NodeConfig {
     /// After how long without a remote a context that a remote brought leaves memory; the next one who opens it has it loaded
     /// again.
     pub unload_after: Duration,
+    /// About how many bytes the claim of a checkpoint has: what would take more is covered by several, one after the other.
+    pub claim_bytes: usize,
     /// How long after a commit ended the next one waits for more, where it would hold nothing but what remotes brought: they
     /// are told a little later that it is durable, and many entries share one commit.
     pub commit_pause: Duration,
@@ -71,6 +73,7 @@ impl Default for NodeConfig {
             takes_entries: true,
             accept_contexts: false,
             unload_after: Duration::from_secs(300),
+            claim_bytes: 256 << 10,
             commit_pause: Duration::from_millis(5),
         }
     }

@@ -250,6 +250,21 @@ pub fn log_entries(
     error.map_or(Ok(()), Err)
 }
 
+/// Reads the entries of a context that arrived after `after`, each with its arrival, until `take` breaks off.
+///
+/// # Errors
+/// [`StoreError`], also when an entry cannot be read back.
+pub fn arrivals(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    after: u64,
+    mut take: impl FnMut(u64, Entry) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut error = None;
+    store.arrivals(context, after, &mut |stored| read_back(&stored, &mut error, &mut take))?;
+    error.map_or(Ok(()), Err)
+}
+
 /// Reads the entries of a document that arrived after `after`, each with its arrival, until `take` breaks off.
 ///
 /// # Errors

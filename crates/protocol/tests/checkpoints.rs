@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use partita_core::{EntryId, ReplicaId};
-use partita_protocol::NodeConfig;
+use partita_core::{EntryId, LogId, ReplicaId};
+use partita_protocol::{Appended, NodeConfig};
 use partita_testing::{
     fleet::{Fleet, Member},
     samples,
@@ -28,11 +28,15 @@ fn author(fleet: &mut Fleet, number: u8, gone: &[u8], dormant: &[u8]) -> Member 
 /// Writes an entry and claims a checkpoint of it that no document needs a snapshot for.
 fn claim(fleet: &mut Fleet, member: Member) -> EntryId {
     fleet.write(member, 1, b"covered");
+    claim_what_is_there(fleet, member, Vec::new())
+}
+
+fn claim_what_is_there(fleet: &mut Fleet, member: Member, bad: Vec<(LogId, u64, EntryId)>) -> EntryId {
     let context = Fleet::context(0).id;
     fleet.with(member, |node, now| {
-        let plan = node.plan_checkpoint(&context, 1).unwrap();
+        let plan = node.plan_checkpoint(&context, 1, 1).unwrap();
         node.begin_checkpoint(&plan).unwrap();
-        node.claim_checkpoint(now, &plan, BTreeMap::new(), Vec::new()).unwrap()
+        node.claim_checkpoint(now, &plan, BTreeMap::new(), bad).unwrap()
     })
 }
 
@@ -72,4 +76,22 @@ fn the_word_of_one_who_lost_its_right_does_not_stand_for_those_who_are_dormant()
     fleet.run();
     assert_eq!(seen_by(&mut fleet, thief).0, [claim]);
     assert_eq!(seen_by(&mut fleet, back), (vec![], vec![(claim, vec![samples::replica(OTHER)])]));
+}
+
+/// It may not have relied upon the claim that this one goes on from.
+#[test]
+fn whoever_compares_a_claim_is_told_of_all_bad_entries_under_it() {
+    let mut fleet = Fleet::new(3);
+    let (one, back) = (author(&mut fleet, ONE, &[], &[OTHER]), author(&mut fleet, OTHER, &[ONE], &[OTHER]));
+    fleet.connect(one, back);
+    let Appended { log, seq, id, .. } = fleet.write(one, 1, b"bad bytes");
+    fleet.run();
+    let bad = vec![(log, seq, id)];
+    let first = claim_what_is_there(&mut fleet, one, bad.clone());
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, one).0, [first]);
+    let second = claim(&mut fleet, one);
+    fleet.run();
+    let context = Fleet::context(0).id;
+    assert_eq!(fleet.node(back).checkpoint_check(&context, &second).unwrap().bad, bad);
 }

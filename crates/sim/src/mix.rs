@@ -288,7 +288,7 @@ impl Mix {
             limits.fragment_bytes = limits.fragment_bytes.min(1_000);
             limits.frame_bytes = limits.frame_bytes.min(2_000);
         }
-        Self {
+        let mut mix = Self {
             owners: (0..owners).map(|_| dice.range(1, most.min(4))).collect(),
             groups: (0..groups).map(|_| dice.range(1, most.min(4))).collect(),
             plain: dice.chance(300),
@@ -307,6 +307,10 @@ impl Mix {
             checkpoints: if dice.chance(500) { dice.range(10, 200) } else { 0 },
             checkpoint_after: if dice.chance(400) { Some(dice.range(5, 60) as u64) } else { None },
             limits,
+        };
+        if dice.chance(350) {
+            mix.limits.claim_bytes = dice.range(200, 2_000);
         }
+        mix
     }
 }

@@ -35,6 +35,10 @@ pub(super) struct ContextState {
     pub(super) adopted: u64,
     /// How many entries came since the last of them, or since the engine was opened.
     pub(super) since_checkpoint: u64,
+    /// Whether the last one that was made here left something to the next, for which its claim had no room.
+    pub(super) more_to_cover: bool,
+    /// Into which part of the bytes that a claim may have the next one must fit: a half, a third; all of them at 0 and 1.
+    pub(super) claim_part: u32,
 }
 
 /// A document that is none of this engine's any more, while the last of what was written of it is on its way to the disk.

@@ -14,7 +14,7 @@ use partita_core::{
 use super::{
     Node,
     checkpoints::{CheckpointBase, CheckpointTable},
-    context::OwnLog,
+    context::{Context, OwnLog},
     local::AppendError,
 };
 use crate::effect::{Effect, Notice};
@@ -32,6 +32,11 @@ pub struct CheckpointPlan {
     /// Documents whose snapshots are written again though nothing of them changed: there are several, or most of the log
     /// that holds them is of no use any more, and goes with them.
     pub again: BTreeSet<DocumentId>,
+    /// How many bytes its claim may have, beside those documents. What is more is left to the next checkpoint: the embedder
+    /// finds out which documents changed, and [narrows](Node::narrow_checkpoint) the plan.
+    pub room: usize,
+    /// Fewer new entries than this are not worth a checkpoint.
+    least: u64,
 }
 
 /// What to compare before a claim is attested: the snapshots that it names with what is made from this replica's own base
@@ -83,7 +88,8 @@ impl Node {
     /// What a checkpoint would cover that this replica makes now. `None` when it may write no data here, its strategy has
     /// no checkpoints, or too little came since the last claim: fewer entries than `least`, or, while claims wait to be
     /// attested, than the last of those covers. So whoever is away for a year finds few claims, and not one for each day.
-    pub fn plan_checkpoint(&self, context: &ContextId, least: u64) -> Option<CheckpointPlan> {
+    /// `part` says in which part of the bytes that a claim may have it must find room.
+    pub fn plan_checkpoint(&self, context: &ContextId, least: u64, part: u32) -> Option<CheckpointPlan> {
         let local = self.contexts.get(context)?;
         let strategy = &self.strategies[local.strategy];
         let writers = strategy.writers(context, &local.graph.heads())?;
@@ -96,16 +102,7 @@ impl Node {
         let whole = data.filter(|(log, state)| {
             state.record.seq > state.base && state.record.seq <= state.cap && !local.excluding.contains(log)
         });
-        let cover: BTreeMap<_, _> =
-            whole.filter_map(|(log, state)| Some((*log, state.record.covered(*log)?))).collect();
-        let beyond = |log: &LogId, seq: u64| seq.saturating_sub(base.seq(log));
-        let new: u64 = cover.iter().map(|(log, covered)| beyond(log, covered.seq())).sum();
-        let waits = |table: &CheckpointTable| table.logs.iter().map(|(log, at)| beyond(log, at.seq())).sum::<u64>();
-        let dormant = strategy.dormant(context, &local.graph.heads());
-        let waiting = local.checkpoints.hopeful(&dormant).map(|table| waits(table)).max().unwrap_or(0);
-        if new.saturating_sub(waiting) < least.max(waiting).max(1) {
-            return None;
-        }
+        let cover = whole.filter_map(|(log, state)| Some((*log, state.record.covered(*log)?))).collect();
         let wasteful: Vec<LogId> = base
             .needed()
             .into_iter()
@@ -116,8 +113,30 @@ impl Node {
             [at] => wasteful.contains(&at.log),
             _ => true,
         };
-        let again = base.documents().filter(is_stale).copied().collect();
-        Some(CheckpointPlan { context: *context, base, cover, again })
+        let bytes = self.config.claim_bytes / usize::try_from(part.max(1)).unwrap_or(usize::MAX);
+        let most = (bytes / 2 / SnapshotAt::ENCODED).max(1);
+        let again: BTreeSet<DocumentId> = base.documents().filter(is_stale).take(most).copied().collect();
+        let room = bytes.saturating_sub(again.len() * SnapshotAt::ENCODED);
+        let plan = CheckpointPlan { context: *context, base, cover, again, room, least };
+        self.is_worth_it(local, &plan).then_some(plan)
+    }
+
+    /// Whether enough came since the last claim for another.
+    fn is_worth_it(&self, local: &Context, plan: &CheckpointPlan) -> bool {
+        let beyond = |log: &LogId, seq: u64| seq.saturating_sub(plan.base.seq(log));
+        let new: u64 = plan.cover.iter().map(|(log, covered)| beyond(log, covered.seq())).sum();
+        let waits = |table: &CheckpointTable| table.logs.iter().map(|(log, at)| beyond(log, at.seq())).sum::<u64>();
+        let dormant = self.strategies[local.strategy].dormant(&plan.context, &local.graph.heads());
+        let waiting = local.checkpoints.hopeful(&dormant).map(|table| waits(table)).max().unwrap_or(0);
+        new.saturating_sub(waiting) >= plan.least.max(waiting).max(1)
+    }
+
+    /// Covers less than was planned, since the claim would have no room for all. False when that would be no more than what
+    /// was claimed already and waits to be attested.
+    pub fn narrow_checkpoint(&self, plan: &mut CheckpointPlan, cover: BTreeMap<LogId, Covered>) -> bool {
+        plan.cover = cover;
+        plan.least = 1;
+        self.contexts.get(&plan.context).is_some_and(|local| self.is_worth_it(local, plan))
     }
 
     /// Begins to write the snapshots of a plan.
@@ -256,7 +275,7 @@ impl Node {
         };
         let held: BTreeMap<LogId, u64> = table.logs.iter().map(held).collect();
         let is_held = |log: &LogId, seq: u64| held.get(log).is_some_and(|held| *held >= seq);
-        let bad = local.checkpoints.claim(claim)?.bad.iter();
+        let bad = table.bad.iter();
         let bad = bad.filter(|(log, seq, _)| *seq > base.seq(log) && is_held(log, *seq)).copied().collect();
         let partial = !(base.is_covered_by(&table) && local.holds_covered(&table));
         Some(CheckpointCheck {
@@ -375,10 +394,14 @@ fn delta(
     }
     // Of what several say, one is written anew.
     snapshots.extend(documents);
+    let mut bad: BTreeSet<_> = bad.into_iter().collect();
+    bad.extend(plan.base.parts().iter().flat_map(|part| &part.bad));
     let previous = plan.base.parts().first();
     if let Some(previous) = previous {
+        bad.retain(|place| !previous.bad.contains(place));
         logs.retain(|log, covered| previous.logs.get(log) != Some(covered));
         snapshots.retain(|document, at| previous.documents.get(document) != Some(at));
     }
+    let bad = bad.into_iter().collect();
     Checkpoint { previous: previous.map(|previous| previous.claim), logs, documents: snapshots, bad }
 }

@@ -27,6 +27,8 @@ pub struct CheckpointTable {
     pub logs: BTreeMap<LogId, Covered>,
     /// Every document's snapshot.
     pub documents: BTreeMap<DocumentId, SnapshotAt>,
+    /// Every covered entry that is in no snapshot, since its bytes are bad.
+    pub bad: BTreeSet<(LogId, u64, EntryId)>,
 }
 
 impl CheckpointTable {
@@ -173,10 +175,6 @@ impl Checkpoints {
         self.base.logs.get(log)
     }
 
-    pub(super) fn claim(&self, id: &EntryId) -> Option<&Checkpoint> {
-        self.claims.get(id).map(|claimed| &claimed.claim)
-    }
-
     pub(super) fn author(&self, id: &EntryId) -> Option<ReplicaId> {
         self.claims.get(id).map(|claimed| claimed.author)
     }
@@ -201,10 +199,12 @@ impl Checkpoints {
             chain.push(claimed);
             at = claimed.claim.previous;
         }
-        let mut table = CheckpointTable { claim: *id, logs: BTreeMap::new(), documents: BTreeMap::new() };
+        let (logs, documents, bad) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let mut table = CheckpointTable { claim: *id, logs, documents, bad };
         for claimed in chain.into_iter().rev() {
             table.logs.extend(claimed.claim.logs.iter().map(|(log, covered)| (*log, covered.clone())));
             table.documents.extend(&claimed.claim.documents);
+            table.bad.extend(&claimed.claim.bad);
         }
         Some(table)
     }

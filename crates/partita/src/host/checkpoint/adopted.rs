@@ -17,6 +17,10 @@ impl EngineHost {
         if let Some(state) = self.contexts.get_mut(&id) {
             state.adopted += 1;
             state.since_checkpoint = 0;
+            state.claim_part = 0;
+            if state.more_to_cover {
+                self.make_checkpoint(context, id, 1, Vec::new());
+            }
         }
         let known: Vec<Name> = self.slots.keys().filter(|(of, _)| *of == id).copied().collect();
         for name in known {

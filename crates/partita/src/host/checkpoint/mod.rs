@@ -11,9 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, DocumentId, EntryId, LogId, SnapshotAt, StoreError, Tip};
+use partita_core::{ContextId, DocumentId, EntryId, LogId, SnapshotAt, Store, StoreError, Tip};
 use partita_crypto::rand_core::Rng;
-use partita_protocol::{CheckpointBase, CheckpointCheck, CheckpointPlan};
+use partita_protocol::{AppendError, CheckpointBase, CheckpointCheck, CheckpointPlan};
+use partita_sync::StoreJob;
 use tokio::sync::oneshot;
 
 use super::{Context, EngineHost, commands::Command};
@@ -22,8 +23,8 @@ use crate::{
     events::EngineEvent,
 };
 use documents::{Past, Place};
-use reads::survey;
 pub(crate) use reads::{Collected, Survey};
+use reads::{survey, survey_plan};
 
 /// What came of asking for a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub enum CheckpointOutcome {
     /// Nothing came since the last one, or this replica may not make one here.
     NothingToDo,
 }
+
+/// In so small a part of the bytes that a claim may have one is tried at least.
+const SMALLEST_PART: u32 = 64;
 
 type Answer = oneshot::Sender<Result<CheckpointOutcome, CheckpointError>>;
 
@@ -165,7 +169,8 @@ impl EngineHost {
         if let Some(state) = self.contexts.get_mut(&id) {
             state.since_checkpoint = 0;
         }
-        let Some(plan) = context.node.plan_checkpoint(&id, least) else {
+        let part = self.contexts.get(&id).map_or(1, |state| state.claim_part.max(1));
+        let Some(plan) = context.node.plan_checkpoint(&id, least, part) else {
             for answer in answers {
                 let _ = answer.send(Ok(CheckpointOutcome::NothingToDo));
             }
@@ -243,10 +248,17 @@ impl EngineHost {
         }
         self.checkpoints.number += 1;
         let number = self.checkpoints.number;
-        let (id, ranges, base) = (aim.context(), aim.ranges(), aim.base().clone());
-        let claimed = match &aim {
-            Aim::Make { .. } => None,
-            Aim::Check(check) => Some(check.table.clone()),
+        let ranges = aim.ranges();
+        let job: StoreJob<Command> = match &aim {
+            Aim::Make { plan, .. } => {
+                let plan = plan.clone();
+                Box::new(move |store| Command::Surveyed { task: number, result: survey_plan(store, &plan, &ranges) })
+            }
+            Aim::Check(check) => {
+                let (id, base, table) = (check.context, check.base.clone(), check.table.clone());
+                let survey = move |store: &dyn Store| survey(store, id, &ranges, &base, Some(&table.logs));
+                Box::new(move |store| Command::Surveyed { task: number, result: survey(store) })
+            }
         };
         self.checkpoints.current = Some(Task {
             number,
@@ -256,11 +268,7 @@ impl EngineHost {
             past: Past::new(),
             withheld: BTreeSet::new(),
         });
-        context.jobs.push(Box::new(move |store| {
-            let claimed = claimed.as_ref().map(|table| &table.logs);
-            let result = survey(store, id, &ranges, &base, claimed);
-            Command::Surveyed { task: number, result }
-        }));
+        context.jobs.push(job);
     }
 
     fn task(&mut self, number: u64) -> Option<&mut Task> {
@@ -269,12 +277,23 @@ impl EngineHost {
 
     pub(super) fn on_surveyed(&mut self, context: &mut Context<'_>, number: u64, result: Result<Survey, StoreError>) {
         let Some(task) = self.task(number) else { return };
-        let touched = match result {
-            Ok(Some(touched)) => touched,
-            Ok(None) => return self.refute(context),
+        let (mut documents, narrowed) = match result {
+            Ok(Survey::Documents(documents)) => (documents, None),
+            Ok(Survey::Narrowed(documents, cover)) => (documents, Some(cover)),
+            Ok(Survey::Differs) => return self.refute(context),
             Err(error) => return self.finish_checkpoint(context, Err(error.into())),
         };
-        let mut documents = touched;
+        if let Aim::Make { plan, .. } = &mut task.aim {
+            let (id, is_part) = (plan.context, narrowed.is_some());
+            let is_worth_it = narrowed.is_none_or(|cover| context.node.narrow_checkpoint(plan, cover));
+            if let Some(state) = self.contexts.get_mut(&id) {
+                state.more_to_cover = is_part;
+            }
+            if !is_worth_it {
+                return self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
+            }
+        }
+        let Some(task) = self.task(number) else { return };
         match &task.aim {
             Aim::Make { plan, .. } => documents.extend(&plan.again),
             Aim::Check(check) => {
@@ -308,6 +327,9 @@ impl EngineHost {
             Aim::Make { plan, written, .. } => {
                 let written = std::mem::take(written);
                 let claimed = context.node.claim_checkpoint(context.now, plan, written, bad);
+                if matches!(claimed, Err(AppendError::TooLarge { .. })) && self.try_smaller_claim(context) {
+                    return;
+                }
                 let outcome = claimed.map(|_| CheckpointOutcome::Claimed).map_err(CheckpointError::from);
                 self.finish_checkpoint(context, outcome);
             }
@@ -320,6 +342,21 @@ impl EngineHost {
                 self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
             }
         }
+    }
+
+    /// A claim had no room for what it was to name: another one covers less. False when it is as small as it gets.
+    fn try_smaller_claim(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(Task { aim: Aim::Make { plan, .. }, .. }) = &self.checkpoints.current else { return false };
+        let Some(state) = self.contexts.get_mut(&plan.context) else { return false };
+        if state.claim_part >= SMALLEST_PART {
+            return false;
+        }
+        state.claim_part = state.claim_part.max(1) * 2;
+        if let Some(Task { aim: Aim::Make { plan, answers, .. }, .. }) = self.checkpoints.current.take() {
+            self.make_checkpoint(context, plan.context, 1, answers);
+        }
+        self.next_checkpoint(context);
+        true
     }
 
     /// What is claimed is not what is here.
@@ -352,8 +389,11 @@ impl EngineHost {
         if let Aim::Make { plan, answers, .. } = aim {
             #[cfg(feature = "simulation")]
             let _ = self.checkpoints.tamper.take();
-            if outcome.is_err() {
+            if outcome != Ok(CheckpointOutcome::Claimed) {
                 context.node.abandon_checkpoint(plan.context);
+            }
+            if let (Err(error), []) = (&outcome, answers.as_slice()) {
+                self.say(EngineEvent::CheckpointFailed { context: plan.context, error: error.clone() });
             }
             for answer in answers {
                 let _ = answer.send(outcome.clone());

@@ -6,13 +6,22 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, Covered, DocumentId, Entry, LogId, LogSort, Store, StoreError, Tip};
-use partita_protocol::{CheckpointBase, reads};
+use partita_core::{
+    ContextId, Covered, DocumentId, Entry, LogId, LogSort, SignedTip, SnapshotAt, Store, StoreError, Tip,
+};
+use partita_protocol::{CheckpointBase, CheckpointPlan, reads};
 
 use super::super::Name;
 
-/// Which documents a checkpoint concerns; `None` when what is claimed of a log is not what is held.
-pub(crate) type Survey = Option<BTreeSet<DocumentId>>;
+/// Which documents a checkpoint concerns.
+pub(crate) enum Survey {
+    /// These.
+    Documents(BTreeSet<DocumentId>),
+    /// These, where it covers no more than this: more has no room in a claim.
+    Narrowed(BTreeSet<DocumentId>, BTreeMap<LogId, Covered>),
+    /// What is claimed of a log is not what is held.
+    Differs,
+}
 
 /// What a document is made from.
 pub(crate) struct Collected {
@@ -36,7 +45,7 @@ pub(super) fn survey(
         if let Some(covered) = covered.filter(|covered| covered.seq() == *to)
             && reads::covered_at(&*view, &context, covered.last, before)?.as_ref() != Some(covered)
         {
-            return Ok(None);
+            return Ok(Survey::Differs);
         }
         reads::log_entries(&*view, &context, log, *from, |_, entry| {
             if entry.header.seq > *to {
@@ -46,7 +55,70 @@ pub(super) fn survey(
             ControlFlow::Continue(())
         })?;
     }
-    Ok(Some(documents))
+    Ok(Survey::Documents(documents))
+}
+
+/// The same for a checkpoint that is to be made. If its claim would have no room for all, it covers what came first: up to an
+/// arrival at which every log was at a signature, since a log is covered up to one.
+pub(super) fn survey_plan(
+    store: &dyn Store,
+    plan: &CheckpointPlan,
+    ranges: &BTreeMap<LogId, (u64, u64)>,
+) -> Result<Survey, StoreError> {
+    let CheckpointPlan { context, base, cover, room, .. } = plan;
+    let Survey::Documents(all) = survey(store, *context, ranges, base, None)? else { return Ok(Survey::Differs) };
+    let sizes: BTreeMap<&LogId, usize> = cover.iter().map(|(log, covered)| (log, covered.encoded_len())).collect();
+    if all.len() * SnapshotAt::ENCODED + sizes.values().sum::<usize>() <= *room {
+        return Ok(Survey::Documents(all));
+    }
+    let view = store.read()?;
+    let is_to_cover = |entry: &Entry| {
+        ranges.get(&entry.header.log).is_some_and(|(from, to)| (*from..=*to).contains(&entry.header.seq))
+    };
+    let (mut taken, mut cut) = (0, None);
+    let (mut documents, mut logs, mut unsigned) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    reads::arrivals(&*view, context, 0, |arrival, entry| {
+        if !is_to_cover(&entry) {
+            return ControlFlow::Continue(());
+        }
+        let log = entry.header.log;
+        if logs.insert(log) {
+            taken += sizes.get(&log).copied().unwrap_or_default();
+        }
+        if entry.header.kind.document().is_some_and(|document| documents.insert(document)) {
+            taken += SnapshotAt::ENCODED;
+        }
+        if taken > *room && cut.is_some() {
+            return ControlFlow::Break(());
+        }
+        if entry.signature.is_some() {
+            unsigned.remove(&log)
+        } else {
+            unsigned.insert(log)
+        };
+        if unsigned.is_empty() {
+            cut = Some(arrival);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let Some(cut) = cut else { return Ok(Survey::Documents(all)) };
+    let (mut documents, mut tips) = (BTreeSet::new(), BTreeMap::new());
+    reads::arrivals(&*view, context, 0, |arrival, entry| {
+        if arrival > cut {
+            return ControlFlow::Break(());
+        }
+        if is_to_cover(&entry) {
+            documents.extend(entry.header.kind.document());
+            let tip = Tip { log: entry.header.log, seq: entry.header.seq, head: entry.id };
+            tips.extend(entry.signature.map(|signature| (tip.log, SignedTip { tip, signature })));
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut narrowed = BTreeMap::new();
+    for (log, tip) in tips {
+        narrowed.extend(reads::covered_at(&*view, context, tip, base.logs().get(&log))?.map(|covered| (log, covered)));
+    }
+    Ok(Survey::Narrowed(documents, narrowed))
 }
 
 pub(super) fn collect(
