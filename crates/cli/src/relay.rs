@@ -15,7 +15,7 @@ pub(crate) struct RelayArgs {
     /// The redb file; made, with the relay's key beside it (FILE.key), if neither is there.
     #[arg(long, value_name = "FILE")]
     store: PathBuf,
-    /// The most bytes of entries in one context.
+    /// The most bytes of entries in one context. Membership, keys and snapshots may take half as much again.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_context_bytes: Option<u64>,
     /// The most connections at once.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use partita_core::LogSort;
+
 use crate::message::RunLimits;
 
 /// The node's limits. What exceeds one is refused with a typed error before anything is stored.
@@ -9,7 +11,8 @@ use crate::message::RunLimits;
 pub struct NodeConfig {
     /// The most bytes of one entry's stored payload.
     pub max_payload: u64,
-    /// The most bytes of entries that remotes may have stored here in one context. Local entries are not limited.
+    /// The most bytes of entries that remotes may have stored here in one context. Local entries are not limited. What decides
+    /// who is in, and what makes room (control entries, snapshots that a checkpoint needs), may take half as much again.
     pub max_context_bytes: u64,
     /// How long the runs that this node makes are.
     pub run: RunLimits,
@@ -50,6 +53,14 @@ pub struct NodeConfig {
     /// How long after a commit ended the next one waits for more, where it would hold nothing but what remotes brought: they
     /// are told a little later that it is durable, and many entries share one commit.
     pub commit_pause: Duration,
+}
+
+impl NodeConfig {
+    /// How many bytes a context may have when another entry of this sort has come to it.
+    pub(crate) fn most_with(&self, sort: LogSort) -> u64 {
+        let reserve = if sort == LogSort::Data { 0 } else { self.max_context_bytes / 2 };
+        self.max_context_bytes.saturating_add(reserve)
+    }
 }
 
 impl Default for NodeConfig {

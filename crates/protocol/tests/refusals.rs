@@ -41,6 +41,30 @@ fn a_quota_pauses_one_log_and_it_goes_on_when_there_is_room() {
     assert!(fleet.agree(&[a, b, relay]));
 }
 
+/// Who is shut out, who is let in, and what lets a context shrink: all of that has to get through when it is full.
+#[test]
+fn a_context_that_is_full_still_takes_control_entries_as_far_as_its_reserve() {
+    let mut fleet = Fleet::new(1);
+    let (a, quota) = (fleet.replica(), 10_000);
+    let config = NodeConfig { max_context_bytes: quota, accept_contexts: true, ..NodeConfig::default() };
+    let relay = fleet.add(config, OpenStrategy::new(), 0);
+    let link = fleet.connect(a, relay);
+    fleet.write(a, 1, vec![1; 9_500]);
+    fleet.run();
+    fleet.write(a, 1, vec![1; 1_000]);
+    fleet.run();
+    assert_eq!(refusals(&fleet.said(link, 1)), [Refusal::Quota]);
+    let mut said = 0;
+    while refusals(&fleet.said(link, 1)).is_empty() {
+        let admission = OpenStrategy::admit(partita_testing::samples::replica(said));
+        fleet.control(a, admission);
+        fleet.run();
+        said += 1;
+        assert!(said < 100, "the reserve has an end, too");
+    }
+    assert!(said > 10, "{said} control entries");
+}
+
 #[test]
 fn entries_wait_for_the_control_entries_that_decide() {
     let mut fleet = Fleet::new(2);

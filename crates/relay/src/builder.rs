@@ -75,7 +75,8 @@ impl Builder {
         self
     }
 
-    /// The most bytes of entries in one context; what is over it is refused and tried again when there is room.
+    /// The most bytes of entries in one context; what is over it is refused and tried again when there is room. Control entries
+    /// and the snapshots of checkpoints, which make room, may take half as much again.
     #[must_use]
     pub fn max_context_bytes(mut self, bytes: u64) -> Self {
         self.config.max_context_bytes = bytes;

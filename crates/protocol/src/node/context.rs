@@ -279,9 +279,9 @@ impl Context {
     }
 
     /// Whether a remote's entries of so many bytes fit, on their way and in the store.
-    pub(super) fn has_room(&self, bytes: u64, config: &NodeConfig) -> bool {
+    pub(super) fn has_room(&self, sort: LogSort, bytes: u64, config: &NodeConfig) -> bool {
         let on_their_way: u64 = self.incoming.values().map(Incoming::len).sum();
-        self.remote_bytes.saturating_add(bytes) <= config.max_context_bytes
+        self.remote_bytes.saturating_add(bytes) <= config.most_with(sort)
             && on_their_way.saturating_add(bytes) <= config.max_payload.saturating_mul(2)
     }
 

@@ -86,9 +86,9 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        let len = entry.header.payload_len;
-        if !local.has_room(len, &self.config) {
-            let until = Until::Room(len);
+        let (sort, len) = (entry.header.kind.sort(), entry.header.payload_len);
+        if !local.has_room(sort, len, &self.config) {
+            let until = Until::Room(sort, len);
             let halt = Halt::until(seq, Refusal::Quota, until);
             return self.refuse(id, context, log, halt);
         }

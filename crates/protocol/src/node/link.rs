@@ -31,7 +31,7 @@ pub(super) enum Until {
     /// These control entries, and more of them than there were.
     Control { heads: Vec<EntryId>, were: usize },
     /// Room for so many bytes.
-    Room(u64),
+    Room(LogSort, u64),
     /// The limit of a log of this author, which was begun in knowledge of these control entries, rises to the refused
     /// entry.
     Lifted { author: ReplicaId, knew: Vec<EntryId> },
@@ -78,7 +78,7 @@ impl Halt {
             Until::Never => false,
             Until::Held { of, tips } => tips.iter().all(|tip| local.holds_or_cut(tip, of)),
             Until::Control { heads, were } => local.graph.len() > *were && local.graph.missing(heads).is_empty(),
-            Until::Room(bytes) => local.has_room(*bytes, config),
+            Until::Room(sort, bytes) => local.has_room(*sort, *bytes, config),
             Until::Lifted { author, knew } => {
                 let held = local.logs.get(log).map(|log| log.cap);
                 held.unwrap_or_else(|| local.cap_of(author, log, LogSort::Data, knew)) >= self.seq

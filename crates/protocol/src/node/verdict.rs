@@ -92,8 +92,8 @@ impl Node {
             }
         }
         let size = header.payload_len.saturating_add(entry.encoded.len() as u64);
-        if author != self.replica && local.remote_bytes.saturating_add(size) > self.config.max_context_bytes {
-            return Err(Halt::until(seq, Refusal::Quota, Until::Room(size)));
+        if author != self.replica && local.remote_bytes.saturating_add(size) > self.config.most_with(sort) {
+            return Err(Halt::until(seq, Refusal::Quota, Until::Room(sort, size)));
         }
         let ground = Ground {
             author,
