@@ -45,8 +45,8 @@ pub enum OwnerError {
     /// This device was revoked or retired: what it writes counts no more.
     #[error("this device was revoked or retired: enrol it as a new device, with a new keystore")]
     Lost,
-    /// The device has more logs than one revocation can list.
-    #[error("the device has {0} logs, more than one op can list")]
+    /// The device has more logs than it can list when it retires.
+    #[error("this device has {0} logs, more than it can list: revoke it from another one, where the longest are kept")]
     TooManyLogs(usize),
     /// The words sign certificates and revocations only where these are made.
     #[error("this purpose belongs to the single-owner plugin: use its own calls for certificates and revocations")]

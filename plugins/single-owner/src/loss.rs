@@ -7,23 +7,29 @@ use crate::{
     device::SingleOwner,
     error::OwnerError,
     modes::Mode,
-    op::{MAX_OPS, MAX_TIPS, Op, Payload, Share},
+    op::{MAX_OPS, Op, Payload, Share},
     own::Own,
     owner::OwnerKeys,
     resolve::DeviceStanding,
     revocation::Revocation,
 };
 
+/// How many logs a loss lists at most: a control entry takes 512 KiB, and a certificate and an epoch may be beside them.
+const MOST_LISTED: usize = 400 * 1024 / SignedTip::MAX_ENCODED;
+
 impl SingleOwner {
     /// Revokes a device (a thief has it): what is held of its logs here counts, and nothing beyond. In the same step a
     /// new key epoch begins that it is not given.
+    ///
+    /// Of a device that opened its store very many times the longest logs are listed, some thousands: nobody is safe from
+    /// revocation by having many. What is in the others counts where a checkpoint or a remaining device stands for it.
     ///
     /// Concerns each of the owner's contexts that this strategy was opened for: an owner with a plain context revokes
     /// from a device that has it too. Cannot be undone: a device that is found again makes new keys, in a new keystore.
     ///
     /// # Errors
     /// [`OwnerError::WrongMnemonic`], [`OwnerError::UnknownDevice`], [`OwnerError::AlreadyRevoked`],
-    /// [`OwnerError::OwnDevice`], [`OwnerError::TooManyLogs`].
+    /// [`OwnerError::OwnDevice`].
     pub fn revoke(&mut self, turn: &mut Turn<'_>, mnemonic: &Mnemonic, device: ReplicaId) -> Result<(), OwnerError> {
         let owner = self.owner_keys(mnemonic)?;
         if device == self.device() {
@@ -39,7 +45,12 @@ impl SingleOwner {
         let mut payloads = Vec::new();
         for own in concerned {
             let context = own.info.id;
-            let caps = caps(turn, &context, &device)?;
+            let mut caps = caps(turn, &context, &device);
+            if caps.len() > MOST_LISTED {
+                caps.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.tip.seq));
+                caps.truncate(MOST_LISTED);
+                caps.sort_unstable();
+            }
             let revocation = Op::Revoke(Revocation::sign(&owner, &context, device, caps));
             let mut ops = vec![revocation];
             // A lost device may carry its owner's word, but has none of its own.
@@ -71,7 +82,11 @@ impl SingleOwner {
         let mut payloads = Vec::new();
         for own in remaining {
             let mut ops = own.introduction(&self.me);
-            ops.push(Op::Retire(caps(turn, &own.info.id, &me)?));
+            let caps = caps(turn, &own.info.id, &me);
+            if caps.len() > MOST_LISTED {
+                return Err(OwnerError::TooManyLogs(caps.len()));
+            }
+            ops.push(Op::Retire(caps));
             payloads.push((own.info.id, ops));
         }
         payloads.into_iter().for_each(|(context, ops)| append(turn, context, &ops));
@@ -120,11 +135,11 @@ fn is_revoked(own: &Own, device: &ReplicaId) -> bool {
 
 /// All logs of the device, not only tips: a newcomer gets control entries first, and must decide the same without
 /// knowing which log followed which.
-fn caps(turn: &Turn<'_>, context: &ContextId, device: &ReplicaId) -> Result<Vec<SignedTip>, OwnerError> {
+fn caps(turn: &Turn<'_>, context: &ContextId, device: &ReplicaId) -> Vec<SignedTip> {
     let mut tips = turn.view.logs_of(context, device);
     tips.sort_unstable();
     tips.dedup_by_key(|listed| listed.tip.log);
-    if tips.len() > MAX_TIPS { Err(OwnerError::TooManyLogs(tips.len())) } else { Ok(tips) }
+    tips
 }
 
 /// Appends ops, as many to an entry as fit.

@@ -33,6 +33,32 @@ fn only_the_owners_words_revoke_and_only_a_known_other_device() {
     assert_eq!(laptop.turn(|owner, turn| owner.recover(turn, &others)), Err(OwnerError::WrongMnemonic));
 }
 
+/// A program that opens its store every five minutes has so many logs after two weeks.
+#[test]
+fn a_device_of_very_many_logs_is_revoked_too_and_its_longest_count() {
+    let (mut laptop, mut phone, tablet, mnemonic) = three();
+    let log = |number: u64| {
+        let mut id = [0xee; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        LogId::from_bytes(id)
+    };
+    for number in 0..5_000 {
+        let seq = if number == 4_321 { 100 } else { 1 };
+        let tip = Tip { log: log(number), seq, head: EntryId::from_bytes([1; 32]) };
+        let signed = phone.signed(tip);
+        laptop.note(phone.replica, signed);
+        phone.note(phone.replica, signed);
+    }
+    let retired = phone.turn(|owner, turn| owner.retire(turn));
+    assert!(matches!(retired, Err(OwnerError::TooManyLogs(logs)) if logs >= 5_000));
+    laptop.revoke(&mnemonic, phone.replica);
+    let longest = laptop.entries.iter().map(|sent| sent.payload.len()).max().unwrap();
+    assert!((350_000..500_000).contains(&longest), "{longest} bytes");
+    let standing = laptop.strategy.standing(&laptop.context);
+    assert_eq!(standing.cap(&phone.replica, &log(4_321), |_| false), Some(100));
+    assert!(laptop.epoch().is_some() && tablet.epoch() != laptop.epoch());
+}
+
 #[test]
 fn a_revocation_caps_every_log_and_begins_an_epoch_that_the_thief_cannot_open() {
     let (mut laptop, mut phone, mut tablet, mnemonic) = three();
