@@ -167,6 +167,11 @@ impl Node {
         header.payload_len = len;
         header.payload_hash = EntryHeader::hash_payload(&payload);
         let mut entry = Entry::new(header, payload);
+        let header_len = entry.encoded.len();
+        if header_len > EntryHeader::MAX_ENCODED {
+            // Nobody could read it, and neither could this replica once it has restarted.
+            return Err(AppendError::TooLarge { len: header_len as u64, limit: EntryHeader::MAX_ENCODED as u64 });
+        }
         entry.signature = Some(EntryHeader::sign(&entry.id, &self.identity.key));
         let (log, seq, id) = (own.id, entry.header.seq, entry.id);
         let entry = Arc::new(entry);

@@ -3,7 +3,7 @@
 use partita_core::PartitionStrategy as _;
 
 use super::{
-    net::{Device, at, invite, pair, relay, remove, settle},
+    net::{Device, at, invite, keystore, pair, relay, remove, settle},
     world::rng,
 };
 use crate::{Group, GroupError, History, Membership, Policy, Role, Terms, Uses};
@@ -121,6 +121,41 @@ fn an_invitation_ends_when_its_time_has_come() {
     late.pull(&ben);
     assert_eq!(late.duties(), 0);
     assert_eq!(late.strategy.role(), None);
+}
+
+/// When it joined a device says itself: what counts where its clock is ahead is that the invitation runs here.
+#[test]
+fn a_newcomer_whose_clock_is_ahead_is_let_in_while_its_invitation_runs() {
+    let (mut ada, _) = pair();
+    let invitation = invite(&mut ada, Terms::new(Role::Write).uses(Uses::Many).expires(1_000_050));
+    let mut newcomer = Device::invited(&invitation, 5);
+    newcomer.now = at(7_200);
+    newcomer.pull(&ada);
+    newcomer.duties();
+    ada.now = at(20);
+    ada.pull(&newcomer);
+    ada.duties();
+    newcomer.pull(&ada);
+    assert_eq!(newcomer.strategy.role(), Some(Role::Write));
+    let mut later = Device::invited(&invitation, 6);
+    later.now = at(7_200);
+    later.pull(&ada);
+    later.duties();
+    ada.now = at(60);
+    ada.pull(&later);
+    ada.duties();
+    assert_eq!(ada.role_of(&later), None, "it comes too late here, too");
+}
+
+#[test]
+fn a_member_has_no_more_devices_than_everybody_counts() {
+    let (mut ada, _) = pair();
+    for seed in 100..163 {
+        drop(ada.further(seed));
+    }
+    let one_too_many = Group::device_card(&*keystore(), &mut rng(200), ada.member()).unwrap();
+    let added = ada.call(|group, turn| group.add_device(turn, &one_too_many));
+    assert!(matches!(added, Err(GroupError::TooManyDevices(_, 64))), "{added:?}");
 }
 
 #[test]
