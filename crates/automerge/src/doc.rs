@@ -348,11 +348,12 @@ impl CrdtDocument for AutomergeDoc {
         if changes.len() < local.len() {
             return Err(CrdtError::Poisoned("the library does not give back what was changed".into()));
         }
-        if changes.iter().any(|change| self.nests_too_deep(change)) {
+        let sound = changes.iter().take_while(|change| !self.nests_too_deep(change)).count();
+        if sound == 0 {
             return Err(CrdtError::TooLarge("nesting"));
         }
         let fitting = fitting(&mut changes, limits);
-        let later = changes.split_off(fitting);
+        let later = changes.split_off(fitting.min(sound));
         if let Some(first) = later.first() {
             self.before_local = first.deps().to_vec();
             self.local = later.iter().map(Change::hash).collect();

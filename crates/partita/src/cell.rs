@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     ops::{Deref, DerefMut, RangeInclusive},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,6 +17,7 @@ use crate::{
     error::{CommitError, EngineError},
     handover::Handover,
     host::Command,
+    worker::guarded,
 };
 
 /// What subscribers are told: only that, and since when, the document is another.
@@ -158,17 +158,16 @@ impl Held<'_> {
         let Inner { doc, backlog, made, aside, .. } = &mut **self;
         let Some(loaded) = doc else { return };
         let before = std::mem::replace(aside, *made);
-        let is_taken = catch_unwind(AssertUnwindSafe(|| {
-            while let Ok(local) = loaded.take_local(&limits) {
-                let Some(payload) = local else { return true };
+        let taken = guarded(|| {
+            while let Some(payload) = loaded.take_local(&limits)? {
                 backlog.push(Unwritten { payload, through: before });
             }
-            false
-        }));
-        if !is_taken.unwrap_or_default() {
+            Ok(())
+        });
+        if let Err(error) = taken {
             *doc = None;
             let lost = before + 1..=*made;
-            self.cell.lose(lost, CommitError::Poisoned);
+            self.cell.lose(lost, CommitError::Refused(error));
         } else if let Some(last) = backlog.last_mut() {
             last.through = *made;
         }

@@ -189,9 +189,9 @@ pub enum CommitError {
         "the right to write was taken away or given up before the change was written: it is taken out of the document"
     )]
     RightLost,
-    /// The CRDT library did not give the change back, or panicked over it.
-    #[error("the CRDT library does not give back what was changed: it is taken out of the document, make it again")]
-    Poisoned,
+    /// Others would refuse it, or the CRDT library did not give it back.
+    #[error("the change cannot be handed to others, and is taken out of the document: {0}")]
+    Refused(CrdtError),
     /// The document cannot be used any more.
     #[error("the document cannot be used any more: {0}")]
     Unusable(#[from] DocumentError),

@@ -190,7 +190,9 @@ impl Rebuild {
             // Others will prune what it stands for: it must be what can be loaded again.
             Purpose::Save => match guarded(|| {
                 let snapshot = made.doc.snapshot()?;
-                made.crdt.load(&snapshot, nobody(&self.document)).map(|_| snapshot)
+                let loaded = made.crdt.load(&snapshot, nobody(&self.document))?;
+                let same = loaded.same_history(&*made.doc);
+                same.then_some(snapshot).ok_or(CrdtError::Malformed("what was saved is not what was loaded again"))
             }) {
                 Ok(snapshot) => Rebuilt::Saved(self.document, [&made.crdt.id().0[..], &snapshot].concat()),
                 Err(error) => Rebuilt::NotNow(self.document, Reason::from(&error)),

@@ -485,14 +485,18 @@ fn rewind(
         if entry.header.seq > keep {
             after.push(Arc::new(entry));
         } else {
-            match &mut record {
-                Some(record) => record.extend(&entry),
-                None => record = LogRecord::begun(&entry, arrival),
-            }
+            extend(&mut record, &entry, arrival);
         }
         ControlFlow::Continue(())
     })?;
     Ok((record, after))
+}
+
+fn extend(record: &mut Option<LogRecord>, entry: &Entry, arrival: u64) {
+    match record {
+        Some(record) => record.extend(entry),
+        None => *record = LogRecord::begun(entry, arrival),
+    }
 }
 
 /// What a checkpoint says that covers a log up to this entry, going on from what an earlier one covers. `None` when another
@@ -507,7 +511,15 @@ pub fn covered_at(
     base: Option<&Covered>,
 ) -> Result<Option<Covered>, StoreError> {
     let tip = last.tip;
-    let (record, _) = rewind(store, context, &tip.log, tip.seq, base)?;
+    let mut record = base.map(|base| LogRecord::of_covered(base, 0));
+    let from = base.map_or(0, Covered::seq).saturating_add(1);
+    log_entries(store, context, &tip.log, from, |arrival, entry| {
+        if entry.header.seq > tip.seq {
+            return ControlFlow::Break(());
+        }
+        extend(&mut record, &entry, arrival);
+        ControlFlow::Continue(())
+    })?;
     let record = record.filter(|record| (record.seq, record.head) == (tip.seq, tip.head));
     Ok(record.and_then(|mut record| {
         record.signed = Some(SignedPlace { seq: tip.seq, head: tip.head, signature: last.signature });

@@ -1,9 +1,9 @@
 //! Whose word a checkpoint needs. What snapshots hold is the engine's to compare.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EntryId, LogId, ReplicaId};
+use partita_core::{DocumentId, EntryId, LogId, ReplicaId};
 use partita_protocol::{Appended, NodeConfig};
 use partita_testing::{
     fleet::{Fleet, Member},
@@ -94,4 +94,58 @@ fn whoever_compares_a_claim_is_told_of_all_bad_entries_under_it() {
     fleet.run();
     let context = Fleet::context(0).id;
     assert_eq!(fleet.node(back).checkpoint_check(&context, &second).unwrap().bad, bad);
+}
+
+/// Nobody compares what a claim says of entries that it does not cover, so it must not be heard of later either.
+#[test]
+fn what_a_claim_calls_bad_beyond_what_it_covers_is_not_heard() {
+    let mut fleet = Fleet::new(4);
+    let (one, back) = (author(&mut fleet, ONE, &[], &[OTHER]), author(&mut fleet, OTHER, &[ONE], &[OTHER]));
+    fleet.connect(one, back);
+    let Appended { log, seq, .. } = fleet.write(one, 1, b"good");
+    fleet.run();
+    claim_what_is_there(&mut fleet, one, vec![(log, seq + 1, EntryId::from_bytes([9; 32]))]);
+    fleet.run();
+    let second = claim(&mut fleet, one);
+    fleet.run();
+    let context = Fleet::context(0).id;
+    let check = fleet.node(back).checkpoint_check(&context, &second).unwrap();
+    assert_eq!((check.bad.len(), check.contradicts_base()), (0, false));
+}
+
+/// What two checkpoints say of a document that were made side by side is in neither's snapshot alone.
+#[test]
+fn documents_of_several_snapshots_are_all_written_anew_however_little_room_there_is() {
+    let mut fleet = Fleet::new(5);
+    let (one, other) = (author(&mut fleet, ONE, &[], &[OTHER]), author(&mut fleet, OTHER, &[], &[ONE]));
+    let context = Fleet::context(0).id;
+    let documents: Vec<_> = (1..=5).map(samples::document).collect();
+    let mut claims = Vec::new();
+    for member in [one, other] {
+        fleet.write(member, 1, b"covered");
+        let claim = fleet.with(member, |node, now| {
+            let plan = node.plan_checkpoint(&context, 1, 1).unwrap();
+            node.begin_checkpoint(&plan).unwrap();
+            let write = |document: &DocumentId| {
+                let at = node.write_snapshot(now, context, *document, b"a snapshot", &BTreeSet::new()).unwrap();
+                (*document, at)
+            };
+            let written = documents.iter().map(write).collect();
+            node.claim_checkpoint(now, &plan, written, Vec::new()).unwrap()
+        });
+        claims.push(claim);
+        fleet.run();
+    }
+    fleet.connect(one, other);
+    fleet.run();
+    fleet.with(one, |node, now| {
+        let check = node.checkpoint_check(&context, &claims[1]).unwrap();
+        node.attest_checkpoint(now, &check);
+    });
+    fleet.run();
+    fleet.write(one, 1, b"more");
+    let node = fleet.node(one);
+    assert_eq!(node.checkpoint(&context).claims().len(), 2);
+    let plan = node.plan_checkpoint(&context, 1, u32::MAX).unwrap();
+    assert!(documents.iter().all(|document| plan.again.contains(document)), "{:?}", plan.again);
 }

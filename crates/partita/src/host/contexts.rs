@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, ContextInfo, PeerInfo, ReplicaId, Tip};
+use partita_core::{ContextId, ContextInfo, EntryId, PeerInfo, ReplicaId, Tip};
 use tokio::sync::oneshot;
 
 use super::{Context, EngineHost, PeerKey, SetAside, Slot, peer_key};
@@ -37,6 +37,8 @@ pub(super) struct ContextState {
     pub(super) since_checkpoint: u64,
     /// Whether the last one that was made here left something to the next, for which its claim had no room.
     pub(super) more_to_cover: bool,
+    /// The last claim that was made here since the engine was opened.
+    pub(super) own_claim: Option<EntryId>,
     /// Into which part of the bytes that a claim may have the next one must fit: a half, a third; all of them at 0 and 1.
     pub(super) claim_part: u32,
 }

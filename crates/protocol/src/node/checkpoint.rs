@@ -35,6 +35,8 @@ pub struct CheckpointPlan {
     /// How many bytes its claim may have, beside those documents. What is more is left to the next checkpoint: the embedder
     /// finds out which documents changed, and [narrows](Node::narrow_checkpoint) the plan.
     pub room: usize,
+    /// How many bytes of that each covered entry is reckoned to take.
+    pub per_entry: usize,
     /// Fewer new entries than this are not worth a checkpoint.
     least: u64,
 }
@@ -78,7 +80,18 @@ impl CheckpointCheck {
         let beyond = self.base.logs().iter().filter(|(log, base)| base.seq() > covered(log));
         beyond.map(|(log, _)| *log).collect()
     }
+
+    /// Whether it says of entries that are pruned here that they are bad and they were not, or the other way round. Nobody
+    /// could tell later, and who compares from further back would refute it, and all that go on from it.
+    pub fn contradicts_base(&self) -> bool {
+        let covered = |log: &LogId| self.table.logs.get(log).map_or(0, Covered::seq);
+        let claimed = self.table.bad.iter().copied().filter(|(log, seq, _)| *seq <= self.base.seq(log));
+        !claimed.eq(self.base.bad().filter(|(log, seq, _)| *seq <= covered(log)))
+    }
 }
+
+/// How many bytes a bad entry takes in a claim.
+const BAD_ENCODED: usize = 16 + 10 + 32;
 
 fn not_now(why: &str) -> AppendError {
     AppendError::NotAllowed(StrategyError(why.into()))
@@ -109,15 +122,21 @@ impl Node {
             .filter(|(log, needed)| local.logs.get(log).is_some_and(|log| log.record.bytes > 2 * needed + 4096))
             .map(|(log, _)| log)
             .collect();
-        let is_stale = |document: &&DocumentId| match base.snapshots(document) {
+        let (several, single): (Vec<&DocumentId>, Vec<_>) =
+            base.documents().partition(|document| base.snapshots(document).len() > 1);
+        let wasteful = single.into_iter().filter(|document| match base.snapshots(document) {
             [at] => wasteful.contains(&at.log),
             _ => true,
-        };
-        let bytes = self.config.claim_bytes / usize::try_from(part.max(1)).unwrap_or(usize::MAX);
-        let most = (bytes / 2 / SnapshotAt::ENCODED).max(1);
-        let again: BTreeSet<DocumentId> = base.documents().filter(is_stale).take(most).copied().collect();
+        });
+        let part = usize::try_from(part.max(1)).unwrap_or(usize::MAX);
+        let bytes = self.config.claim_bytes / part;
+        // Of what several checkpoints say of a document one is written anew, or it would lack what the others hold.
+        let most = several.len().max(bytes / 2 / SnapshotAt::ENCODED).max(1);
+        let again: BTreeSet<DocumentId> = several.into_iter().chain(wasteful).take(most).copied().collect();
         let room = bytes.saturating_sub(again.len() * SnapshotAt::ENCODED);
-        let plan = CheckpointPlan { context: *context, base, cover, again, room, least };
+        // Many entries may be bad where a claim turned out larger than it was guessed.
+        let per_entry = if part > 1 { BAD_ENCODED } else { 0 };
+        let plan = CheckpointPlan { context: *context, base, cover, again, room, per_entry, least };
         self.is_worth_it(local, &plan).then_some(plan)
     }
 
@@ -395,7 +414,7 @@ fn delta(
     // Of what several say, one is written anew.
     snapshots.extend(documents);
     let mut bad: BTreeSet<_> = bad.into_iter().collect();
-    bad.extend(plan.base.parts().iter().flat_map(|part| &part.bad));
+    bad.extend(plan.base.bad());
     let previous = plan.base.parts().first();
     if let Some(previous) = previous {
         bad.retain(|place| !previous.bad.contains(place));

@@ -52,6 +52,7 @@ pub struct CheckpointBase {
     parts: Vec<Arc<CheckpointTable>>,
     logs: BTreeMap<LogId, Covered>,
     documents: BTreeMap<DocumentId, Vec<Tip>>,
+    bad: BTreeMap<(LogId, u64), EntryId>,
 }
 
 impl CheckpointBase {
@@ -65,6 +66,7 @@ impl CheckpointBase {
                     known.clone_from(covered);
                 }
             }
+            base.bad.extend(part.bad.iter().map(|(log, seq, id)| ((*log, *seq), *id)));
             for (document, at) in &part.documents {
                 let snapshots = base.documents.entry(*document).or_default();
                 if !snapshots.contains(&at.entry) {
@@ -89,6 +91,11 @@ impl CheckpointBase {
     /// The last entry of a log that is covered; 0 when none is.
     pub fn seq(&self, log: &LogId) -> u64 {
         self.logs.get(log).map_or(0, Covered::seq)
+    }
+
+    /// The covered entries whose bytes are bad.
+    pub(super) fn bad(&self) -> impl Iterator<Item = (LogId, u64, EntryId)> {
+        self.bad.iter().map(|((log, seq), id)| (*log, *seq, *id))
     }
 
     /// The documents that have snapshots.
@@ -202,9 +209,15 @@ impl Checkpoints {
         let (logs, documents, bad) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         let mut table = CheckpointTable { claim: *id, logs, documents, bad };
         for claimed in chain.into_iter().rev() {
-            table.logs.extend(claimed.claim.logs.iter().map(|(log, covered)| (*log, covered.clone())));
-            table.documents.extend(&claimed.claim.documents);
-            table.bad.extend(&claimed.claim.bad);
+            let Checkpoint { logs, documents, bad, .. } = &claimed.claim;
+            // Of what it covers beyond the one before: only that is compared by whoever relied on that one.
+            let is_news = |(log, seq, _): &&(LogId, u64, EntryId)| {
+                let before = table.logs.get(log).map_or(0, Covered::seq);
+                *seq > before && logs.get(log).is_some_and(|covered| *seq <= covered.seq())
+            };
+            table.bad.extend(bad.iter().filter(is_news));
+            table.logs.extend(logs.iter().map(|(log, covered)| (*log, covered.clone())));
+            table.documents.extend(documents);
         }
         Some(table)
     }

@@ -301,7 +301,7 @@ impl EngineHost {
                     let claimed = check.table.documents.get(document);
                     matches!((check.base.snapshots(document), claimed), ([known], Some(at)) if *known == at.entry)
                 };
-                if documents.iter().any(same) || lacks_documents(check) {
+                if documents.iter().any(same) || lacks_documents(check) || check.contradicts_base() {
                     // Something came of it, and the claim says that it is as it was.
                     return self.refute(context);
                 }
@@ -326,9 +326,13 @@ impl EngineHost {
         match &mut task.aim {
             Aim::Make { plan, written, .. } => {
                 let written = std::mem::take(written);
+                let id = plan.context;
                 let claimed = context.node.claim_checkpoint(context.now, plan, written, bad);
                 if matches!(claimed, Err(AppendError::TooLarge { .. })) && self.try_smaller_claim(context) {
                     return;
+                }
+                if let (Ok(claim), Some(state)) = (&claimed, self.contexts.get_mut(&id)) {
+                    state.own_claim = Some(*claim);
                 }
                 let outcome = claimed.map(|_| CheckpointOutcome::Claimed).map_err(CheckpointError::from);
                 self.finish_checkpoint(context, outcome);
@@ -391,6 +395,11 @@ impl EngineHost {
             let _ = self.checkpoints.tamper.take();
             if outcome != Ok(CheckpointOutcome::Claimed) {
                 context.node.abandon_checkpoint(plan.context);
+            }
+            if outcome.is_err() && context.node.checkpoint(&plan.context) != plan.base {
+                // Another one was relied upon meanwhile: it goes on from there.
+                self.make_checkpoint(context, plan.context, 1, answers);
+                return self.next_checkpoint(context);
             }
             if let (Err(error), []) = (&outcome, answers.as_slice()) {
                 self.say(EngineEvent::CheckpointFailed { context: plan.context, error: error.clone() });

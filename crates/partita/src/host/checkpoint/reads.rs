@@ -7,7 +7,7 @@ use std::{
 };
 
 use partita_core::{
-    ContextId, Covered, DocumentId, Entry, LogId, LogSort, SignedTip, SnapshotAt, Store, StoreError, Tip,
+    ContextId, Covered, DocumentId, Entry, EntryKind, LogId, LogSort, SignedTip, SnapshotAt, Store, StoreError, Tip,
 };
 use partita_protocol::{CheckpointBase, CheckpointPlan, reads};
 
@@ -59,16 +59,19 @@ pub(super) fn survey(
 }
 
 /// The same for a checkpoint that is to be made. If its claim would have no room for all, it covers what came first: up to an
-/// arrival at which every log was at a signature, since a log is covered up to one.
+/// arrival at which every log was at a signature, since a log is covered up to one, and what creates each document was here.
 pub(super) fn survey_plan(
     store: &dyn Store,
     plan: &CheckpointPlan,
     ranges: &BTreeMap<LogId, (u64, u64)>,
 ) -> Result<Survey, StoreError> {
-    let CheckpointPlan { context, base, cover, room, .. } = plan;
+    let CheckpointPlan { context, base, cover, room, per_entry, .. } = plan;
     let Survey::Documents(all) = survey(store, *context, ranges, base, None)? else { return Ok(Survey::Differs) };
     let sizes: BTreeMap<&LogId, usize> = cover.iter().map(|(log, covered)| (log, covered.encoded_len())).collect();
-    if all.len() * SnapshotAt::ENCODED + sizes.values().sum::<usize>() <= *room {
+    let entries: u64 = ranges.values().map(|(from, to)| to - from + 1).sum();
+    let entries = usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(*per_entry);
+    let whole = all.len() * SnapshotAt::ENCODED + sizes.values().sum::<usize>();
+    if whole.saturating_add(entries) <= *room {
         return Ok(Survey::Documents(all));
     }
     let view = store.read()?;
@@ -77,6 +80,7 @@ pub(super) fn survey_plan(
     };
     let (mut taken, mut cut) = (0, None);
     let (mut documents, mut logs, mut unsigned) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut uncreated = BTreeSet::new();
     reads::arrivals(&*view, context, 0, |arrival, entry| {
         if !is_to_cover(&entry) {
             return ControlFlow::Continue(());
@@ -85,8 +89,18 @@ pub(super) fn survey_plan(
         if logs.insert(log) {
             taken += sizes.get(&log).copied().unwrap_or_default();
         }
-        if entry.header.kind.document().is_some_and(|document| documents.insert(document)) {
-            taken += SnapshotAt::ENCODED;
+        taken += per_entry;
+        if let Some(document) = entry.header.kind.document() {
+            let is_create = matches!(entry.header.kind, EntryKind::Create(_));
+            if documents.insert(document) {
+                taken += SnapshotAt::ENCODED;
+                if !is_create && base.snapshots(&document).is_empty() {
+                    uncreated.insert(document);
+                }
+            }
+            if is_create {
+                uncreated.remove(&document);
+            }
         }
         if taken > *room && cut.is_some() {
             return ControlFlow::Break(());
@@ -96,7 +110,7 @@ pub(super) fn survey_plan(
         } else {
             unsigned.insert(log)
         };
-        if unsigned.is_empty() {
+        if unsigned.is_empty() && uncreated.is_empty() {
             cut = Some(arrival);
         }
         ControlFlow::Continue(())
