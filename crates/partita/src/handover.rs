@@ -5,7 +5,7 @@
 //! So whoever had it locked, the worker too, looks at the mark, and tells the driver only after it was unlocked.
 //! `tests/loom.rs` tries every order.
 
-use crate::sync_types::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, TryLockError};
+use crate::sync_types::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, TryLockError, fence};
 
 #[derive(Default)]
 pub(crate) struct Handover<T> {
@@ -28,9 +28,11 @@ impl<T> Handover<T> {
         }
     }
 
-    /// There is something to take. Set with the lock held.
+    /// There is something to take. Without the lock only by the driver, before it tries to get it.
     pub(crate) fn mark(&self) {
         self.dirty.store(true, Ordering::Release);
+        // Whoever finds the lock taken after this can rely on it that the mark is seen when the lock is given back.
+        fence(Ordering::SeqCst);
     }
 
     pub(crate) fn is_marked(&self) -> bool {
@@ -46,6 +48,7 @@ impl<T> Handover<T> {
     pub(crate) fn give_back(&self, guard: Option<MutexGuard<'_, T>>, tell: impl FnOnce()) {
         // First: a driver that is told while it is locked goes away with nothing.
         drop(guard);
+        fence(Ordering::SeqCst);
         if self.dirty.load(Ordering::Acquire) {
             tell();
         }

@@ -234,7 +234,7 @@ impl Worker {
                 return (self.driver)(Command::ReloadAfresh(cell.clone()));
             }
         }
-        if held.made > 0 {
+        if held.made > 0 || !held.backlog.is_empty() {
             cell.mark_dirty(); // what waited for this is written now, and who waits for it is told
         }
         drop(held);

@@ -10,7 +10,7 @@ mod sync_types {
     use std::ops::{Deref, DerefMut};
     pub(crate) use std::sync::{PoisonError, TryLockError};
 
-    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
     #[derive(Default)]
     pub(crate) struct Mutex<T> {
@@ -101,6 +101,12 @@ impl Shared {
         self.document.give_back(Some(held), || self.tell());
     }
 
+    /// What the driver does when what could not be written may be written now.
+    fn look_again(&self) {
+        self.document.mark();
+        self.take();
+    }
+
     /// Applies what others wrote: nothing to take.
     fn apply(&self) {
         let held = self.document.lock();
@@ -168,6 +174,22 @@ fn a_driver_that_was_turned_away_by_the_worker_is_told_again() {
         let worker = thread::spawn(move || worker.apply());
         shared.drive(2);
         assert!(application.join().is_ok() && worker.join().is_ok());
+        shared.settle();
+    });
+}
+
+#[test]
+fn what_could_not_be_written_is_looked_at_again_whoever_has_the_document_just_then() {
+    check(|| {
+        let shared = Arc::new(Shared::default());
+        // Refused when it was taken: it is not announced.
+        shared.document.lock().made = 1;
+        let worker = thread::spawn({
+            let shared = shared.clone();
+            move || shared.apply()
+        });
+        shared.look_again();
+        worker.join().unwrap();
         shared.settle();
     });
 }

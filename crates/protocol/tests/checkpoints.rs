@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{DocumentId, EntryId, LogId, ReplicaId};
+use partita_core::{
+    Checkpoint, CheckpointOp, Covered, DocumentId, EntryHeader, EntryId, LogId, LogStart, ReplicaId, SignedTip, Tip,
+};
 use partita_protocol::{Appended, NodeConfig};
 use partita_testing::{
     fleet::{Fleet, Member},
@@ -148,4 +150,30 @@ fn documents_of_several_snapshots_are_all_written_anew_however_little_room_there
     assert_eq!(node.checkpoint(&context).claims().len(), 2);
     let plan = node.plan_checkpoint(&context, 1, u32::MAX).unwrap();
     assert!(documents.iter().all(|document| plan.again.contains(document)), "{:?}", plan.again);
+}
+
+/// A member can claim what nobody will ever hold, and nobody can say that it does not hold.
+#[test]
+fn a_claim_of_what_nobody_holds_keeps_nobody_from_making_others() {
+    let mut fleet = Fleet::new(6);
+    let liar = author(&mut fleet, ONE, &[], &[]);
+    let context = Fleet::context(0).id;
+    for nonce in [[1; 16], [2; 16]] {
+        let start = LogStart { replica: samples::replica(ONE), nonce, tips: Vec::new() };
+        let log = LogId::derive(&context, &start.replica, &nonce);
+        let head = EntryId::from_bytes([3; 32]);
+        let signature = EntryHeader::sign(&head, &samples::signing_key(ONE));
+        let last = SignedTip { tip: Tip { log, seq: u64::MAX, head }, signature };
+        let time = Default::default();
+        let covered = Covered { start, last, heads: Vec::new(), knew: Vec::new(), epoch: None, time };
+        let claim = Checkpoint { previous: None, logs: [(log, covered)].into(), ..Checkpoint::default() };
+        fleet.control(liar, CheckpointOp::Claim(claim).encode());
+    }
+    let other = author(&mut fleet, OTHER, &[], &[]);
+    fleet.connect(liar, other);
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, other).1.len(), 2, "both wait for a word that nobody can give");
+    fleet.write(other, 1, b"to be covered");
+    fleet.run();
+    assert!(fleet.node(other).plan_checkpoint(&context, 1, 1).is_some());
 }

@@ -52,6 +52,7 @@ impl EngineHost {
 
     /// Takes what was changed in a context that is about to be closed, also in documents that others have locked right now.
     pub(super) fn take_context(&mut self, context: &mut Context<'_>, id: ContextId) {
+        self.announce_unwritten(|(of, _)| *of == id);
         // Somebody may lock one again in between, and change it: that is then as late as any change after this.
         for _ in 0..2 {
             for slot in self.slots.iter().filter(|((of, _), _)| *of == id).map(|(_, slot)| slot) {
@@ -167,7 +168,18 @@ impl EngineHost {
 
     /// What waits in a context's documents may be written now.
     pub(super) fn try_again(&mut self, id: ContextId) {
-        self.dirty.extend(self.slots.keys().filter(|(context, _)| *context == id));
+        self.announce_unwritten(|(context, _)| *context == id);
+    }
+
+    /// What could not be written is to be looked at again; whoever has such a document locked right now says so when it gives it
+    /// back.
+    pub(super) fn announce_unwritten(&mut self, of: impl Fn(&Name) -> bool) {
+        for (name, slot) in self.slots.iter().filter(|(name, _)| of(name)) {
+            if let Some(cell) = slot.cell.as_ref().filter(|cell| cell.has_unwritten()) {
+                cell.mark_dirty();
+            }
+            self.dirty.insert(*name);
+        }
     }
 
     /// Who may do what can be different now.

@@ -260,7 +260,7 @@ impl Host for EngineHost {
 
     fn closing(&mut self, context: &mut Context<'_>) {
         if !std::mem::replace(&mut self.closing, true) {
-            self.dirty = self.slots.keys().copied().collect();
+            self.announce_unwritten(|_| true);
         }
         self.take_all(context);
     }

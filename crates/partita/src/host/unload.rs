@@ -5,7 +5,7 @@ use std::sync::Arc;
 use partita_core::{Bytes, Key};
 use tokio::sync::oneshot;
 
-use super::{Added, Context, EngineHost, Name, records::Snapshot};
+use super::{Added, Context, EngineHost, Name, Slot, records::Snapshot};
 use crate::worker::Job;
 
 /// How many documents that no handle is left of stay loaded.
@@ -20,7 +20,8 @@ impl EngineHost {
         let Some(cell) = slot.cell.clone() else { return false };
         let added = &slot.since_snapshot;
         let few = added.entries <= self.few.entries && added.bytes <= self.few.bytes;
-        if few || slot.loading.is_some() {
+        // One that is to be loaded again is no longer what counts, also while somebody has it locked.
+        if few || slot.loading.is_some() || self.reloads.contains_key(&name) {
             return false;
         }
         slot.since_snapshot = Added::default();
@@ -41,7 +42,8 @@ impl EngineHost {
         let Some(cell) = self.slots.get(&name).and_then(|slot| slot.cell.as_ref()) else { return };
         let adopted = self.contexts.get(&name.0).map_or(0, |state| state.adopted);
         // What it was made from may count no more; and what came after it may be pruned, and stands in the checkpoint's.
-        if self.slots.get(&name).is_some_and(|slot| slot.loading.is_some() || slot.snapshot_of != adopted) {
+        let is_old = |slot: &Slot| slot.loading.is_some() || slot.snapshot_of != adopted;
+        if self.slots.get(&name).is_some_and(is_old) || self.reloads.contains_key(&name) {
             return;
         }
         let snapshot = Snapshot { crdt: cell.crdt.id(), through, bytes: value.to_vec() };

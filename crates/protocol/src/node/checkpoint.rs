@@ -142,7 +142,11 @@ impl Node {
 
     /// Whether enough came since the last claim for another.
     fn is_worth_it(&self, local: &Context, plan: &CheckpointPlan) -> bool {
-        let beyond = |log: &LogId, seq: u64| seq.saturating_sub(plan.base.seq(log));
+        // Of what a claim says only what is here is news: a member can claim what nobody will ever hold.
+        let beyond = |log: &LogId, seq: u64| {
+            let held = local.logs.get(log).map_or(0, |state| state.record.seq);
+            seq.min(held).saturating_sub(plan.base.seq(log))
+        };
         let new: u64 = plan.cover.iter().map(|(log, covered)| beyond(log, covered.seq())).sum();
         let waits = |table: &CheckpointTable| table.logs.iter().map(|(log, at)| beyond(log, at.seq())).sum::<u64>();
         let dormant = self.strategies[local.strategy].dormant(&plan.context, &local.graph.heads());
@@ -337,6 +341,9 @@ impl Node {
     /// A claim could not be compared for now: it is put to the embedder again when
     /// [`retry_checkpoints`](Self::retry_checkpoints) says so.
     pub fn postpone_checkpoint(&mut self, check: &CheckpointCheck) {
+        if !self.is_as_compared(check) {
+            return self.check_again(check);
+        }
         if let Some(local) = self.contexts.get_mut(&check.context) {
             local.checkpoints.postponed.insert(check.table.claim);
         }

@@ -281,10 +281,15 @@ impl Checkpoints {
         true
     }
 
-    /// The snapshots of this log that some checkpoint needs, by number.
-    pub(super) fn wanted(&self, log: &LogId) -> BTreeMap<u64, EntryId> {
+    /// The snapshots of this log that some checkpoint needs, by number. Of one number there may be several: whoever claims that
+    /// another's log has other snapshots must not keep those away that it has.
+    pub(super) fn wanted(&self, log: &LogId) -> BTreeMap<u64, BTreeSet<EntryId>> {
         let at = self.candidates().chain(&self.base.parts).flat_map(|table| table.documents.values());
-        at.filter(|at| at.entry.log == *log).map(|at| (at.entry.seq, at.entry.head)).collect()
+        let mut wanted: BTreeMap<u64, BTreeSet<EntryId>> = BTreeMap::new();
+        for SnapshotAt { entry, .. } in at.filter(|at| at.entry.log == *log) {
+            wanted.entry(entry.seq).or_default().insert(entry.head);
+        }
+        wanted
     }
 }
 
@@ -376,7 +381,7 @@ impl Context {
             return Err(Halt::until(seq, Refusal::NotNeeded, until));
         }
         match wanted.get(&seq) {
-            Some(head) if *head != tip.head => Err(Halt::at(seq, Refusal::Fork)),
+            Some(heads) if !heads.contains(&tip.head) => Err(Halt::at(seq, Refusal::Fork)),
             _ => Ok(()),
         }
     }
