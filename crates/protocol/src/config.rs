@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use partita_core::LogSort;
-
 use crate::message::RunLimits;
 
 /// The node's limits. What exceeds one is refused with a typed error before anything is stored.
@@ -53,14 +51,6 @@ pub struct NodeConfig {
     /// How long after a commit ended the next one waits for more, where it would hold nothing but what remotes brought: they
     /// are told a little later that it is durable, and many entries share one commit.
     pub commit_pause: Duration,
-}
-
-impl NodeConfig {
-    /// How many bytes a context may have when another entry of this sort has come to it.
-    pub(crate) fn most_with(&self, sort: LogSort) -> u64 {
-        let reserve = if sort == LogSort::Data { 0 } else { self.max_context_bytes / 2 };
-        self.max_context_bytes.saturating_add(reserve)
-    }
 }
 
 impl Default for NodeConfig {

@@ -281,7 +281,7 @@ impl Context {
     /// Whether a remote's entries of so many bytes fit, on their way and in the store.
     pub(super) fn has_room(&self, sort: LogSort, bytes: u64, config: &NodeConfig) -> bool {
         let on_their_way: u64 = self.incoming.values().map(Incoming::len).sum();
-        self.remote_bytes.saturating_add(bytes) <= config.most_with(sort)
+        self.remote_bytes.saturating_add(bytes) <= most_with(sort, config)
             && on_their_way.saturating_add(bytes) <= config.max_payload.saturating_mul(2)
     }
 
@@ -339,4 +339,10 @@ fn named_by<'a>(logs: impl Iterator<Item = &'a Log>) -> BTreeMap<LogId, u64> {
 
 fn is_tip(tip: &Tip, named: &BTreeMap<LogId, u64>) -> bool {
     named.get(&tip.log).is_none_or(|named| tip.seq > *named)
+}
+
+/// How many bytes of remotes a context may have when another entry of this sort has come to it.
+pub(super) fn most_with(sort: LogSort, config: &NodeConfig) -> u64 {
+    let reserve = if sort == LogSort::Data { 0 } else { config.max_context_bytes / 2 };
+    config.max_context_bytes.saturating_add(reserve)
 }

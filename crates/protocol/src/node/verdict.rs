@@ -7,7 +7,7 @@ use partita_core::{
 
 use super::{
     Node,
-    context::Successor,
+    context::{Successor, most_with},
     link::{Halt, Until},
 };
 use crate::{message::MAX_CONTROL, record::LogRecord};
@@ -92,7 +92,7 @@ impl Node {
             }
         }
         let size = header.payload_len.saturating_add(entry.encoded.len() as u64);
-        if author != self.replica && local.remote_bytes.saturating_add(size) > self.config.most_with(sort) {
+        if author != self.replica && local.remote_bytes.saturating_add(size) > most_with(sort, &self.config) {
             return Err(Halt::until(seq, Refusal::Quota, Until::Room(sort, size)));
         }
         let ground = Ground {
