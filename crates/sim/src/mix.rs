@@ -308,7 +308,7 @@ impl Mix {
             checkpoint_after: if dice.chance(400) { Some(dice.range(5, 60) as u64) } else { None },
             limits,
         };
-        if dice.chance(350) {
+        if profile == Profile::Hostile && dice.chance(350) {
             mix.limits.claim_bytes = dice.range(200, 2_000);
         }
         mix
