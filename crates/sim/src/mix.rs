@@ -170,7 +170,7 @@ fn draw_limits(dice: &mut Dice) -> NodeConfig {
     let mut limits = NodeConfig::default();
     let small = |dice: &mut Dice| dice.chance(350);
     if small(dice) {
-        limits.credit = dice.range(2_000, 40_000) as u64;
+        limits.credit = dice.range(2_000, 10_000) as u64;
     }
     if small(dice) {
         limits.run = RunLimits { entries: dice.range(1, 8), bytes: dice.range(200, 4_000) };
