@@ -35,7 +35,11 @@ fn honest(size: u8, import: bool, long: bool) -> Vec<u8> {
         tx.delete(&list, 0)
     });
     assert!(written.is_ok());
-    if import { doc.snapshot().unwrap_or_default() } else { doc.take_local(&Limits::default()).unwrap_or_default().unwrap_or_default() }
+    if import {
+        doc.snapshot().unwrap_or_default()
+    } else {
+        doc.take_local(&Limits::default()).unwrap_or_default().unwrap_or_default()
+    }
 }
 
 /// Gives the first chunk the checksum of what it holds.

@@ -83,6 +83,16 @@ impl SignedTip {
     /// The most bytes that an encoded one takes.
     pub const MAX_ENCODED: usize = LogId::LEN + 10 + EntryId::LEN + Signature::LEN;
 
+    /// Of more logs than can be listed the longest, in canonical order: nobody is safe from a loss by having many.
+    pub fn longest(mut tips: Vec<Self>, most: usize) -> Vec<Self> {
+        if tips.len() > most {
+            tips.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.tip.seq));
+            tips.truncate(most);
+            tips.sort_unstable();
+        }
+        tips
+    }
+
     /// Appends a list in canonical order: a count, then tips by rising log id, each with its signature.
     pub fn encode_all(tips: &[Self], out: &mut Writer) {
         out.varint(tips.len() as u64);

@@ -321,7 +321,7 @@ impl World {
         let Some(liar) = here.running.as_ref().filter(|_| !here.retired && here.copy_of.is_none()) else {
             return false;
         };
-        if self.truth.does_without(&context) || liar.node().plan_checkpoint(&context, 1, 1).is_none() {
+        if self.truth.does_without(&context) || liar.node().plan_checkpoint(&context, 1, 0).is_none() {
             return false; // whoever knows better may be the one for whom nobody waits
         }
         let authors: Vec<_> = self.machines.iter().map(|machine| machine.replica).collect();

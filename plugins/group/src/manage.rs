@@ -394,12 +394,7 @@ impl Group {
         let mut tips = turn.view.logs_of(&self.context(), device);
         tips.sort_unstable();
         tips.dedup_by_key(|tip| tip.tip.log);
-        if tips.len() > self.most_listed() {
-            tips.sort_unstable_by_key(|tip| std::cmp::Reverse(tip.tip.seq));
-            tips.truncate(self.most_listed());
-            tips.sort_unstable();
-        }
-        tips
+        SignedTip::longest(tips, self.most_listed())
     }
 
     /// The epochs whose secrets a new reader of all history is given.

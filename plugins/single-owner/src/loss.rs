@@ -45,12 +45,7 @@ impl SingleOwner {
         let mut payloads = Vec::new();
         for own in concerned {
             let context = own.info.id;
-            let mut caps = caps(turn, &context, &device);
-            if caps.len() > MOST_LISTED {
-                caps.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.tip.seq));
-                caps.truncate(MOST_LISTED);
-                caps.sort_unstable();
-            }
+            let caps = SignedTip::longest(caps(turn, &context, &device), MOST_LISTED);
             let revocation = Op::Revoke(Revocation::sign(&owner, &context, device, caps));
             let mut ops = vec![revocation];
             // A lost device may carry its owner's word, but has none of its own.

@@ -39,8 +39,8 @@ pub(super) struct ContextState {
     pub(super) more_to_cover: bool,
     /// The last claim that was made here since the engine was opened.
     pub(super) own_claim: Option<EntryId>,
-    /// Into which part of the bytes that a claim may have the next one must fit: a half, a third; all of them at 0 and 1.
-    pub(super) claim_part: u32,
+    /// How often the bytes that a claim may have are halved for the next one, since one was too large.
+    pub(super) claim_halvings: u32,
 }
 
 /// A document that is none of this engine's any more, while the last of what was written of it is on its way to the disk.

@@ -175,7 +175,7 @@ impl EngineHost {
     pub(super) fn start_reload(&mut self, context: &mut Context<'_>, name: Name, afresh: bool) {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         let Some(cell) = &slot.cell else { return };
-        let (is_of_own_log, log) = (Self::is_of_own_log(context, name, cell), context.node.own_log(&name.0));
+        let another = Self::own_actor(context, name).filter(|actor| *actor != cell.actor());
         {
             let held = if context.must_not_wait { cell.try_hold() } else { Some(cell.hold_any()) };
             let Some(mut held) = held else {
@@ -185,10 +185,10 @@ impl EngineHost {
             // What was read before this makes no document any more.
             cell.await_no_load();
             held.take_out();
-            if let Some(log) = log.filter(|_| !is_of_own_log) {
+            if let Some(actor) = another {
                 // The log that they were made for is over, and in another one they would be somebody else's.
                 slot.taken = held.abandon(slot.taken, CommitError::RightLost);
-                cell.set_actor(partita_core::ActorSeed::derive(&log, &name.1));
+                cell.set_actor(actor);
             }
         }
         match &mut slot.loading {
@@ -339,13 +339,7 @@ impl EngineHost {
         let crdt = self.types.get(&crdt).ok_or(DocumentError::UnknownType(crdt))?.clone();
         let log = context.node.own_log(&id).ok_or(DocumentError::NotFound(document))?;
         let known = self.slots.get(&name).and_then(|slot| slot.cell.clone());
-        let cell = match known {
-            Some(cell) => {
-                cell.set_actor(partita_core::ActorSeed::derive(&log, &document));
-                cell
-            }
-            None => self.new_cell(id, document, crdt, &log),
-        };
+        let cell = known.unwrap_or_else(|| self.new_cell(id, document, crdt, &log));
         cell.await_load(number);
         let mut added = Added::default();
         for arrival in arrivals.into_values() {

@@ -199,8 +199,12 @@ impl EngineHost {
 
     /// Whether a document makes its changes for the log that this replica writes now.
     pub(super) fn is_of_own_log(context: &Context<'_>, name: Name, cell: &Cell) -> bool {
-        let log = context.node.own_log(&name.0);
-        log.is_none_or(|log| ActorSeed::derive(&log, &name.1) == cell.actor())
+        Self::own_actor(context, name).is_none_or(|actor| actor == cell.actor())
+    }
+
+    /// Whose changes are made in a document now.
+    pub(super) fn own_actor(context: &Context<'_>, name: Name) -> Option<ActorSeed> {
+        context.node.own_log(&name.0).map(|log| ActorSeed::derive(&log, &name.1))
     }
 
     pub(super) fn on_durable(&mut self, id: ContextId, arrival: u64) {

@@ -101,8 +101,8 @@ impl Node {
     /// What a checkpoint would cover that this replica makes now. `None` when it may write no data here, its strategy has
     /// no checkpoints, or too little came since the last claim: fewer entries than `least`, or, while claims wait to be
     /// attested, than the last of those covers. So whoever is away for a year finds few claims, and not one for each day.
-    /// `part` says in which part of the bytes that a claim may have it must find room.
-    pub fn plan_checkpoint(&self, context: &ContextId, least: u64, part: u32) -> Option<CheckpointPlan> {
+    /// `halvings` says how often the bytes that a claim may have are halved for this one.
+    pub fn plan_checkpoint(&self, context: &ContextId, least: u64, halvings: u32) -> Option<CheckpointPlan> {
         let local = self.contexts.get(context)?;
         let strategy = &self.strategies[local.strategy];
         let writers = strategy.writers(context, &local.graph.heads())?;
@@ -116,26 +116,22 @@ impl Node {
             state.record.seq > state.base && state.record.seq <= state.cap && !local.excluding.contains(log)
         });
         let cover = whole.filter_map(|(log, state)| Some((*log, state.record.covered(*log)?))).collect();
-        let wasteful: Vec<LogId> = base
-            .needed()
-            .into_iter()
-            .filter(|(log, needed)| local.logs.get(log).is_some_and(|log| log.record.bytes > 2 * needed + 4096))
-            .map(|(log, _)| log)
-            .collect();
+        let needed = base.needed();
+        let is_wasteful = |log: &LogId| {
+            let bytes = local.logs.get(log).map_or(0, |log| log.record.bytes);
+            needed.get(log).is_some_and(|needed| bytes > 2 * needed + 4096)
+        };
         let (several, single): (Vec<&DocumentId>, Vec<_>) =
             base.documents().partition(|document| base.snapshots(document).len() > 1);
-        let wasteful = single.into_iter().filter(|document| match base.snapshots(document) {
-            [at] => wasteful.contains(&at.log),
-            _ => true,
-        });
-        let part = usize::try_from(part.max(1)).unwrap_or(usize::MAX);
-        let bytes = self.config.claim_bytes / part;
+        let wasteful =
+            single.into_iter().filter(|document| base.snapshots(document).iter().any(|at| is_wasteful(&at.log)));
+        let bytes = self.config.claim_bytes.checked_shr(halvings).unwrap_or(0);
         // Of what several checkpoints say of a document one is written anew, or it would lack what the others hold.
         let most = several.len().max(bytes / 2 / SnapshotAt::ENCODED).max(1);
         let again: BTreeSet<DocumentId> = several.into_iter().chain(wasteful).take(most).copied().collect();
         let room = bytes.saturating_sub(again.len() * SnapshotAt::ENCODED);
         // Many entries may be bad where a claim turned out larger than it was guessed.
-        let per_entry = if part > 1 { BAD_ENCODED } else { 0 };
+        let per_entry = if halvings > 0 { BAD_ENCODED } else { 0 };
         let plan = CheckpointPlan { context: *context, base, cover, again, room, per_entry, least };
         self.is_worth_it(local, &plan).then_some(plan)
     }

@@ -17,7 +17,7 @@ impl EngineHost {
         if let Some(state) = self.contexts.get_mut(&id) {
             state.adopted += 1;
             state.since_checkpoint = 0;
-            state.claim_part = 0;
+            state.claim_halvings = 0;
             // Of several who have more to cover, each goes on from its own.
             let is_own = state.own_claim.is_some_and(|own| context.node.checkpoint(&id).claims().contains(&own));
             if state.more_to_cover && is_own && !self.checkpoints.is_making(&id) {

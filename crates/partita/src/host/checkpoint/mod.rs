@@ -36,8 +36,8 @@ pub enum CheckpointOutcome {
     NothingToDo,
 }
 
-/// In so small a part of the bytes that a claim may have one is tried at least.
-const SMALLEST_PART: u32 = 64;
+/// How often the bytes that a claim may have are halved at most.
+const MOST_HALVINGS: u32 = 6;
 
 type Answer = oneshot::Sender<Result<CheckpointOutcome, CheckpointError>>;
 
@@ -169,8 +169,8 @@ impl EngineHost {
         if let Some(state) = self.contexts.get_mut(&id) {
             state.since_checkpoint = 0;
         }
-        let part = self.contexts.get(&id).map_or(1, |state| state.claim_part.max(1));
-        let Some(plan) = context.node.plan_checkpoint(&id, least, part) else {
+        let halvings = self.contexts.get(&id).map_or(0, |state| state.claim_halvings);
+        let Some(plan) = context.node.plan_checkpoint(&id, least, halvings) else {
             for answer in answers {
                 let _ = answer.send(Ok(CheckpointOutcome::NothingToDo));
             }
@@ -352,10 +352,10 @@ impl EngineHost {
     fn try_smaller_claim(&mut self, context: &mut Context<'_>) -> bool {
         let Some(Task { aim: Aim::Make { plan, .. }, .. }) = &self.checkpoints.current else { return false };
         let Some(state) = self.contexts.get_mut(&plan.context) else { return false };
-        if state.claim_part >= SMALLEST_PART {
+        if state.claim_halvings >= MOST_HALVINGS {
             return false;
         }
-        state.claim_part = state.claim_part.max(1) * 2;
+        state.claim_halvings += 1;
         if let Some(Task { aim: Aim::Make { plan, answers, .. }, .. }) = self.checkpoints.current.take() {
             self.make_checkpoint(context, plan.context, 1, answers);
         }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use partita_core::{
-    ContextId, Covered, DocumentId, Entry, EntryKind, LogId, LogSort, SignedTip, SnapshotAt, Store, StoreError, Tip,
+    ContextId, Covered, DocumentId, Entry, EntryKind, LogId, LogSort, SignedTip, SnapshotAt, Store, StoreError,
+    StoreRead, Tip,
 };
 use partita_protocol::{CheckpointBase, CheckpointPlan, reads};
 
@@ -75,26 +76,40 @@ pub(super) fn survey_plan(
         return Ok(Survey::Documents(all));
     }
     let view = store.read()?;
-    let is_to_cover = |entry: &Entry| {
-        ranges.get(&entry.header.log).is_some_and(|(from, to)| (*from..=*to).contains(&entry.header.seq))
-    };
+    match last_cut(&*view, plan, ranges, &sizes)? {
+        Some(cut) => covered_up_to(&*view, plan, ranges, cut),
+        None => Ok(Survey::Documents(all)),
+    }
+}
+
+fn is_to_cover(ranges: &BTreeMap<LogId, (u64, u64)>, entry: &Entry) -> bool {
+    ranges.get(&entry.header.log).is_some_and(|(from, to)| (*from..=*to).contains(&entry.header.seq))
+}
+
+/// The last arrival up to which there is room, and one can cover. The first one in any case.
+fn last_cut(
+    view: &dyn StoreRead,
+    plan: &CheckpointPlan,
+    ranges: &BTreeMap<LogId, (u64, u64)>,
+    sizes: &BTreeMap<&LogId, usize>,
+) -> Result<Option<u64>, StoreError> {
     let (mut taken, mut cut) = (0, None);
-    let (mut documents, mut logs, mut unsigned) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let mut uncreated = BTreeSet::new();
-    reads::arrivals(&*view, context, 0, |arrival, entry| {
-        if !is_to_cover(&entry) {
+    let (mut documents, mut logs) = (BTreeSet::new(), BTreeSet::new());
+    let (mut unsigned, mut uncreated) = (BTreeSet::new(), BTreeSet::new());
+    reads::arrivals(view, &plan.context, 0, |arrival, entry| {
+        if !is_to_cover(ranges, &entry) {
             return ControlFlow::Continue(());
         }
         let log = entry.header.log;
         if logs.insert(log) {
             taken += sizes.get(&log).copied().unwrap_or_default();
         }
-        taken += per_entry;
+        taken += plan.per_entry;
         if let Some(document) = entry.header.kind.document() {
             let is_create = matches!(entry.header.kind, EntryKind::Create(_));
             if documents.insert(document) {
                 taken += SnapshotAt::ENCODED;
-                if !is_create && base.snapshots(&document).is_empty() {
+                if !is_create && plan.base.snapshots(&document).is_empty() {
                     uncreated.insert(document);
                 }
             }
@@ -102,7 +117,7 @@ pub(super) fn survey_plan(
                 uncreated.remove(&document);
             }
         }
-        if taken > *room && cut.is_some() {
+        if taken > plan.room && cut.is_some() {
             return ControlFlow::Break(());
         }
         if entry.signature.is_some() {
@@ -115,24 +130,33 @@ pub(super) fn survey_plan(
         }
         ControlFlow::Continue(())
     })?;
-    let Some(cut) = cut else { return Ok(Survey::Documents(all)) };
+    Ok(cut)
+}
+
+fn covered_up_to(
+    view: &dyn StoreRead,
+    plan: &CheckpointPlan,
+    ranges: &BTreeMap<LogId, (u64, u64)>,
+    cut: u64,
+) -> Result<Survey, StoreError> {
     let (mut documents, mut tips) = (BTreeSet::new(), BTreeMap::new());
-    reads::arrivals(&*view, context, 0, |arrival, entry| {
+    reads::arrivals(view, &plan.context, 0, |arrival, entry| {
         if arrival > cut {
             return ControlFlow::Break(());
         }
-        if is_to_cover(&entry) {
+        if is_to_cover(ranges, &entry) {
             documents.extend(entry.header.kind.document());
             let tip = Tip { log: entry.header.log, seq: entry.header.seq, head: entry.id };
             tips.extend(entry.signature.map(|signature| (tip.log, SignedTip { tip, signature })));
         }
         ControlFlow::Continue(())
     })?;
-    let mut narrowed = BTreeMap::new();
+    let mut cover = BTreeMap::new();
     for (log, tip) in tips {
-        narrowed.extend(reads::covered_at(&*view, context, tip, base.logs().get(&log))?.map(|covered| (log, covered)));
+        let covered = reads::covered_at(view, &plan.context, tip, plan.base.logs().get(&log))?;
+        cover.extend(covered.map(|covered| (log, covered)));
     }
-    Ok(Survey::Narrowed(documents, narrowed))
+    Ok(Survey::Narrowed(documents, cover))
 }
 
 pub(super) fn collect(
