@@ -1,8 +1,9 @@
-//! Accepted means applied, for automerge: honest changes with changed bytes under a checksum that holds, and any bytes.
+//! Accepted means applied, for automerge: honest changes with changed bytes under a checksum that holds, and any bytes; and
+//! whatever others wrote, it means the same before and after that.
 
-use crate::crdt::{accepted_means_applied, author, patch};
+use crate::crdt::{accepted_means_applied, accepted_means_the_same_in_any_order, author, other, patch};
 use automerge::{ObjType, ROOT, ReadDoc as _, transaction::Transactable as _};
-use partita_automerge::Automerge;
+use partita_automerge::{Automerge, AutomergeDoc};
 use partita_core::{CrdtDocument as _, DocumentType as _, Limits};
 use sha2::{Digest as _, Sha256};
 
@@ -10,18 +11,31 @@ use sha2::{Digest as _, Sha256};
 pub fn run(data: &[u8]) {
     let [mode, size, patches @ ..] = data else { return };
     let import = mode & 1 == 1;
-    let mut payload = if mode & 2 == 2 { patches.to_vec() } else { honest(*size, import, mode & 4 == 4) };
+    let long = mode & 4 == 4;
+    let others = if mode & 8 == 8 { written(&mut Automerge::open(other()), *size, long) } else { Vec::new() };
+    let mut doc = Automerge::open(author());
+    if !others.is_empty() {
+        doc.apply(&[&others]);
+    }
+    let change = written(&mut doc, *size, long);
+    let honest = if import { doc.snapshot().unwrap_or_default() } else { change.clone() };
+    let mut payload = if mode & 2 == 2 { patches.to_vec() } else { honest };
     if mode & 2 == 0 {
         patch(&mut payload, patches);
     }
     seal(&mut payload);
     accepted_means_applied(&Automerge, &payload, import);
+    if !others.is_empty() {
+        accepted_means_the_same_in_any_order(&Automerge, &[&payload, &change], &others);
+    }
 }
 
-fn honest(size: u8, import: bool, long: bool) -> Vec<u8> {
-    let mut doc = Automerge::open(author());
-    let written = Automerge::transact(&mut doc, |tx| {
-        let text = tx.put_object(ROOT, "text", ObjType::Text)?;
+fn written(doc: &mut AutomergeDoc, size: u8, long: bool) -> Vec<u8> {
+    let written = Automerge::transact(doc, |tx| {
+        let text = match tx.get(ROOT, "text")? {
+            Some((_, text)) => text,
+            None => tx.put_object(ROOT, "text", ObjType::Text)?,
+        };
         let piece = if long { "some text that is long enough to be worth compressing. " } else { "ab" };
         for _ in 0..size % 32 {
             let end = tx.length(&text);
@@ -35,11 +49,7 @@ fn honest(size: u8, import: bool, long: bool) -> Vec<u8> {
         tx.delete(&list, 0)
     });
     assert!(written.is_ok());
-    if import {
-        doc.snapshot().unwrap_or_default()
-    } else {
-        doc.take_local(&Limits::default()).unwrap_or_default().unwrap_or_default()
-    }
+    doc.take_local(&Limits::default()).unwrap_or_default().unwrap_or_default()
 }
 
 /// Gives the first chunk the checksum of what it holds.

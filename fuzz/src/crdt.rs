@@ -38,6 +38,29 @@ pub fn accepted_means_applied(crdt: &impl CrdtType, payload: &[u8], import: bool
     usable(crdt, &*doc);
 }
 
+/// An author's payloads, of which the later may contradict the earlier, mean the same whether what others wrote, and they
+/// may build on, comes before or after them.
+pub fn accepted_means_the_same_in_any_order(crdt: &impl CrdtType, own: &[&[u8]], others: &[u8]) {
+    quiet();
+    if own.iter().any(|payload| crdt.validate(payload, Some(author()), &limits()).is_err()) {
+        return;
+    }
+    let (mut early, mut late) = (crdt.create(reader()), crdt.create(reader()));
+    let outcomes = [early.apply(&[others]), early.apply(own), late.apply(own), late.apply(&[others])];
+    if outcomes.iter().flatten().any(Result::is_err) {
+        fail("an accepted payload is refused");
+    }
+    if early.digest() != late.digest() || !early.same_history(&*late) {
+        fail("order makes a difference");
+    }
+    usable(crdt, &*late);
+}
+
+/// Another writer than the author.
+pub fn other() -> ActorSeed {
+    ActorSeed::derive(&LogId::from_bytes([4; 16]), &DocumentId::from_bytes([2; 32]))
+}
+
 fn usable(crdt: &impl CrdtType, doc: &dyn CrdtDocument) {
     let (digest, pending) = (doc.digest(), doc.pending());
     let Ok(snapshot) = doc.snapshot() else { fail("no snapshot after an accepted payload") };

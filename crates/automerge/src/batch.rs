@@ -1,10 +1,11 @@
 //! Changes on their way into a document, each checked against the document and the ones before it.
 
-use std::collections::HashMap;
+use std::{cmp::Ordering, collections::HashMap};
 
 use automerge::legacy::{Key, ObjectId, OpId, OpType};
 use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ObjType, ReadDoc};
-use partita_core::CrdtError;
+
+use crate::held::Lacking;
 
 /// How deep objects may be nested in a document, whoever nested them.
 pub(crate) const MAX_NESTING: usize = 1_000;
@@ -15,121 +16,141 @@ pub(crate) const MAX_LEAD: u64 = 1 << 20;
 
 /// How a change fits.
 pub(crate) enum Fit {
-    /// It is there already.
+    /// It is there already, or another one with its number.
     Known,
-    /// It depends on this one, which is not there.
-    Lacks(ChangeHash),
+    /// It builds on this, which is not there.
+    Lacks(Lacking),
+    /// It contradicts what it builds on: only a broken or hostile replica made it.
+    Never,
     /// It can be applied.
     Ready,
+}
+
+/// The last change of an actor that is in a document.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Last {
+    pub(crate) seq: u64,
+    /// The highest counter of its operations.
+    pub(crate) max_op: u64,
 }
 
 /// The changes that go to the library together, and what they add to the document.
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// With the index of the payload that brought it; none for what had been held.
-    pub(crate) changes: Vec<(Option<usize>, Change)>,
+    pub(crate) changes: Vec<Change>,
     max_ops: HashMap<ChangeHash, u64>,
-    pub(crate) sequences: HashMap<ActorId, u64>,
+    pub(crate) last: HashMap<ActorId, Last>,
     /// Rising ranges that do not touch: a burst of keystrokes is one.
     operations: HashMap<ActorId, Vec<(u64, u64)>>,
     objects: HashMap<OpId, (ObjType, usize)>,
 }
 
 impl Batch {
-    /// Whether `change` can be applied to `doc` after this batch, and why not.
-    pub(crate) fn fit(
-        &mut self,
-        doc: &Automerge,
-        sequences: &HashMap<ActorId, u64>,
-        change: &Change,
-    ) -> Result<Fit, CrdtError> {
+    /// Whether `change` can be applied to `doc`, in which `last` are, after this batch. The answer depends on what it builds
+    /// on and on what its actor wrote before, and on nothing else that is there: every replica comes to the same.
+    pub(crate) fn fit(&mut self, doc: &Automerge, last: &HashMap<ActorId, Last>, change: &Change) -> Fit {
         let max_op = |hash: &ChangeHash| {
             self.max_ops.get(hash).copied().or_else(|| doc.get_change_meta_by_hash(hash).map(|meta| meta.max_op))
         };
         if max_op(&change.hash()).is_some() {
-            return Ok(Fit::Known);
+            return Fit::Known;
         }
-        let sequence = |actor: &ActorId| self.sequences.get(actor).or_else(|| sequences.get(actor)).copied();
-        let last = sequence(change.actor_id()).unwrap_or(0);
-        if change.seq() <= last {
-            return Err(CrdtError::Malformed("two changes with the same actor and number"));
+        let last = |actor: &ActorId| self.last.get(actor).or_else(|| last.get(actor)).copied();
+        let Last { seq, max_op: highest } = last(change.actor_id()).unwrap_or_default();
+        match change.seq().cmp(&(seq + 1)) {
+            Ordering::Less => return Fit::Known,
+            Ordering::Equal => {}
+            Ordering::Greater => return Fit::Lacks(Lacking::Previous),
         }
         let mut before = 0;
         for dep in change.deps() {
             match max_op(dep) {
                 Some(max_op) => before = max_op.max(before),
-                None => return Ok(Fit::Lacks(*dep)),
+                None => return Fit::Lacks(Lacking::Change(*dep)),
             }
         }
-        if change.seq() != last + 1 || (last > 0 && change.deps().is_empty()) {
-            return Err(CrdtError::Malformed("does not depend on its actor's previous change"));
+        let start = change.start_op().get();
+        if start <= highest || (seq > 0 && change.deps().is_empty()) {
+            return Fit::Never; // it does not know its actor's previous change
         }
-        let lead = change.start_op().get().checked_sub(before + 1);
-        if lead.is_none_or(|lead| lead > MAX_LEAD) {
-            return Err(CrdtError::Malformed("operation counter out of line"));
+        if start.checked_sub(before + 1).is_none_or(|lead| lead > MAX_LEAD) {
+            return Fit::Never;
         }
         // The library unwraps the index of each.
-        if !change.other_actor_ids().iter().all(|actor| sequence(actor).is_some()) {
-            return Err(CrdtError::Malformed("names an unknown actor"));
+        if let Some(actor) = change.other_actor_ids().iter().find(|actor| last(actor).is_none()) {
+            return Fit::Lacks(Lacking::Operation(actor.clone(), 1));
         }
-        self.operations_fit(doc, change)?;
-        Ok(Fit::Ready)
+        match self.operations_fit(doc, last, change) {
+            Ok(made) => {
+                self.objects.extend(made);
+                Fit::Ready
+            }
+            Err(unfit) => unfit,
+        }
     }
 
     /// Adds a change that is ready.
-    pub(crate) fn push(&mut self, payload: Option<usize>, change: Change) {
+    pub(crate) fn push(&mut self, change: Change) {
         self.max_ops.insert(change.hash(), change.max_op());
-        self.sequences.insert(change.actor_id().clone(), change.seq());
+        let last = Last { seq: change.seq(), max_op: change.max_op() };
+        self.last.insert(change.actor_id().clone(), last);
         let range = (change.start_op().get(), change.max_op());
         add(self.operations.entry(change.actor_id().clone()).or_default(), range);
-        self.changes.push((payload, change));
+        self.changes.push(change);
     }
 
     /// Checks that every object that is written to exists and is of the kind that its key wants, and that what is
-    /// named beside it was written at all. Remembers the objects that the change makes.
-    fn operations_fit(&mut self, doc: &Automerge, change: &Change) -> Result<(), CrdtError> {
+    /// named beside it was written at all. Gives the objects that the change makes.
+    fn operations_fit(
+        &self,
+        doc: &Automerge,
+        last: impl Fn(&ActorId) -> Option<Last>,
+        change: &Change,
+    ) -> Result<HashMap<OpId, (ObjType, usize)>, Fit> {
         let start = change.start_op().get();
+        // An actor's counters rise: what is passed over is never written.
+        let unknown = |id: &OpId| {
+            let passed = id.1 == *change.actor_id() || last(&id.1).is_some_and(|last| last.max_op >= id.0);
+            if passed { Fit::Never } else { Fit::Lacks(Lacking::Operation(id.1.clone(), id.0)) }
+        };
         let expanded = change.decode();
         let mut made = HashMap::new();
         let mut current: Option<(&ObjectId, (ObjType, usize))> = None;
         for (counter, op) in (start..).zip(&expanded.operations) {
-            let (kind, depth) = match current {
-                Some((object, found)) if *object == op.obj => found,
-                _ => self.object(doc, &made, &op.obj).ok_or(CrdtError::Malformed("writes to an unknown object"))?,
+            let (kind, depth) = match (current, &op.obj) {
+                (Some((object, found)), same) if object == same => found,
+                (_, ObjectId::Root) => (ObjType::Map, 0),
+                (_, ObjectId::Id(id)) => match self.object(doc, &made, id) {
+                    Some(found) => found,
+                    None if self.written(doc, id) => return Err(Fit::Never), // it is no object
+                    None => return Err(unknown(id)),
+                },
             };
             current = Some((&op.obj, (kind, depth)));
             let sequence = matches!(op.key, Key::Seq(_));
             if sequence != kind.is_sequence() {
-                return Err(CrdtError::Malformed("writes to an object of another kind"));
+                return Err(Fit::Never);
             }
             let element = match &op.key {
                 Key::Seq(element) => element.as_opid(),
                 Key::Map(_) => None,
             };
             let own = |id: &OpId| id.1 == *change.actor_id() && id.0 >= start;
-            if !element.into_iter().chain(op.pred.iter()).all(|id| own(id) || self.written(doc, id)) {
-                return Err(CrdtError::Malformed("names an unknown operation"));
+            if let Some(id) = element.into_iter().chain(op.pred.iter()).find(|id| !own(id) && !self.written(doc, id)) {
+                return Err(unknown(id));
             }
             if let OpType::Make(kind) = op.action {
                 if depth >= MAX_NESTING {
-                    return Err(CrdtError::TooLarge("nesting"));
+                    return Err(Fit::Never);
                 }
                 made.insert(OpId(counter, change.actor_id().clone()), (kind, depth + 1));
             }
         }
-        self.objects.extend(made);
-        Ok(())
+        Ok(made)
     }
 
-    fn object(
-        &self,
-        doc: &Automerge,
-        made: &HashMap<OpId, (ObjType, usize)>,
-        object: &ObjectId,
-    ) -> Option<(ObjType, usize)> {
-        let ObjectId::Id(id) = object else {
-            return Some((ObjType::Map, 0));
-        };
+    /// The kind of an object, and how deep it is in the document.
+    fn object(&self, doc: &Automerge, made: &HashMap<OpId, (ObjType, usize)>, id: &OpId) -> Option<(ObjType, usize)> {
         made.get(id).or_else(|| self.objects.get(id)).copied().or_else(|| {
             let id = ObjId::Id(id.0, id.1.clone(), 0);
             Some((doc.object_type(&id).ok()?, doc.parents(&id).ok()?.count()))

@@ -7,9 +7,9 @@ use automerge::transaction::{Transactable, Transaction};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, PatchLog, ReadDoc};
 use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
 
-use crate::batch::{Batch, Fit, MAX_LEAD, MAX_NESTING};
+use crate::batch::{Batch, Fit, Last, MAX_LEAD, MAX_NESTING};
 use crate::digest;
-use crate::held::Held;
+use crate::held::{self, Held, Place};
 use crate::validate::{self, chunk::Kind};
 
 /// The actor of `seed`: 16 bytes are unique enough, and fit the library's inline storage.
@@ -22,8 +22,8 @@ pub(crate) fn actor_id(seed: &ActorSeed) -> ActorId {
 pub struct AutomergeDoc {
     doc: Automerge,
     held: Held,
-    /// How many changes of each actor are in the document.
-    sequences: HashMap<ActorId, u64>,
+    /// The last change of each actor that is in the document.
+    last: HashMap<ActorId, Last>,
     /// Local changes since they were last taken.
     local: Vec<ChangeHash>,
     /// The version before the first of them.
@@ -41,15 +41,15 @@ impl AutomergeDoc {
     }
 
     fn around(doc: Automerge, actor: ActorId) -> Self {
-        let mut sequences: HashMap<ActorId, u64> = HashMap::new();
+        let mut last: HashMap<ActorId, Last> = HashMap::new();
         for change in doc.get_changes_meta(&[]) {
-            let last = sequences.entry(change.actor.into_owned()).or_default();
-            *last = change.seq.max(*last);
+            let last = last.entry(change.actor.into_owned()).or_default();
+            *last = Last { seq: change.seq.max(last.seq), max_op: change.max_op.max(last.max_op) };
         }
         Self {
             doc: doc.with_actor(actor),
             held: Held::default(),
-            sequences,
+            last,
             local: Vec::new(),
             before_local: Vec::new(),
             last_local: None,
@@ -65,9 +65,8 @@ impl AutomergeDoc {
             return Err(CrdtError::Malformed("a snapshot begins with a document"));
         };
         let mut loaded = Self::around(validate::load(first)?, actor_id(seed));
-        for chunk in rest {
-            loaded.apply_all(&[chunk.bytes]).remove(0)?;
-        }
+        let waiting: Vec<&[u8]> = rest.iter().map(|chunk| chunk.bytes).collect();
+        loaded.apply_all(&waiting).into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(loaded)
     }
 
@@ -93,9 +92,7 @@ impl AutomergeDoc {
         heads: &[ChangeHash],
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
     ) -> Result<R, Transact<AutomergeError>> {
-        if self.damaged {
-            return Err(Transact::Reload(None));
-        }
+        self.may_write()?;
         let mut heads = heads.to_vec();
         heads.sort_unstable();
         heads.dedup();
@@ -116,7 +113,7 @@ impl AutomergeDoc {
             return Err(Transact::Refused(CrdtError::Malformed("the version is too old to be edited")));
         }
         // Away from its own last change the library invents another actor, whose changes nobody would accept.
-        let wrote = self.sequences.contains_key(self.doc.get_actor());
+        let wrote = self.last.contains_key(self.doc.get_actor());
         if !wrote || self.last_local.is_some_and(|last| heads.contains(&last)) {
             let tx = self.doc.transaction_at(PatchLog::inactive(), heads);
             let mut tx = tx.map_err(|error| Transact::Closure(error.into()))?;
@@ -150,9 +147,7 @@ impl AutomergeDoc {
         &mut self,
         f: impl FnOnce(&mut Transaction<'_>) -> Result<R, AutomergeError>,
     ) -> Result<R, Transact<AutomergeError>> {
-        if self.damaged {
-            return Err(Transact::Reload(None));
-        }
+        self.may_write()?;
         // Dropped without a commit, by an error or while unwinding, the transaction rolls back.
         let before = self.doc.get_heads();
         let mut tx = self.doc.transaction();
@@ -160,6 +155,18 @@ impl AutomergeDoc {
         let operations = tx.pending_ops();
         let (hash, _) = tx.commit();
         self.note(before, hash, operations).map(|()| result)
+    }
+
+    #[expect(clippy::result_large_err, reason = "the library's own error, handed on as it is")]
+    fn may_write(&self) -> Result<(), Transact<AutomergeError>> {
+        if self.damaged {
+            return Err(Transact::Reload(None));
+        }
+        // A change that does not follow them would contradict them.
+        if self.held.holds_some_of(self.doc.get_actor()) {
+            return Err(Transact::Refused(CrdtError::Malformed("earlier changes of this replica wait for others'")));
+        }
+        Ok(())
     }
 
     /// Whether a change makes an object deeper in the document than anybody takes.
@@ -198,44 +205,41 @@ impl AutomergeDoc {
         }
         self.local.push(hash);
         self.last_local = Some(hash);
-        *self.sequences.entry(self.doc.get_actor().clone()).or_default() += 1;
+        if let Some(meta) = self.doc.get_change_meta_by_hash(&hash) {
+            let last = Last { seq: meta.seq, max_op: meta.max_op };
+            self.last.insert(self.doc.get_actor().clone(), last);
+        }
         Ok(())
     }
 
     fn apply_all(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
-        let mut outcomes = vec![Ok(Applied::Known); payloads.len()];
         let mut batch = Batch::default();
-        for (index, payload) in payloads.iter().enumerate() {
-            let staged = self.parse(payload, &mut batch).and_then(|(changes, adopted)| {
-                let mut outcome = if adopted { Applied::Done } else { Applied::Known };
-                for change in changes {
-                    if self.stage(&mut batch, Some(index), change)? {
-                        outcome = Applied::Done;
-                    }
-                }
-                Ok(outcome)
-            });
-            outcomes[index] = staged;
-        }
-        self.commit(batch, &mut outcomes);
+        let outcomes = payloads.iter().map(|payload| {
+            let (changes, mut news) = self.parse(payload, &mut batch)?;
+            for change in changes {
+                news |= self.stage(&mut batch, change);
+            }
+            Ok(if news { Applied::Done } else { Applied::Known })
+        });
+        let outcomes = outcomes.collect();
+        self.commit(batch);
         outcomes
     }
 
-    /// The changes of a payload. A whole document that comes first of all is taken over as it is.
+    /// The changes of a payload. A whole document that comes first of all is taken over as it is; true if it was news.
     fn parse(&mut self, payload: &[u8], batch: &mut Batch) -> Result<(Vec<Change>, bool), CrdtError> {
         let (mut changes, mut adopted) = (Vec::new(), false);
         for chunk in validate::chunk::split(payload)? {
             match chunk.kind {
                 Kind::Document => {
                     let loaded = validate::load(&chunk)?;
-                    if self.sequences.is_empty() && batch.changes.is_empty() && changes.is_empty() {
-                        let held = self.held.take();
+                    if self.last.is_empty() && batch.changes.is_empty() && changes.is_empty() {
+                        let held = self.held.take_all();
                         // Nothing was written yet, so nothing waits to be taken.
                         *self = Self { limits: self.limits, ..Self::around(loaded, self.doc.get_actor().clone()) };
-                        adopted = !self.sequences.is_empty();
+                        adopted = !self.last.is_empty();
                         for change in held {
-                            // It was accepted before; that it no longer fits is for nobody to hear.
-                            let _ = self.stage(batch, None, change);
+                            self.stage(batch, change);
                         }
                     } else {
                         changes.extend(loaded.get_changes(&[]));
@@ -249,62 +253,68 @@ impl AutomergeDoc {
         Ok((changes, adopted))
     }
 
-    /// Puts a change into the batch or aside, and what waited for it. False if it is known.
-    fn stage(&mut self, batch: &mut Batch, payload: Option<usize>, change: Change) -> Result<bool, CrdtError> {
-        let hash = change.hash();
-        match batch.fit(&self.doc, &self.sequences, &change)? {
-            Fit::Known => return Ok(false),
-            Fit::Lacks(dependency) => return self.held.keep(dependency, change),
-            Fit::Ready => batch.push(payload, change),
+    /// Puts a change into the batch, with what waited for it, or aside. False if it is known.
+    fn stage(&mut self, batch: &mut Batch, change: Change) -> bool {
+        let place = held::place(&change);
+        if self.held.get(&place).is_some() {
+            return false;
         }
-        let mut news = vec![hash];
-        while let Some(hash) = news.pop() {
-            for change in self.held.wake(&hash) {
-                let hash = change.hash();
-                match batch.fit(&self.doc, &self.sequences, &change) {
-                    Ok(Fit::Lacks(dependency)) => {
-                        let _ = self.held.keep(dependency, change);
-                    }
-                    Ok(Fit::Ready) => {
-                        batch.push(None, change);
-                        news.push(hash);
-                    }
-                    // Its author contradicted himself.
-                    Ok(Fit::Known) | Err(_) => {}
+        match batch.fit(&self.doc, &self.last, &change) {
+            Fit::Known => return false,
+            Fit::Lacks(lacking) => self.held.keep(change, Some(lacking)),
+            Fit::Never => self.held.keep(change, None),
+            Fit::Ready => {
+                let mut woken = self.held.wake(&change);
+                batch.push(change);
+                while let Some(place) = woken.pop() {
+                    woken.extend(self.stage_held(batch, place));
                 }
             }
         }
-        Ok(true)
+        true
+    }
+
+    /// Puts into the batch what waits at a place if it fits now, and says where something may fit after that.
+    fn stage_held(&mut self, batch: &mut Batch, place: Place) -> Vec<Place> {
+        let fit = self.held.get(&place).map(|change| batch.fit(&self.doc, &self.last, change));
+        match fit {
+            None | Some(Fit::Never) => {}
+            Some(Fit::Lacks(lacking)) => self.held.wait(place, lacking),
+            Some(Fit::Known) => drop(self.held.take(&place)),
+            Some(Fit::Ready) => {
+                if let Some(change) = self.held.take(&place) {
+                    let woken = self.held.wake(&change);
+                    batch.push(change);
+                    return woken;
+                }
+            }
+        }
+        Vec::new()
     }
 
     /// Applies a batch: at once, since each call walks every object that it changes; and one by one when that fails.
-    fn commit(&mut self, batch: Batch, outcomes: &mut [Result<Applied, CrdtError>]) {
+    fn commit(&mut self, batch: Batch) {
         if batch.changes.is_empty() {
             return;
         }
-        let changes: Vec<Change> = batch.changes.iter().map(|(_, change)| change.clone()).collect();
-        if let Ok(doc) = self.attempt(changes) {
+        if let Ok(doc) = self.attempt(batch.changes.clone()) {
             self.doc = doc;
-            self.sequences.extend(batch.sequences);
+            self.last.extend(batch.last);
             return;
         }
-        for (payload, change) in batch.changes {
-            let applied = self.commit_one(change);
-            if let (Some(outcome), Err(error)) = (payload.and_then(|index| outcomes.get_mut(index)), applied) {
-                *outcome = Err(error);
-            }
-        }
-    }
-
-    fn commit_one(&mut self, change: Change) -> Result<(), CrdtError> {
-        match Batch::default().fit(&self.doc, &self.sequences, &change)? {
-            Fit::Known => Ok(()),
-            Fit::Lacks(dependency) => self.held.keep(dependency, change).map(drop),
-            Fit::Ready => {
-                let (actor, sequence) = (change.actor_id().clone(), change.seq());
-                self.doc = self.attempt(vec![change])?;
-                self.sequences.insert(actor, sequence);
-                Ok(())
+        for change in batch.changes {
+            match Batch::default().fit(&self.doc, &self.last, &change) {
+                Fit::Known => {}
+                Fit::Lacks(lacking) => self.held.keep(change, Some(lacking)),
+                Fit::Never => self.held.keep(change, None),
+                Fit::Ready => match self.attempt(vec![change.clone()]) {
+                    Ok(doc) => {
+                        self.doc = doc;
+                        let last = Last { seq: change.seq(), max_op: change.max_op() };
+                        self.last.insert(change.actor_id().clone(), last);
+                    }
+                    Err(_) => self.held.keep(change, None),
+                },
             }
         }
     }
@@ -375,7 +385,7 @@ impl CrdtDocument for AutomergeDoc {
         }
         let saved = catch_unwind(AssertUnwindSafe(|| self.doc.save()));
         let mut snapshot = saved.map_err(|_| CrdtError::Poisoned("the library could not save the document".into()))?;
-        for change in self.held.sorted() {
+        for change in self.held.all() {
             snapshot.extend_from_slice(change.raw_bytes());
         }
         Ok(snapshot)
@@ -392,7 +402,7 @@ impl CrdtDocument for AutomergeDoc {
     fn same_history(&self, other: &dyn CrdtDocument) -> bool {
         // Heads cover all that they depend on, so equal heads are equal sets of changes.
         let heads = |doc: &Self| doc.heads().into_iter().collect::<HashSet<_>>();
-        let held = |doc: &Self| doc.held.sorted().iter().map(|change| change.hash()).collect::<Vec<_>>();
+        let held = |doc: &Self| doc.held.all().map(|change| change.hash()).collect::<Vec<_>>();
         other
             .as_any()
             .downcast_ref::<Self>()
@@ -401,19 +411,19 @@ impl CrdtDocument for AutomergeDoc {
 
     fn extends(&self, other: &dyn CrdtDocument, by: &[ActorSeed]) -> bool {
         let Some(other) = other.as_any().downcast_ref::<Self>() else { return false };
-        let waiting: HashSet<ChangeHash> = self.held.sorted().iter().map(|change| change.hash()).collect();
+        let waiting: HashSet<ChangeHash> = self.held.all().map(|change| change.hash()).collect();
         let has = |hash: &ChangeHash| self.doc.get_change_meta_by_hash(hash).is_some() || waiting.contains(hash);
         // Heads cover all that they depend on, and what waits is named one by one.
-        if !other.heads().iter().all(has) || !other.held.sorted().iter().all(|change| has(&change.hash())) {
+        if !other.heads().iter().all(has) || !other.held.all().all(|change| has(&change.hash())) {
             return false;
         }
         let by: HashSet<ActorId> = by.iter().map(actor_id).collect();
-        let waits_there: HashSet<ChangeHash> = other.held.sorted().iter().map(|change| change.hash()).collect();
+        let waits_there: HashSet<ChangeHash> = other.held.all().map(|change| change.hash()).collect();
         let is_theirs = |change: &Change| by.contains(change.actor_id()) || waits_there.contains(&change.hash());
         // What waits here for others is in neither's heads.
         let known: Vec<ChangeHash> =
             other.heads().into_iter().filter(|hash| self.doc.get_change_meta_by_hash(hash).is_some()).collect();
-        self.doc.get_changes(&known).iter().all(is_theirs) && self.held.sorted().iter().all(|change| is_theirs(change))
+        self.doc.get_changes(&known).iter().all(is_theirs) && self.held.all().all(is_theirs)
     }
 
     fn merge(&mut self, snapshot: &[u8]) -> Result<(), CrdtError> {

@@ -4,7 +4,7 @@
 use automerge::{ObjType, ROOT, ReadDoc, transaction::Transactable};
 use partita_automerge::{Automerge, AutomergeDoc};
 use partita_core::DocumentType;
-use partita_testing::crdt_laws::{Edit, Way, merges, written};
+use partita_testing::crdt_laws::{Edit, Way, agrees, contradictions, merges, written};
 use proptest::{collection::vec, prelude::*};
 
 fn edit(doc: &mut AutomergeDoc, (_, what, place, _): Edit) {
@@ -41,5 +41,14 @@ proptest! {
         let payloads = written(&edits, Automerge::open, edit);
         let picks = places.iter().map(|place| |len| place.index(len));
         merges(&Automerge, &payloads, &Way::choose(payloads.len(), picks, reloads, batch));
+    }
+
+    #[test]
+    fn replicas_agree_on_what_an_author_wrote_who_contradicts_himself(
+        edits in vec(any::<Edit>(), 1..30),
+        (places, reloads, _) in way(40),
+    ) {
+        let payloads = contradictions(&edits, Automerge::open, edit);
+        agrees(&Automerge, &payloads, places.iter().map(|place| |len| place.index(len)), &reloads);
     }
 }

@@ -74,7 +74,7 @@ pub enum CrdtError {
 pub enum Applied {
     /// It is visible, or will be as soon as [`CrdtDocument::pending`] falls: what it depends on may be missing.
     Done,
-    /// It was applied before and changed nothing.
+    /// It was applied before and changed nothing; or its author wrote something else in its place before.
     Known,
 }
 
@@ -110,6 +110,11 @@ pub trait CrdtType: Send + Sync + 'static {
 pub trait CrdtDocument: Any + Send {
     /// Applies payloads that the validator accepted, in order; one outcome for each. One that cannot be applied
     /// never takes the others with it.
+    ///
+    /// What becomes of a payload may depend on what it builds on and on its author's earlier ones, and on nothing else that
+    /// is there, or replicas differ for good: those of different authors come in any order. So one whose dependencies are
+    /// missing is kept, one that contradicts what is there waits for good, and neither is an error. A hostile author's
+    /// payloads may contradict each other; the testing crate's `crdt_laws::agrees` tries that.
     fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>>;
 
     /// What was changed locally since the last call, as one payload; `None` when nothing was. Several changes go together only
@@ -136,7 +141,8 @@ pub trait CrdtDocument: Any + Send {
     /// [`CrdtError::Poisoned`].
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError>;
 
-    /// How many changes are kept but not visible because their dependencies are missing.
+    /// How many changes are kept but not visible because their dependencies are missing, or because they contradict what
+    /// they depend on.
     fn pending(&self) -> usize;
 
     /// A digest of the visible state.

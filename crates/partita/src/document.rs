@@ -170,7 +170,8 @@ impl<T: DocumentType> Document<T> {
         self.with_doc(CrdtDocument::digest)
     }
 
-    /// How many changes are here but not visible, because what they depend on has not arrived.
+    /// How many changes are here but not visible, because what they depend on has not arrived. Those of a broken or hostile
+    /// program may stay for good: what contradicts itself is understood in the same way by all, as nothing.
     ///
     /// # Errors
     /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].

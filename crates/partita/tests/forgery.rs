@@ -1,6 +1,7 @@
-//! A member writes changes under another replica's actor: they are set aside on every replica, whichever comes first, and
-//! the victim's own changes are applied. (Tried without the validator: automerge refuses, and yrs silently drops, whichever
-//! comes second, and honest replicas diverge for good.)
+//! A member's program is hostile. It writes changes under another replica's actor: they are set aside on every replica,
+//! whichever comes first, and the victim's own changes are applied. (Tried without the validator: automerge refuses, and yrs
+//! silently drops, whichever comes second, and honest replicas diverge for good.) Or it writes what fits nowhere, and that
+//! holds up nobody.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
@@ -13,15 +14,19 @@ use std::{
 
 use common::{Home, has, patiently, put, string};
 use partita::{
-    Context, Reason,
+    CheckpointOutcome, Context, Reason,
     automerge::Automerge,
     core::{ActorSeed, Applied, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, Digest, DocumentType, Limits, Transact},
+    single_owner::SingleOwner,
     yrs::Yrs,
 };
 
-/// Payloads to send in the place of honest ones.
-type Forged = Arc<Mutex<Vec<Vec<u8>>>>;
+/// Payloads to send in the place of honest ones, by whose turn it is to write.
+type Forged = Arc<Mutex<Vec<Forgery>>>;
+type Forgery = Box<dyn Fn(ActorSeed) -> Vec<u8> + Send>;
 
+/// The tests of this file take turns: what is forged is there once.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static AUTOMERGE: std::sync::LazyLock<Forged> = std::sync::LazyLock::new(Forged::default);
 static YRS: std::sync::LazyLock<Forged> = std::sync::LazyLock::new(Forged::default);
 
@@ -41,7 +46,7 @@ impl Hostile {
     }
 }
 
-struct HostileDoc(Forged);
+struct HostileDoc(Forged, ActorSeed);
 
 impl CrdtType for Hostile {
     fn id(&self) -> CrdtTypeId {
@@ -50,8 +55,8 @@ impl CrdtType for Hostile {
     fn validate(&self, _: &[u8], _: Option<ActorSeed>, _: &Limits) -> Result<(), CrdtError> {
         Ok(())
     }
-    fn create(&self, _: ActorSeed) -> Box<dyn CrdtDocument> {
-        Box::new(HostileDoc(self.forged.clone()))
+    fn create(&self, actor: ActorSeed) -> Box<dyn CrdtDocument> {
+        Box::new(HostileDoc(self.forged.clone(), actor))
     }
     fn load(&self, _: &[u8], actor: ActorSeed) -> Result<Box<dyn CrdtDocument>, CrdtError> {
         Ok(self.create(actor))
@@ -63,7 +68,7 @@ impl CrdtDocument for HostileDoc {
         payloads.iter().map(|_| Ok(Applied::Done)).collect()
     }
     fn take_local(&mut self, _: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
-        Ok(self.0.lock().unwrap().pop())
+        Ok(self.0.lock().unwrap().pop().map(|forge| forge(self.1)))
     }
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
         Ok(Vec::new())
@@ -153,6 +158,7 @@ fn forge_yrs(seed: ActorSeed) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_under_anothers_actor_are_set_aside_and_the_victims_own_are_applied() {
     use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
+    let _turn = TURN.lock().await;
     let home = Home::new();
     ["b", "mallory"].iter().for_each(|name| home.enrol(name));
     let relay = home.relay("relay").await;
@@ -169,14 +175,14 @@ async fn changes_under_anothers_actor_are_set_aside_and_the_victims_own_are_appl
     // The victim's actors are known to everyone who has entries of its logs. All of them, so that the right one is hit.
     let logs = victim
         .engine
-        .with_strategy::<partita::single_owner::SingleOwner, _>(|owner, turn| {
-            turn.view.logs_of(&owner.context(), &owner.device())
-        })
+        .with_strategy::<SingleOwner, _>(|owner, turn| turn.view.logs_of(&owner.context(), &owner.device()))
         .await
         .unwrap();
     for tip in &logs {
-        AUTOMERGE.lock().unwrap().push(forge_automerge(ActorSeed::derive(&tip.tip.log, &plan.id())));
-        YRS.lock().unwrap().push(forge_yrs(ActorSeed::derive(&tip.tip.log, &text.id())));
+        let automerge = forge_automerge(ActorSeed::derive(&tip.tip.log, &plan.id()));
+        let yrs = forge_yrs(ActorSeed::derive(&tip.tip.log, &text.id()));
+        AUTOMERGE.lock().unwrap().push(Box::new(move |_| automerge.clone()));
+        YRS.lock().unwrap().push(Box::new(move |_| yrs.clone()));
     }
     let hostile_plan = mallory.get::<HostileAutomerge>(plan.id()).await;
     let hostile_text = mallory.get::<HostileYrs>(text.id()).await;
@@ -227,6 +233,82 @@ async fn changes_under_anothers_actor_are_set_aside_and_the_victims_own_are_appl
     }
     patiently("the close", async {
         for device in [victim, reader, mallory, late] {
+            device.engine.close().await.unwrap();
+        }
+        relay.close().await;
+    })
+    .await;
+}
+
+/// A struct inside of the first one of `parent`, which is no type. yrs refuses it when half of the update is applied.
+fn inside_of_text(client: u64, parent: u64) -> Vec<u8> {
+    fn var(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+    // One client with one struct from clock 0 on: a string of one letter, in what has clock 0 of the other one. Nothing is deleted.
+    [vec![1, 1], var(client), vec![0, 4, 0], var(parent), vec![0, 1, b'x', 0]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fits_nowhere_keeps_nobody_from_writing_and_from_checkpoints() {
+    use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
+    let _turn = TURN.lock().await;
+    let home = Home::new();
+    home.enrol("mallory");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let a = home.open("a", &[&url]).await;
+    let text = a.notes.create::<Yrs>().await.unwrap();
+    let write = |letters: &'static str| {
+        text.change(|tx| {
+            tx.get_or_insert_text("text").insert(tx, 0, letters);
+            Ok(())
+        })
+    };
+    write("honest").unwrap().durable().await.unwrap();
+
+    let mallory = home.builder("mallory", false).crdt(Hostile::yrs()).connect(&url);
+    let mallory = common::Device::of(mallory.open().await.unwrap()).await;
+    let hostile = mallory.get::<HostileYrs>(text.id()).await;
+    let writer = text.read(|tx| tx.state_vector().iter().next().unwrap().0.get());
+    YRS.lock().unwrap().push(Box::new(move |own| inside_of_text(Yrs::client_id(own), writer)));
+    hostile.change(|_| Ok(())).unwrap().durable().await.unwrap();
+    patiently("the relay", mallory.notes.acknowledged()).await.unwrap();
+    mallory.engine.close().await.unwrap();
+
+    // The same device with an honest program: both make checkpoints, of all that was written.
+    let honest = home.open("mallory", &[&url]).await;
+    let text_b = honest.get::<Yrs>(text.id()).await;
+    patiently("what fits nowhere", async {
+        let (_, mut changes) = text.subscribe(|_| ()).unwrap();
+        while text.pending().unwrap() == 0 {
+            let _ = changes.next().await;
+        }
+    })
+    .await;
+    write("still ").unwrap().durable().await.unwrap();
+    for text in [&text, &text_b] {
+        common::shows(text, "the text", |tx| {
+            tx.get_text("text").is_some_and(|text| text.get_string(tx) == "still honest")
+        })
+        .await;
+        assert_eq!(text.pending().unwrap(), 1);
+    }
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    for device in [&a, &honest] {
+        let pruned = || async { device.engine.status().await.unwrap().contexts.remove(0).pruned > 0 };
+        device.until("a checkpoint", pruned).await;
+        assert!(device.notes.set_aside().await.unwrap().is_empty());
+    }
+    patiently("the close", async {
+        for device in [a, honest] {
             device.engine.close().await.unwrap();
         }
         relay.close().await;

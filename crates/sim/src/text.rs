@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use automerge::{ObjType, ROOT, ReadDoc as _, transaction::Transactable as _};
 use partita::{ChangeError, Commit, Document, automerge::Automerge, yrs::Yrs};
-use partita_core::Digest;
+use partita_core::{ActorSeed, CrdtDocument as _, Digest, DocumentId, DocumentType as _, Limits, LogId};
 use yrs::{Map as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 use crate::dice::Dice;
@@ -67,6 +67,28 @@ pub(crate) fn falsify(plain: Vec<u8>, how: Falsehood) -> Vec<u8> {
         Some([&id[..], &doc.save()].concat())
     };
     falsified().unwrap_or(plain)
+}
+
+/// What a second program would write first in a document, under the same name as the first.
+pub(crate) fn contradiction(crdt: Crdt, log: &LogId, document: &DocumentId) -> Option<Vec<u8>> {
+    let actor = ActorSeed::derive(log, document);
+    let written = match crdt {
+        Crdt::Automerge => {
+            let mut doc = Automerge::open(actor);
+            Automerge::transact(&mut doc, |tx| tx.put(ROOT, mark(NOBODYS), 1)).ok()?;
+            doc.take_local(&Limits::default())
+        }
+        Crdt::Yrs => {
+            let mut doc = Yrs::open(actor);
+            let write = |tx: &mut yrs::TransactionMut<'_>| {
+                tx.get_or_insert_map("marks").insert(tx, mark(NOBODYS), 1);
+                Ok(())
+            };
+            Yrs::transact(&mut doc, write).ok()?;
+            doc.take_local(&Limits::default())
+        }
+    };
+    written.ok().flatten()
 }
 
 impl Text {

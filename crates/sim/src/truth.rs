@@ -49,8 +49,6 @@ pub(crate) struct ContextTruth {
     /// Who was shut out by others, and where that is written.
     pub(crate) shut_out: Vec<(MachineId, Vec<Tip>)>,
     pub(crate) documents: Vec<(DocumentId, Crdt)>,
-    /// Whether a member wrote what is no payload.
-    pub(crate) garbage: bool,
     /// Whether a member claimed a checkpoint that does not hold.
     pub(crate) falsified: bool,
     /// Whether somebody was declared dormant.
@@ -123,7 +121,6 @@ impl Truth {
             gone: BTreeSet::new(),
             shut_out: Vec::new(),
             documents: Vec::new(),
-            garbage: false,
             falsified: false,
             does_without: false,
             late: BTreeMap::new(),

@@ -1,8 +1,11 @@
 //! The laws of merging, for any CRDT type: order, repetition and grouping of payloads make no difference.
 //!
-//! [`merges`] takes payloads as their authors made them and one way to bring them; a property test supplies many.
+//! [`merges`] takes payloads as their authors made them and one way to bring them; a property test supplies many. [`agrees`]
+//! takes those of a hostile author, which contradict each other.
 
 #![allow(clippy::panic)] // what does not hold is a failure of the test
+
+use std::collections::VecDeque;
 
 use partita_core::{ActorSeed, CrdtDocument, CrdtType, DocumentId, Limits, LogId};
 
@@ -101,6 +104,91 @@ pub fn merges(crdt: &dyn CrdtType, payloads: &[(u8, Vec<u8>)], way: &Way) {
     assert_eq!(other.digest(), before, "repetition makes a difference");
     same(&*one_by_one, &*other, "repetition makes a difference");
     same(&*one_by_one, &*reload(crdt, &*other), "a snapshot is not the document");
+}
+
+/// What three writers make of these edits, the first of whom is two-faced: two programs write under its name, and neither
+/// looks at what the other one does. So its log has payloads that contradict each other.
+///
+/// # Panics
+/// When a writer cannot apply what the others wrote, or give what it wrote.
+pub fn contradictions<D: CrdtDocument>(
+    edits: &[Edit],
+    open: impl Fn(ActorSeed) -> D,
+    edit: impl Fn(&mut D, Edit),
+) -> Vec<(u8, Vec<u8>)> {
+    const AUTHORS: [u8; 4] = [0, 1, 2, 0];
+    let mut docs: Vec<(D, usize)> = AUTHORS.iter().map(|author| (open(actor(*author)), 0)).collect();
+    let mut payloads: Vec<(u8, Vec<u8>)> = Vec::new();
+    for made in edits {
+        let (doc, seen) = &mut docs[usize::from(made.0 % 4)];
+        let author = AUTHORS[usize::from(made.0 % 4)];
+        if made.3 {
+            let news = payloads[*seen..].iter().filter(|(by, _)| author != 0 || *by != 0);
+            let news: Vec<&[u8]> = news.map(|(_, payload)| &payload[..]).collect();
+            take(doc, &news);
+            *seen = payloads.len();
+        }
+        edit(doc, *made);
+        match doc.take_local(&Limits::default()) {
+            Ok(payload) => payloads.extend(payload.map(|payload| (author, payload))),
+            Err(error) => panic!("what was changed cannot be taken: {error}"),
+        }
+    }
+    payloads
+}
+
+/// Applies payloads, of which some of an author's may contradict each other, in the order in which they were made, and in
+/// another one, in which those of each author come as they were made: the way of logs. Both documents must hold the same
+/// and show the same, whatever waits. And so must one that has a part, and takes in the snapshot of the whole.
+///
+/// Each pick answers with a number below the one that it is given.
+///
+/// # Panics
+/// When the law is broken.
+pub fn agrees(
+    crdt: &dyn CrdtType,
+    payloads: &[(u8, Vec<u8>)],
+    picks: impl Iterator<Item = impl Fn(usize) -> usize>,
+    reloads: &[bool],
+) {
+    let mut made = crdt.create(actor(100));
+    payloads.iter().for_each(|(_, payload)| take(&mut *made, &[payload]));
+    let mut logs: Vec<VecDeque<&[u8]>> = vec![VecDeque::new(); 3];
+    for (author, payload) in payloads {
+        logs[usize::from(*author)].push_back(payload);
+    }
+    let (mut other, mut part) = (crdt.create(actor(101)), crdt.create(actor(102)));
+    let mut reloads = reloads.iter();
+    let mut taken = 0;
+    for pick in picks {
+        logs.retain(|log| !log.is_empty());
+        if logs.is_empty() {
+            break;
+        }
+        let picked = pick(logs.len());
+        let Some(payload) = logs[picked].pop_front() else { continue };
+        take(&mut *other, &[payload]);
+        taken += 1;
+        if taken <= payloads.len() / 2 {
+            take(&mut *part, &[payload]);
+        }
+        if reloads.next().is_some_and(|reload| *reload) {
+            other = self::reload(crdt, &*other);
+        }
+    }
+    for payload in logs.into_iter().flatten() {
+        take(&mut *other, &[payload]);
+    }
+    let equal = |one: &dyn CrdtDocument, what: &str| {
+        assert_eq!((one.pending(), one.digest()), (made.pending(), made.digest()), "{what}");
+        assert!(one.same_history(&*made) && made.same_history(one), "{what}: the histories differ");
+    };
+    equal(&*other, "order makes a difference");
+    equal(&*self::reload(crdt, &*other), "a snapshot is not the document");
+    match made.snapshot().and_then(|whole| part.merge(&whole)) {
+        Ok(()) => equal(&*part, "a snapshot that is taken in makes a difference"),
+        Err(error) => panic!("a snapshot cannot be taken in: {error}"),
+    }
 }
 
 fn take(doc: &mut dyn CrdtDocument, payloads: &[&[u8]]) {

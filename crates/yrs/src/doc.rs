@@ -9,13 +9,10 @@ use yrs::updates::decoder::Decode;
 use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Transaction, TransactionMut, Update};
 
 use crate::held::{Held, Payload};
+use crate::lists::{Added, Lists, MAX_NESTING};
 use crate::local::Local;
-use crate::validate::{self, Checked, Id, Outline};
-use crate::{Error, depth, snapshot};
-
-/// How deep shared types may be nested in a document, whoever nested them. Far above what people make, and far below
-/// what overflows the stack of a small thread when the outermost one is deleted.
-const MAX_NESTING: usize = 1_000;
+use crate::validate::{self, Id, Outline};
+use crate::{Error, snapshot};
 
 /// The refusal of everything after the library failed.
 const DAMAGED: &str = "an earlier call failed; the document must be loaded again";
@@ -32,6 +29,18 @@ type Clocks = BTreeMap<u64, u32>;
 /// The ranges of each client that were deleted.
 type Deletions = BTreeMap<u64, Vec<(u32, u32)>>;
 
+/// How a payload fits.
+enum Fit {
+    /// It is there already, or something else of its client at its clock.
+    Known,
+    /// It builds on this, which is not there.
+    Lacks(Id),
+    /// It contradicts what it builds on: only a broken or hostile replica made it.
+    Never(CrdtError),
+    /// It can be applied.
+    Ready(Added),
+}
+
 /// A loaded Yrs document.
 #[derive(Debug)]
 pub struct YrsDoc {
@@ -40,8 +49,7 @@ pub struct YrsDoc {
     local: Local,
     /// How much of each client is there: the library only counts all of them at once.
     clocks: HashMap<u64, u32>,
-    /// The document nests no deeper than this.
-    nesting: usize,
+    lists: Lists,
     limits: Limits,
     damaged: bool,
 }
@@ -65,7 +73,7 @@ impl YrsDoc {
             held: Held::default(),
             local: Local::default(),
             clocks: HashMap::new(),
-            nesting: 0,
+            lists: Lists::default(),
             limits: Limits::default(),
             damaged: false,
         }
@@ -74,7 +82,8 @@ impl YrsDoc {
     pub(crate) fn load(bytes: &[u8], actor: &ActorSeed) -> Result<Self, CrdtError> {
         let mut loaded = Self::create(actor);
         let (state, held) = snapshot::read(bytes)?;
-        for payload in std::iter::once(state).chain(held) {
+        loaded.take_in(state)?;
+        for payload in held {
             loaded.apply_one(payload)?;
         }
         Ok(loaded)
@@ -93,22 +102,22 @@ impl YrsDoc {
         if self.damaged {
             return Err(Outcome::Reload(None));
         }
-        if self.nesting + self.limits.depth > MAX_NESTING {
-            self.nesting = depth::of(&self.doc);
+        // What does not follow them would contradict them.
+        if self.held.holds_some_of(self.doc.client_id().get()) {
+            let waits = "earlier changes of this replica wait for others'";
+            return Err(Outcome::Refused(CrdtError::Malformed(waits)));
         }
         // Until the transaction has committed in peace.
         self.damaged = true;
         let (doc, limits, before) = (self.doc.clone(), self.limits, self.local.len());
-        let (local, clocks, nesting) = (&mut self.local, &mut self.clocks, &mut self.nesting);
+        let (local, clocks, lists) = (&mut self.local, &mut self.clocks, &mut self.lists);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = doc.transact_mut();
             let result = f(&mut txn).map_err(|error| Outcome::Reload(Some(error)))?;
             if txn.has_changes() {
                 let (update, outline) = publishable(&txn, &limits).map_err(Outcome::Refused)?;
-                *nesting += outline.nesting;
-                if *nesting > MAX_NESTING {
-                    return Err(Outcome::Refused(CrdtError::TooLarge("nesting")));
-                }
+                let added = lists.admit(&update, &outline).map_err(Outcome::Refused)?;
+                lists.add(added);
                 local.note(&txn, doc.client_id(), update, outline.nesting);
                 clocks.extend(outline.sections.iter().map(|&(client, _, end)| (client, end)));
             }
@@ -143,26 +152,55 @@ impl YrsDoc {
             return Err(CrdtError::Poisoned(DAMAGED.into()));
         }
         let outline = validate::outline(bytes, None, &unlimited())?;
-        if let Some(lacking) = lacking(&outline, |client| self.clock(client)) {
-            let kept = self.held.keep(lacking, Payload { bytes: bytes.to_vec(), outline });
-            return Ok(if kept { Applied::Done } else { Applied::Known });
+        if outline.place().is_some_and(|place| self.held.holds(&place)) {
+            return Ok(Applied::Known);
         }
-        let applied = self.integrate(bytes, &outline)?;
+        let lacking = match self.fit(bytes, &outline) {
+            Fit::Known => return Ok(Applied::Known),
+            Fit::Ready(added) => return self.integrate_and_wake(bytes, &outline, added),
+            Fit::Lacks(lacking) => Some(lacking),
+            Fit::Never(error) if outline.place().is_none() => return Err(error),
+            Fit::Never(_) => None,
+        };
+        decoded(bytes)?;
+        let kept = self.held.keep(Payload { bytes: bytes.to_vec(), outline }, lacking);
+        Ok(if kept { Applied::Done } else { Applied::Known })
+    }
+
+    /// How a payload fits. The answer depends on what it builds on and on what its author wrote before, and on nothing else
+    /// that is there: every replica comes to the same.
+    fn fit(&mut self, bytes: &[u8], outline: &Outline) -> Fit {
+        if outline.place().is_some_and(|(client, start)| start < self.clock(client)) {
+            return Fit::Known;
+        }
+        match lacking(outline, |client| self.clock(client)) {
+            Some(lacking) => Fit::Lacks(lacking),
+            None => self.lists.admit(bytes, outline).map_or_else(Fit::Never, Fit::Ready),
+        }
+    }
+
+    /// Takes in a state of which nothing is there yet, by whomever, and whatever waited for it.
+    fn take_in(&mut self, state: &[u8]) -> Result<(), CrdtError> {
+        let outline = validate::outline(state, None, &unlimited())?;
+        if lacking(&outline, |client| self.clock(client)).is_some() {
+            return Err(CrdtError::Malformed("a state of which a part is missing"));
+        }
+        let added = self.lists.admit(state, &outline)?;
+        self.integrate_and_wake(state, &outline, added).map(drop)
+    }
+
+    fn integrate_and_wake(&mut self, bytes: &[u8], outline: &Outline, added: Added) -> Result<Applied, CrdtError> {
+        let applied = self.integrate(bytes, outline, added)?;
         let mut news: Vec<u64> = outline.sections.iter().map(|&(client, ..)| client).collect();
         while let Some(client) = news.pop() {
             for payload in self.held.wake(client, self.clock(client)) {
-                match lacking(&payload.outline, |client| self.clock(client)) {
-                    Some(lacking) => {
-                        self.held.keep(lacking, payload);
-                    }
-                    None => {
-                        // It was accepted when it came. That it fails now is its author's doing alone, unless the
-                        // document was damaged: then the engine tries one by one.
-                        match self.integrate(&payload.bytes, &payload.outline) {
-                            Err(error @ CrdtError::Poisoned(_)) => return Err(error),
-                            Err(_) => {}
-                            Ok(_) => news.extend(payload.outline.sections.iter().map(|&(client, ..)| client)),
-                        }
+                match self.fit(&payload.bytes, &payload.outline) {
+                    Fit::Known => {}
+                    Fit::Lacks(lacking) => drop(self.held.keep(payload, Some(lacking))),
+                    Fit::Never(_) => drop(self.held.keep(payload, None)),
+                    Fit::Ready(added) => {
+                        self.integrate(&payload.bytes, &payload.outline, added)?;
+                        news.extend(payload.outline.sections.iter().map(|&(client, ..)| client));
                     }
                 }
             }
@@ -171,7 +209,7 @@ impl YrsDoc {
     }
 
     /// Hands a payload to the library, all of whose dependencies are there.
-    fn integrate(&mut self, bytes: &[u8], outline: &Outline) -> Result<Applied, CrdtError> {
+    fn integrate(&mut self, bytes: &[u8], outline: &Outline, added: Added) -> Result<Applied, CrdtError> {
         for &(client, start, end) in &outline.sections {
             let clock = self.clock(client);
             // What is held is skipped whole. A partial overlap is two contents for one clock, and yrs then links freed
@@ -180,9 +218,7 @@ impl YrsDoc {
                 return Err(CrdtError::Malformed("overlaps what its client wrote before"));
             }
         }
-        self.nest(outline)?;
-        // Decoding what the validator accepted does not panic, and touches nothing.
-        let update = Update::decode_v1(bytes).map_err(|_| CrdtError::Malformed("unreadable to the library"))?;
+        let update = decoded(bytes)?;
         self.damaged = true;
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = self.doc.transact_mut();
@@ -194,6 +230,7 @@ impl YrsDoc {
         }));
         let applied = attempt.unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))?;
         self.damaged = false;
+        self.lists.add(added);
         for &(client, _, end) in &outline.sections {
             let clock = self.clocks.entry(client).or_default();
             *clock = end.max(*clock);
@@ -201,16 +238,9 @@ impl YrsDoc {
         Ok(applied)
     }
 
-    /// Keeps the bound on nesting. Adding up is cheap and too high; when it reaches the limit, count anew.
-    fn nest(&mut self, outline: &Outline) -> Checked<()> {
-        if self.nesting + outline.nesting > MAX_NESTING {
-            self.nesting = depth::of(&self.doc);
-        }
-        if self.nesting + outline.nesting > MAX_NESTING {
-            return Err(CrdtError::TooLarge("nesting"));
-        }
-        self.nesting += outline.nesting;
-        Ok(())
+    /// What waits, in a canonical order.
+    fn waiting(&self) -> Vec<&[u8]> {
+        self.held.all().map(|payload| &payload.bytes[..]).collect()
     }
 
     /// Clocks and deletions in a canonical order.
@@ -251,7 +281,7 @@ impl CrdtDocument for YrsDoc {
         let encode = || self.doc.transact().encode_state_as_update_v1(&StateVector::default());
         let state = catch_unwind(AssertUnwindSafe(encode))
             .map_err(|_| CrdtError::Poisoned("the library could not encode the document".into()))?;
-        Ok(snapshot::write(&state, &self.held.sorted()))
+        Ok(snapshot::write(&state, &self.waiting()))
     }
 
     fn pending(&self) -> usize {
@@ -279,10 +309,7 @@ impl CrdtDocument for YrsDoc {
 
     fn same_history(&self, other: &dyn CrdtDocument) -> bool {
         other.as_any().downcast_ref::<Self>().is_some_and(|other| {
-            !self.damaged
-                && !other.damaged
-                && self.state() == other.state()
-                && self.held.sorted() == other.held.sorted()
+            !self.damaged && !other.damaged && self.state() == other.state() && self.waiting() == other.waiting()
         })
     }
 
@@ -296,14 +323,14 @@ impl CrdtDocument for YrsDoc {
         let is_deleted = |client: &u64, (start, end): (u32, u32)| {
             deletes.get(client).is_some_and(|ranges| ranges.iter().any(|own| own.0 <= start && end <= own.1))
         };
-        let waiting = self.held.sorted();
+        let waiting = self.waiting();
         let has = |payload: &Payload| {
             let mut sections = payload.outline.sections.iter();
             waiting.contains(&&payload.bytes[..]) || sections.all(|(client, _, end)| reached(client, *end))
         };
         let by: Vec<u64> = by.iter().map(client_id).collect();
         let is_news = |client: &u64, clock: u32| others.get(client).is_none_or(|known| *known < clock);
-        let theirs = other.held.sorted();
+        let theirs = other.waiting();
         let is_theirs = |payload: &Payload| {
             let mut sections = payload.outline.sections.iter();
             theirs.contains(&&payload.bytes[..])
@@ -324,8 +351,11 @@ impl CrdtDocument for YrsDoc {
         let have = self.doc.transact().state_vector();
         let news = catch_unwind(AssertUnwindSafe(|| other.doc.transact().encode_state_as_update_v1(&have)));
         let news = news.map_err(|_| CrdtError::Poisoned("the library could not encode the snapshot".into()))?;
-        let held = other.held.all().map(|payload| &payload.bytes[..]);
-        std::iter::once(&news[..]).chain(held).try_for_each(|payload| self.apply_one(payload).map(drop))
+        if self.damaged {
+            return Err(CrdtError::Poisoned(DAMAGED.into()));
+        }
+        self.take_in(&news)?;
+        other.waiting().into_iter().try_for_each(|payload| self.apply_one(payload).map(drop))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -352,6 +382,11 @@ pub(crate) fn unlimited() -> Limits {
     limits.operations = u64::MAX;
     limits.depth = MAX_NESTING;
     limits
+}
+
+/// Decoding what the validator accepted does not panic, and touches nothing.
+fn decoded(bytes: &[u8]) -> Result<Update, CrdtError> {
+    Update::decode_v1(bytes).map_err(|_| CrdtError::Malformed("unreadable to the library"))
 }
 
 /// The first thing that a payload needs and the document does not hold.

@@ -1,17 +1,24 @@
-//! Payloads that wait for what they depend on.
+//! Payloads that wait for what they build on.
 //!
 //! yrs can keep pending structs itself, but then its state vector has holes, encoding the document omits them, and two
 //! replicas that hold the same payloads are not equal. So a payload goes to yrs only when all of it can be integrated.
+//!
+//! A hostile client can write two contents for one clock, and let the first wait for somebody else. Were the second
+//! applied meanwhile, which of them counts would depend on what came first, and replicas would differ for good. So the
+//! first that its log has from a clock on is the only one, also while it waits.
 
 use std::collections::BTreeMap;
 
 use crate::validate::{Id, Outline};
 
-/// The payloads, each under the first thing it lacks: `(client, clocks needed)`.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    waiting: BTreeMap<Id, Vec<Payload>>,
-    count: usize,
+    /// What one client wrote, by the clock from which on it did.
+    writes: BTreeMap<Id, Payload>,
+    /// What waits for a client to reach a clock. What fits nowhere is under nothing.
+    lacking: BTreeMap<Id, Vec<Id>>,
+    /// What has no place of its own (it only deletes), each under the first thing that it lacks.
+    others: BTreeMap<Id, Vec<Payload>>,
 }
 
 #[derive(Debug)]
@@ -22,37 +29,51 @@ pub(crate) struct Payload {
 
 impl Held {
     pub(crate) fn len(&self) -> usize {
-        self.count
+        self.writes.len() + self.others.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Keeps `payload` until `lacking` is there. False if it was kept already.
-    pub(crate) fn keep(&mut self, lacking: Id, payload: Payload) -> bool {
-        let waiting = self.waiting.entry(lacking).or_default();
-        if waiting.iter().any(|known| known.bytes == payload.bytes) {
-            return false;
+    /// Whether something of this client waits that goes to this place.
+    pub(crate) fn holds(&self, place: &Id) -> bool {
+        self.writes.contains_key(place)
+    }
+
+    /// Whether something waits that this client wrote.
+    pub(crate) fn holds_some_of(&self, client: u64) -> bool {
+        self.writes.range((client, 0)..=(client, u32::MAX)).next().is_some()
+    }
+
+    /// Keeps `payload` until `lacking` is there; for good without that. False if it is kept already.
+    pub(crate) fn keep(&mut self, payload: Payload, lacking: Option<Id>) -> bool {
+        if let Some(place) = payload.outline.place() {
+            if let Some(lacking) = lacking {
+                self.lacking.entry(lacking).or_default().push(place);
+            }
+            return self.writes.insert(place, payload).is_none();
         }
-        waiting.push(payload);
-        self.count += 1;
-        true
+        let Some(lacking) = lacking else { return false };
+        let waiting = self.others.entry(lacking).or_default();
+        let is_new = waiting.iter().all(|known| known.bytes != payload.bytes);
+        if is_new {
+            waiting.push(payload);
+        }
+        is_new
     }
 
-    /// Takes out what waited for `client` to reach a clock that is not above `clock`.
+    /// Takes out what waited for `client` to reach a clock that is not above `clock`. What had its place at a lower one
+    /// came too late.
     pub(crate) fn wake(&mut self, client: u64, clock: u32) -> Vec<Payload> {
-        let ready: Vec<Id> = self.waiting.range((client, 0)..=(client, clock)).map(|(&key, _)| key).collect();
-        let woken: Vec<Payload> = ready.iter().filter_map(|key| self.waiting.remove(key)).flatten().collect();
-        self.count -= woken.len();
+        self.writes.extract_if((client, 0)..(client, clock), |_, _| true).for_each(drop);
+        let reached = (client, 0)..=(client, clock);
+        let places = self.lacking.extract_if(reached.clone(), |_, _| true).flat_map(|(_, places)| places);
+        let mut woken: Vec<Payload> = places.filter_map(|place| self.writes.remove(&place)).collect();
+        woken.extend(self.others.extract_if(reached, |_, _| true).flat_map(|(_, payloads)| payloads));
         woken
     }
 
-    /// The payloads, in no order that means anything.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Payload> {
-        self.waiting.values().flatten()
-    }
-
     /// The payloads, in an order that depends on them alone.
-    pub(crate) fn sorted(&self) -> Vec<&[u8]> {
-        let mut all: Vec<&[u8]> = self.waiting.values().flatten().map(|payload| payload.bytes.as_slice()).collect();
-        all.sort_unstable();
-        all
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Payload> {
+        let mut others: Vec<&Payload> = self.others.values().flatten().collect();
+        others.sort_unstable_by(|one, other| one.bytes.cmp(&other.bytes));
+        self.writes.values().chain(others)
     }
 }

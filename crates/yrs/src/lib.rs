@@ -32,10 +32,10 @@
 //! * A payload that depends on one that is not here waits outside yrs, whole; see `pending`.
 
 mod copy;
-mod depth;
 mod doc;
 mod error;
 mod held;
+mod lists;
 mod local;
 mod snapshot;
 mod validate;

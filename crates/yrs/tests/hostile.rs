@@ -80,18 +80,25 @@ fn types_nested_without_end_are_refused_in_one_payload() {
 #[test]
 fn types_nested_without_end_are_refused_over_many_payloads() {
     let mut doc = open(1);
-    let mut refused = 0;
+    let mut unfit = 0;
     for part in 0..1_000 {
-        match apply(&mut doc, &nested_types(50, part * 50, 2)) {
-            Ok(_) => {}
-            Err(CrdtError::TooLarge(_)) => {
-                refused = part;
-                break;
-            }
-            Err(other) => panic!("{other}"),
+        assert_eq!(apply(&mut doc, &nested_types(50, part * 50, 2)), Ok(Applied::Done));
+        if doc.pending() > 0 {
+            unfit = part;
+            break;
         }
     }
-    assert_eq!(refused, 20);
+    assert_eq!(unfit, 20);
+    // Nobody else has less room for it.
+    let mut other = open(3);
+    Yrs::transact(&mut other, |tx| {
+        let outer = tx.get_or_insert_array("t").push_back(tx, ArrayPrelim::from(["x"]));
+        outer.push_back(tx, MapPrelim::from([("k", 1)])).parse_done();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(apply(&mut doc, &local(&mut other).unwrap()), Ok(Applied::Done));
+    assert_eq!(doc.pending(), 1);
     let snapshot = doc.snapshot().unwrap();
     assert!(Yrs.load(&snapshot, seed(2)).unwrap().same_history(&doc));
     // What is there can be deleted from outside in, on the small stack of a test.
@@ -223,10 +230,58 @@ fn an_author_who_writes_two_contents_for_one_clock_damages_only_himself() {
     let short = typed(&mut one, 0, "abc");
     let long = typed(&mut other, 0, "uvwxyz");
     assert_eq!(apply(&mut reader, &short), Ok(Applied::Done));
-    assert!(matches!(apply(&mut reader, &long), Err(CrdtError::Malformed(_))));
+    assert_eq!(apply(&mut reader, &long), Ok(Applied::Known));
+    assert_eq!(text(&reader), "abc");
     let honest = typed(&mut open(1), 0, "fine");
     assert_eq!(apply(&mut reader, &honest), Ok(Applied::Done));
     assert!(reader.snapshot().is_ok());
+}
+
+#[test]
+fn what_contradicts_itself_fits_nowhere_whenever_it_comes() {
+    let mut honest = open(1);
+    let base = {
+        Yrs::transact(&mut honest, |tx| {
+            tx.get_or_insert_text("text").insert(tx, 0, "ab"); // clocks 0 and 1
+            let map = tx.get_or_insert_map("map");
+            map.insert(tx, "k", 1); // 2
+            map.insert(tx, "l", 2); // 3
+            tx.get_or_insert_text("other").insert(tx, 0, "c"); // 4
+            Ok(())
+        })
+        .unwrap();
+        local(&mut honest).unwrap()
+    };
+    let of = |clock: u8| [var(Yrs::client_id(seed(1))), vec![clock]].concat();
+    let payload = |content: &[&[u8]]| {
+        let head = [vec![1, 1], var(Yrs::client_id(seed(2))), vec![0]].concat();
+        [head, content.concat(), vec![0]].concat()
+    };
+    let (left, right, both, letter) = (&[0x84][..], &[0x44][..], &[0xc4][..], &[1, b'x'][..]);
+    let contradictions = [
+        ("inside of a letter", payload(&[&[4, 0], &of(0), letter])),
+        ("between two texts", payload(&[both, &of(0), &of(4), letter])),
+        ("between two keys", payload(&[both, &of(2), &of(3), letter])),
+        ("before a key's value", payload(&[right, &of(2), letter])),
+        ("two values for a key", payload(&[left, &of(2), &[2, b'x', b'y']])),
+    ];
+    let fitting = [payload(&[both, &of(0), &of(1), letter]), payload(&[left, &of(2), letter])];
+    for payload in fitting {
+        let mut reader = open(3);
+        assert_eq!(reader.apply(&[&base, &payload]), [Ok(Applied::Done), Ok(Applied::Done)]);
+        assert_eq!(reader.pending(), 0);
+    }
+    for (name, payload) in contradictions {
+        assert_eq!(check(&payload, 2), Ok(()), "{name}");
+        let (mut early, mut late) = (open(3), open(4));
+        assert_eq!(early.apply(&[&base, &payload]), [Ok(Applied::Done), Ok(Applied::Done)], "{name}");
+        assert_eq!(late.apply(&[&payload, &base]), [Ok(Applied::Done), Ok(Applied::Done)], "{name}");
+        for reader in [&mut early, &mut late] {
+            assert_eq!((reader.pending(), text(reader).as_str()), (1, "ab"), "{name}");
+        }
+        assert!(early.same_history(&late), "{name}");
+        assert!(Yrs.load(&early.snapshot().unwrap(), seed(5)).unwrap().same_history(&late), "{name}");
+    }
 }
 
 #[test]

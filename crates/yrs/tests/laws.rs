@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use partita_core::DocumentType;
-use partita_testing::crdt_laws::{Edit, Way, merges, written};
+use partita_testing::crdt_laws::{Edit, Way, agrees, contradictions, merges, written};
 use partita_yrs::{Yrs, YrsDoc};
 use proptest::{collection::vec, prelude::*};
 use yrs::{Array, GetString, Map, Text, WriteTxn};
@@ -39,5 +39,14 @@ proptest! {
         let payloads = written(&edits, Yrs::open, edit);
         let picks = places.iter().map(|place| |len| place.index(len));
         merges(&Yrs, &payloads, &Way::choose(payloads.len(), picks, reloads, batch));
+    }
+
+    #[test]
+    fn replicas_agree_on_what_an_author_wrote_who_contradicts_himself(
+        edits in vec(any::<Edit>(), 1..30),
+        (places, reloads, _) in way(40),
+    ) {
+        let payloads = contradictions(&edits, Yrs::open, edit);
+        agrees(&Yrs, &payloads, places.iter().map(|place| |len| place.index(len)), &reloads);
     }
 }

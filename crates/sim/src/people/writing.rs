@@ -1,11 +1,11 @@
 //! Documents: created, edited, spoiled.
 
-use partita_core::ContextId;
+use partita_core::{ContextId, LogId};
 
 use super::Much;
 use crate::{
     machine::{Answer, MachineId},
-    text::Crdt,
+    text::{Crdt, contradiction},
     world::World,
 };
 
@@ -96,18 +96,33 @@ impl World {
         self.trace.step(self.now, &edit.to_le_bytes(), || format!("edit {edit} is durable"));
     }
 
-    /// A member's program is broken, or hostile: it writes what is no payload, in a document of others.
+    /// A member's program is broken, or hostile: it writes what is no payload, in a document of others. Or it runs twice, and
+    /// what the second one writes contradicts what the first one wrote.
     pub(crate) fn write_garbage(&mut self, machine: MachineId) -> Option<()> {
         let contexts: Vec<_> = self.machines[machine].contexts.keys().copied().collect();
         let context = self.people.dice.pick(&contexts)?;
         let documents = self.truth.contexts.get(&context)?.documents.clone();
-        let (document, _) = self.people.dice.pick(&documents)?;
+        let (document, crdt) = self.people.dice.pick(&documents)?;
         let len = self.people.dice.range(1, 60);
         let bytes: Vec<u8> = (0..len).map(|_| self.people.dice.below(256) as u8).collect();
         let name = self.name(machine);
-        self.note(format!("{name} writes garbage into {document:?}"));
-        self.truth.contexts.get_mut(&context)?.garbage = true;
-        self.machines[machine].running.as_ref()?.write_raw(context, document, bytes);
+        let running = self.machines[machine].running.as_ref()?;
+        let log = running.node().own_log(&context);
+        let wrote = |log: &LogId| {
+            let mut edits = self.truth.edits.iter().filter(|edit| edit.document == document);
+            edits.any(|edit| edit.place.is_some_and(|(place, _)| place == *log))
+        };
+        let twice = log.filter(|log| bytes[0] < 128 && wrote(log));
+        match twice.and_then(|log| contradiction(crdt, &log, &document)) {
+            Some(payload) => {
+                running.write_raw(context, document, payload);
+                self.note(format!("{name} contradicts itself in {document:?}"));
+            }
+            None => {
+                running.write_raw(context, document, bytes);
+                self.note(format!("{name} writes garbage into {document:?}"));
+            }
+        }
         self.settle(machine);
         Some(())
     }

@@ -4,25 +4,20 @@
 //! two structs claim the same clock, and unwraps what a hostile author can make absent. This pass accepts only the shape
 //! that yrs itself writes, and tells the document what an update needs, so that it is applied only when all of it is there.
 
+mod block;
 mod content;
 mod nesting;
 mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use partita_core::{CrdtError, Limits};
 
+pub(crate) use block::{Blocks, Goes};
 pub(crate) use reader::{Checked, Reader};
 
 use nesting::Node;
 use reader::MAX_CLOCK;
-
-const GC: u8 = 0;
-const SKIP: u8 = 10;
-const HAS_ORIGIN: u8 = 0x80;
-const HAS_RIGHT_ORIGIN: u8 = 0x40;
-const HAS_PARENT_SUB: u8 = 0x20;
-const UNUSED_FLAG: u8 = 0x10;
 
 /// One element of one client.
 pub(crate) type Id = (u64, u32);
@@ -32,12 +27,24 @@ pub(crate) type Id = (u64, u32);
 pub(crate) struct Outline {
     /// For each client with structs, highest first: `(client, first clock, end)`.
     pub(crate) sections: Vec<(u64, u32, u32)>,
+    /// Where each of them is in the update.
+    pub(crate) sections_at: Vec<usize>,
     /// For each client: how many of its clocks must be held before this can be applied.
     pub(crate) needs: BTreeMap<u64, u32>,
     /// How deep it nests shared types inside each other, at most.
     pub(crate) nesting: usize,
     /// Where the delete set begins.
     pub(crate) deletes_at: usize,
+}
+
+impl Outline {
+    /// The clock from which on the one client that has structs in it goes on.
+    pub(crate) fn place(&self) -> Option<Id> {
+        match self.sections[..] {
+            [(client, start, _)] => Some((client, start)),
+            _ => None,
+        }
+    }
 }
 
 /// Accepts or refuses `update`; `author` is the only client that may have structs in it.
@@ -76,8 +83,9 @@ impl<'l> Pass<'l> {
 
     fn run(&mut self, update: &[u8]) -> Checked<Outline> {
         let mut reader = Reader::new(update);
-        let mut sections: Vec<(u64, u32, u32)> = Vec::new();
+        let (mut sections, mut sections_at): (Vec<(u64, u32, u32)>, _) = (Vec::new(), Vec::new());
         for _ in 0..reader.count()? {
+            sections_at.push(update.len() - reader.remaining());
             let section = self.section(&mut reader)?;
             // Both libraries write the highest client first. A second section of a client would overlap the first.
             if sections.last().is_some_and(|&(client, ..)| client <= section.0) {
@@ -98,7 +106,8 @@ impl<'l> Pass<'l> {
             *needed = start;
         }
         self.needs.retain(|_, clock| *clock > 0);
-        Ok(Outline { sections, needs: std::mem::take(&mut self.needs), nesting: 0, deletes_at })
+        let needs = std::mem::take(&mut self.needs);
+        Ok(Outline { sections, sections_at, needs, nesting: 0, deletes_at })
     }
 
     fn section(&mut self, reader: &mut Reader<'_>) -> Checked<(u64, u32, u32)> {
@@ -124,51 +133,17 @@ impl<'l> Pass<'l> {
 
     fn block(&mut self, reader: &mut Reader<'_>, id: Id) -> Checked<u32> {
         self.operation()?;
-        let info = reader.byte()?;
-        if info == GC {
-            return match reader.var_u32()? {
-                0 => Err(CrdtError::Malformed("empty struct")),
-                length => Ok(length),
-            };
+        let block = block::read(reader, id, self.limits.depth)?;
+        for (client, clock) in block.goes.links() {
+            self.need(client, clock + 1);
         }
-        if info == SKIP {
-            // A hole in a log cannot be: entries follow each other.
-            return Err(CrdtError::Malformed("gap between structs"));
+        self.types += usize::from(block.is_type);
+        if let Some(nodes) = &mut self.nodes
+            && !matches!(block.goes, Goes::Gone)
+        {
+            nodes.push(Node::new(id, &block));
         }
-        if info & UNUSED_FLAG != 0 {
-            return Err(CrdtError::Malformed("unknown flag"));
-        }
-        let origin = if info & HAS_ORIGIN != 0 { Some(self.reference(reader, id)?) } else { None };
-        let right = if info & HAS_RIGHT_ORIGIN != 0 { Some(self.reference(reader, id)?) } else { None };
-        let mut parent = None;
-        if origin.is_none() && right.is_none() {
-            match reader.byte()? {
-                1 => {
-                    reader.string()?;
-                }
-                0 => parent = Some(self.reference(reader, id)?),
-                _ => return Err(CrdtError::Malformed("unknown parent")),
-            }
-            if info & HAS_PARENT_SUB != 0 {
-                reader.string()?;
-            }
-        }
-        let content = content::read(reader, info, self.limits.depth)?;
-        self.types += usize::from(content.is_type);
-        if let Some(nodes) = &mut self.nodes {
-            nodes.push(Node { id, siblings: [origin, right], parent, is_type: content.is_type });
-        }
-        Ok(content.length)
-    }
-
-    /// Something that the struct `from` builds on. Within one client only earlier clocks: anything else waits for itself.
-    fn reference(&mut self, reader: &mut Reader<'_>, from: Id) -> Checked<Id> {
-        let (client, clock) = (reader.client()?, reader.clock()?);
-        if client == from.0 && clock >= from.1 {
-            return Err(CrdtError::Malformed("refers to itself or its future"));
-        }
-        self.need(client, clock + 1);
-        Ok((client, clock))
+        Ok(block.length)
     }
 
     fn need(&mut self, client: u64, clocks: u32) {
@@ -214,6 +189,21 @@ impl<'l> Pass<'l> {
         self.operations += 1;
         if self.operations > self.limits.operations { Err(CrdtError::TooLarge("number of operations")) } else { Ok(()) }
     }
+}
+
+/// What an update that was accepted deletes: ranges of each client's clocks, lowest first.
+pub(crate) fn deletions(update: &[u8], outline: &Outline) -> Checked<HashMap<u64, Vec<(u32, u32)>>> {
+    let mut reader = Reader::new(&update[outline.deletes_at..]);
+    let mut deletions = HashMap::new();
+    for _ in 0..reader.count()? {
+        let client = reader.client()?;
+        let ranges = (0..reader.count()?).map(|_| {
+            let start = reader.clock()?;
+            Ok((start, start + reader.var_u32()?))
+        });
+        deletions.insert(client, ranges.collect::<Checked<_>>()?);
+    }
+    Ok(deletions)
 }
 
 /// Where the delete set of an update of our own begins.

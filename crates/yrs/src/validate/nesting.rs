@@ -5,7 +5,10 @@
 
 use partita_core::CrdtError;
 
-use super::{Checked, Id};
+use super::{
+    Checked, Id,
+    block::{Block, Goes},
+};
 
 /// One item and where it hangs.
 pub(crate) struct Node {
@@ -15,6 +18,17 @@ pub(crate) struct Node {
     /// It lives inside this one; `None` without siblings is a root type.
     pub(crate) parent: Option<Id>,
     pub(crate) is_type: bool,
+}
+
+impl Node {
+    pub(crate) fn new(id: Id, block: &Block<'_>) -> Self {
+        let (siblings, parent) = match block.goes {
+            Goes::Between(left, right) => ([left, right], None),
+            Goes::Inside(parent, _) => ([None, None], Some(parent)),
+            Goes::Gone | Goes::Root(..) => ([None, None], None),
+        };
+        Self { id, siblings, parent, is_type: block.is_type }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
