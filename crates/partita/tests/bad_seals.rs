@@ -1,19 +1,14 @@
 //! A device writes a change that was not sealed for what its header says: it is set aside wherever it comes, and what was
 //! written before and after it is applied.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-mod spoiler;
-
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use common::{Device, Home, has, put, string};
+use crate::common::{Device, Home, has, put, string};
+use crate::spoiler::Spoiler;
 use partita::{Context, Engine, FileKeystore, Reason, automerge::Automerge, single_owner::SingleOwner};
-use spoiler::Spoiler;
 
 async fn reasons(notes: &Context) -> Vec<Reason> {
     notes.set_aside().await.unwrap().iter().map(|entry| entry.reason).collect()

@@ -1,13 +1,9 @@
 //! The relay carries what it cannot read. The same look finds the canary where payloads are plain, so it can fail.
 //! (A relay process's memory is searched in `crates/cli/tests/blind_relay.rs`.)
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
 use std::sync::{Arc, Mutex};
 
-use common::{Device, Home, has, put};
+use crate::common::{Device, Home, has, put};
 use partita::{automerge::Automerge, single_owner::SingleOwner};
 use partita_relay::Relay;
 

@@ -1,10 +1,6 @@
 //! Checkpoints: history that snapshots stand for, on real stores.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
-use common::{Device, Home, has, patiently, put, string};
+use crate::common::{self, Device, Home, has, patiently, put, string};
 use partita::{CheckpointOutcome, NodeConfig, automerge::Automerge, core::Turn, single_owner::SingleOwner, yrs::Yrs};
 
 /// How many entries the device holds by snapshots alone.

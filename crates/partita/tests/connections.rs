@@ -1,10 +1,6 @@
 //! Connections that come and go while an engine is open.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
-use common::{Home, has, patiently, put};
+use crate::common::{Home, has, patiently, put};
 use partita::{ConnectError, ConnectionHandle, ConnectionState, automerge::Automerge};
 
 async fn connected(handle: &mut ConnectionHandle) {

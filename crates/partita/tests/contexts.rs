@@ -1,15 +1,11 @@
 //! Contexts that come and go in a running engine, what is durable elsewhere, what is said and not kept.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
 use std::{
     future::Future as _,
     sync::{Arc, Mutex, mpsc},
 };
 
-use common::{Home, has, patiently, put};
+use crate::common::{self, Home, has, patiently, put};
 use partita::{
     ChangeError, EngineError, EngineEvent, SendError,
     automerge::Automerge,

@@ -1,17 +1,13 @@
 //! What an application may rely on when it changes documents.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
 };
 
+use crate::common::{self, Home, put, string};
 use automerge::{AutomergeError, ROOT, transaction::Transactable as _};
-use common::{Home, put, string};
 use partita::{
     ChangeError, DocumentError, Engine, EngineError, FileKeystore, OpenError,
     automerge::Automerge,

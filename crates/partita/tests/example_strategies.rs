@@ -1,25 +1,15 @@
 //! The strategies of the examples keep what every strategy promises.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-#[path = "../../../examples/by_region.rs"]
-#[allow(dead_code)]
-mod by_region;
-#[path = "../../../examples/custom_strategy.rs"]
-#[allow(dead_code)]
-mod custom_strategy;
-#[path = "../../../examples/publish.rs"]
-#[allow(dead_code)]
-mod publish;
-
-use by_region::{ByRegion, certify, region};
-use custom_strategy::AllowList;
+use crate::examples::{
+    by_region::{ByRegion, certify, region},
+    custom_strategy::AllowList,
+    publish::Publish,
+};
 use partita::core::{ContextId, ContextInfo, PartitionStrategy as _, ReplicaId};
 use partita_testing::{
     samples::{replica, signing_key},
     strategy_conformance::{Rule, Side, Subject, Who, assert_conformant},
 };
-use publish::Publish;
 
 #[test]
 fn the_list_keeps_what_every_strategy_promises() {

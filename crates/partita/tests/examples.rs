@@ -1,13 +1,11 @@
 //! The examples do what they say.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
 /// As `examples/<name>.rs` is run, without its `main`.
 macro_rules! example {
     ($name:ident, $path:literal) => {
         #[path = $path]
-        #[allow(dead_code)]
-        mod $name;
+        #[allow(dead_code, unreachable_pub)]
+        pub(crate) mod $name;
 
         #[tokio::test(flavor = "multi_thread")]
         async fn $name() {

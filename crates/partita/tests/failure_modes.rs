@@ -1,13 +1,9 @@
 //! How systems of this kind have failed, where that could happen in the engine; the numbers are those of
 //! `docs/failure-modes.md`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
 use std::sync::{Arc, Condvar, Mutex};
 
-use common::{Device, Home, has, patiently, put, string};
+use crate::common::{Device, Home, has, patiently, put, string};
 use partita::{
     automerge::Automerge,
     core::{Batch, Durability, Incarnation, Op, Store, StoreError, StoreRead},

@@ -3,16 +3,12 @@
 //! silently drops, whichever comes second, and honest replicas diverge for good.) Or it writes what fits nowhere, and that
 //! holds up nobody.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
 use std::{
     any::Any,
     sync::{Arc, Mutex},
 };
 
-use common::{Home, has, patiently, put, string};
+use crate::common::{self, Home, has, patiently, put, string};
 use partita::{
     CheckpointOutcome, Context, Reason,
     automerge::Automerge,

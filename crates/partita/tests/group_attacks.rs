@@ -1,16 +1,12 @@
 //! Attacks on groups that need stores and relays; the others are in the plugin's own tests. Numbers are the design's.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-mod town;
-
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
 };
 
-use common::{has, patiently, put, shows, string};
+use crate::common::{has, patiently, put, shows, string};
+use crate::town::{Person, Town};
 use partita::{
     Engine, EngineEvent, SystemRandom,
     automerge::Automerge,
@@ -20,7 +16,6 @@ use partita::{
     single_owner::SingleOwner,
 };
 use partita_relay::Relay;
-use town::{Person, Town};
 
 const CANARY: &str = "canary-77d2-nobody-but-members-may-read-this";
 

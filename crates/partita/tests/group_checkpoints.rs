@@ -1,22 +1,16 @@
 //! Checkpoints in a group in which not everybody may read everything: a snapshot goes to exactly those who may.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-mod spoiler;
-mod town;
-
 use std::sync::{Arc, Mutex, atomic::AtomicBool};
 
-use common::{has, patiently, put, string};
+use crate::common::{has, patiently, put, string};
+use crate::spoiler::Spoiler;
+use crate::town::{Person, Town};
 use partita::{
     CheckpointError, CheckpointOutcome, DocumentError, Engine, SystemRandom,
     automerge::Automerge,
     core::DocumentId,
     group::{Group, History, Policy, Role},
 };
-use spoiler::Spoiler;
-use town::{Person, Town};
 
 impl Town {
     /// Somebody whom another adds by a card, with as much of the past.

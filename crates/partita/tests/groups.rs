@@ -1,17 +1,12 @@
 //! People who share a group, on real stores, through a relay that can read nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-mod town;
-
-use common::{has, put, string};
+use crate::common::{has, put, string};
+use crate::town::Town;
 use partita::{
     DocumentError, SystemRandom,
     automerge::Automerge,
     group::{Group, GroupError, History, Membership, Policy, Role, Terms},
 };
-use town::Town;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_joins_by_an_invitation_while_the_inviter_is_away() {

@@ -1,11 +1,7 @@
 //! What an application may rely on where a change is over a limit.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
+use crate::common::{self, Device, Home, has, noise, put, shows, string};
 use automerge::{ObjType, ROOT, transaction::Transactable as _};
-use common::{Device, Home, has, noise, put, shows, string};
 use partita::{
     AppendError, ChangeError, CommitError, NodeConfig,
     automerge::Automerge,

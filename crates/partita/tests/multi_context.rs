@@ -1,7 +1,5 @@
 //! Many contexts in one engine, each with its own strategy; real files and sockets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
 use std::path::Path;
 
 use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};

@@ -1,17 +1,13 @@
 //! What an operator sees of a relay while devices sync through it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-mod web;
-
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
-use common::{Home, has, patiently, put};
+use crate::common::{Home, has, patiently, put};
+use crate::web::get;
 use partita::{
     automerge::Automerge,
     core::{Observation, Observer, StoreError},
@@ -19,7 +15,6 @@ use partita::{
 use partita_relay::Relay;
 use partita_testing::MemoryStore;
 use tokio::sync::watch;
-use web::get;
 
 /// Wakes whoever waits for numbers: a relay that has nothing to do samples itself about once a second.
 #[derive(Clone)]

@@ -1,10 +1,6 @@
 //! A device is stolen: what it writes from then on counts nowhere, and nobody else loses anything.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-
-use common::{Home, has, patiently, put, shows, string};
+use crate::common::{self, Home, has, patiently, put, shows, string};
 use partita::{EngineEvent, automerge::Automerge, single_owner::SingleOwner};
 
 /// What the thief wrote before the cap stays; what it wrote later, offline and with a clock set back, is excluded on the

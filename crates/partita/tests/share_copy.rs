@@ -1,14 +1,10 @@
 //! What somebody may not read is shared as a copy.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
-mod common;
-mod town;
-
 use std::{any::Any, convert::Infallible};
 
+use crate::common::{self, Home, has, put, shows, string};
+use crate::town::Town;
 use automerge::{ROOT, transaction::Transactable};
-use common::{Home, has, put, shows, string};
 use partita::{
     DocumentError, SystemRandom,
     automerge::Automerge,
@@ -19,7 +15,6 @@ use partita::{
     group::{Group, History, Policy, Role},
     yrs::Yrs,
 };
-use town::Town;
 use yrs::{GetString, ReadTxn, Text, WriteTxn};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,5 @@
 //! One owner's two devices, a real relay, real files and sockets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
 use partita::{
     Engine, FileKeystore, SystemRandom,
     automerge::Automerge,

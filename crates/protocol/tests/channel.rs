@@ -1,5 +1,4 @@
 //! Who is at the other end is proved, and nobody in between can change, reorder or repeat anything.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! Whatever happens on the way: after a heal, without a new edit, everybody holds the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{collections::BTreeSet, time::Duration};
 

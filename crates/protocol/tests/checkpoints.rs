@@ -1,5 +1,4 @@
 //! Whose word a checkpoint needs. What snapshots hold is the engine's to compare.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
 //! What was written somewhere is everywhere, once the network allows.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use partita_protocol::{NodeConfig, Notice, message::Message};
 use partita_testing::{fleet::Fleet, strategy::OpenStrategy};

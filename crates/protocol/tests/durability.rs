@@ -1,5 +1,4 @@
 //! Only what is durable is acknowledged, nothing is lost in a crash, and no number is used twice.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,5 +1,4 @@
 //! Presence, cursors: sealed, signed, never stored, the latest alone, gone with the sender.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! The bytes of every message are part of the protocol: these tests say when they change.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use data_encoding::HEXLOWER;
 use partita_core::{

@@ -1,5 +1,4 @@
 //! Bytes from outside never crash a node, never allocate without bound, and cost their own session alone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use partita_core::{Bytes, ContextKind, Hash, LogId, Refusal, Tip};
 use partita_protocol::{

@@ -1,5 +1,4 @@
 //! Payloads of any size arrive: in pieces, resumed by offset, from whoever has them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 

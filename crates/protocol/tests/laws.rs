@@ -1,5 +1,4 @@
 //! Laws of what a node keeps: a log's record has one encoding, says what the entries say, and no bytes crash its decoder.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use partita_core::{EntryId, EpochId, Hash, Stamp};
 use partita_protocol::LogRecord;

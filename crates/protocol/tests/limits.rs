@@ -1,5 +1,4 @@
 //! Losses cut logs back, vouches lift limits, and everybody comes to the same end in whatever order it arrives.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use partita_core::{Refusal, Tip};
 use partita_protocol::{NodeConfig, Notice, message::Message};

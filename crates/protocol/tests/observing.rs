@@ -1,7 +1,5 @@
 //! What a node tells of how far its remotes are, and how it asks whether they are there.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
 use std::time::Duration;
 
 use partita_core::SessionId;

@@ -1,6 +1,5 @@
 //! A right that was lost and given again: what is written from then on counts, in new logs; what was written between does
 //! not, in whatever order a node hears of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! What cannot be taken pauses its log in its session, says why, and goes on by itself; nothing else waits for it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use partita_core::{Access, Refusal};
 use partita_protocol::{NodeConfig, Notice, message::Message};

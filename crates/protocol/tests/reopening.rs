@@ -1,5 +1,4 @@
 //! Opens, answers, closes and rights that cross each other on the way: whatever the order, everything comes right by itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! What happens to a context while its session runs: closed, opened again, compared anew, drained; what can be asked.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use partita_testing::{
     strategy::{OPEN_KIND, OpenStrategy},
 };
 
-use crate::arrived;
+use super::arrived;
 
 const YEARS: u64 = 5 * 365 * 24 * 3600;
 

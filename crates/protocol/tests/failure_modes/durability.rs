@@ -12,7 +12,7 @@ use partita_testing::{
     samples,
 };
 
-use crate::{arrived, count, is_ack};
+use super::{arrived, count, is_ack};
 
 fn tells(fleet: &mut Fleet, member: Member, of: impl Fn(&Notice) -> bool) -> usize {
     fleet.notices(member).iter().filter(|notice| of(notice)).count()

@@ -4,7 +4,7 @@ use partita_core::{Frontier, PeerInfo, Refusal, Tip};
 use partita_protocol::{NodeConfig, Notice, message::Message};
 use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
 
-use crate::{arrived, count, entries, guest, is_ack, run_of};
+use super::{arrived, count, entries, guest, is_ack, run_of};
 
 fn acknowledged(said: &[Message]) -> Vec<u64> {
     let acks = said.iter().filter_map(|message| match message {

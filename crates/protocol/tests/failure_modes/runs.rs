@@ -5,7 +5,7 @@ use std::time::Duration;
 use partita_protocol::{NodeConfig, message::RunLimits};
 use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
 
-use crate::{arrived, entries, guest, run_of};
+use super::{arrived, entries, guest, run_of};
 
 fn narrow() -> NodeConfig {
     let run = RunLimits { entries: 3, bytes: 1_000 };

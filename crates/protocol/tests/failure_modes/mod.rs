@@ -1,6 +1,4 @@
 //! How systems of this kind have failed before: each test names its line of `docs/failure-modes.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is a finding
-
 mod crowds;
 mod durability;
 mod limits;
