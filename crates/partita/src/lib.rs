@@ -141,6 +141,7 @@ mod rebuild;
 pub mod simulation;
 mod sync;
 mod sync_types;
+mod uncreated;
 mod worker;
 
 pub use builder::Builder;

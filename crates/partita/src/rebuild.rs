@@ -1,7 +1,10 @@
 //! A document made from a checkpoint's snapshot and exactly the entries behind it that another checkpoint covers: to be that
 //! one's snapshot, or to be compared with what somebody claims it to be.
 
-use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use partita_core::{
     ActorSeed, Bytes, ContextId, CrdtDocument, CrdtError, CrdtType, CrdtTypeId, DocumentId, EntryId, Limits, LogId,
@@ -10,6 +13,7 @@ use partita_core::{
 
 use crate::{
     host::Reason,
+    uncreated::{Uncreated, Written},
     worker::{CREATE_HEAD, Item, ItemKind, guarded},
 };
 
@@ -55,6 +59,10 @@ pub(crate) struct Rebuild {
     pub(crate) bad: Vec<(LogId, u64, EntryId)>,
     /// Entries that are taken for bad because somebody says so: by liars, and by [`Bug::BadUnchecked`].
     pub(crate) said_bad: Vec<(LogId, u64, EntryId)>,
+    /// What it goes on from was loaded.
+    pub(crate) begun: bool,
+    /// What checkpoints have of it from before it was created.
+    pub(crate) uncreated: BTreeSet<Written>,
     pub(crate) doc: Option<Made>,
 }
 
@@ -80,10 +88,23 @@ fn nobody(document: &DocumentId) -> ActorSeed {
     ActorSeed::derive(&LogId::default(), document)
 }
 
+impl Made {
+    fn is_created(&self) -> bool {
+        self.crdt.id() != Uncreated::ID
+    }
+}
+
+fn type_of(types: &Types, document: &DocumentId, id: CrdtTypeId) -> Result<Arc<dyn CrdtType>, Reason> {
+    if id == Uncreated::ID {
+        return Ok(Arc::new(Uncreated(*document)));
+    }
+    types.get(&id).cloned().ok_or(Reason::UnknownType)
+}
+
 /// A document from a plain snapshot: its type, then what that type saved.
 fn load(types: &Types, document: &DocumentId, plain: &[u8]) -> Result<Made, Reason> {
     let (id, snapshot) = plain.split_first_chunk::<4>().ok_or(Reason::Malformed)?;
-    let crdt = types.get(&CrdtTypeId(*id)).ok_or(Reason::UnknownType)?.clone();
+    let crdt = type_of(types, document, CrdtTypeId(*id))?;
     let doc = guarded(|| crdt.load(snapshot, nobody(document))).map_err(|error| Reason::from(&error))?;
     Ok(Made { crdt, doc })
 }
@@ -103,8 +124,9 @@ impl Rebuild {
 
     /// True while there is more to do.
     fn slice(&mut self, limits: &Limits) -> Result<bool, Reason> {
-        if self.doc.is_none() {
+        if !self.begun {
             self.begin()?;
+            self.begun = true;
         }
         let slice: Vec<Part> = self.parts.drain(..self.parts.len().min(SLICE)).collect();
         let mut good: Vec<(&Part, Bytes)> = Vec::with_capacity(slice.len());
@@ -120,8 +142,7 @@ impl Rebuild {
                 Err(_) => self.bad.push((part.item.log, part.item.seq, part.id)),
             }
         }
-        // What creates the document may not be here yet, though something of it is.
-        let made = self.doc.as_mut().ok_or(Reason::WrongDocument)?;
+        let made = self.made(limits);
         let payloads: Vec<&[u8]> = good.iter().map(|(_, payload)| &payload[..]).collect();
         let outcomes = guarded(|| Ok(made.doc.apply(&payloads))).map_err(|error| Reason::from(&error))?;
         for ((part, _), outcome) in good.iter().zip(outcomes) {
@@ -138,6 +159,10 @@ impl Rebuild {
     /// Loads what it goes on from. What is compared in part may lack what creates the document: its type is known.
     fn begin(&mut self) -> Result<(), Reason> {
         for snapshot in std::mem::take(&mut self.base) {
+            if let Some(uncreated) = snapshot.strip_prefix(&Uncreated::ID.0) {
+                self.uncreated.extend(Uncreated::read(uncreated).map_err(|error| Reason::from(&error))?);
+                continue;
+            }
             match &mut self.doc {
                 Some(made) => {
                     let snapshot = snapshot.strip_prefix(&made.crdt.id().0).ok_or(Reason::UnknownType)?;
@@ -150,11 +175,33 @@ impl Rebuild {
             && self.doc.is_none()
         {
             let id = claimed.first_chunk::<4>().ok_or(Reason::Malformed)?;
-            let crdt = self.types.get(&CrdtTypeId(*id)).ok_or(Reason::UnknownType)?.clone();
-            let doc = crdt.create(nobody(&self.document));
-            self.doc = Some(Made { crdt, doc });
+            let crdt = type_of(&self.types, &self.document, CrdtTypeId(*id))?;
+            if crdt.id() != Uncreated::ID {
+                self.doc = Some(Made { doc: crdt.create(nobody(&self.document)), crdt });
+            }
         }
         Ok(())
+    }
+
+    /// The document, now that all that could create it was looked at. What was written in it before goes first.
+    fn made(&mut self, limits: &Limits) -> &mut Made {
+        let document = self.document;
+        let made = self.doc.get_or_insert_with(|| {
+            let crdt = Arc::new(Uncreated(document));
+            Made { doc: crdt.create(nobody(&document)), crdt }
+        });
+        for written in std::mem::take(&mut self.uncreated) {
+            if made.is_created() && written.payload.is_empty() {
+                continue;
+            }
+            let payload = if made.is_created() { written.payload } else { written.encode() };
+            let actor = Some(ActorSeed::derive(&written.log, &document)).filter(|_| made.is_created());
+            // What is no payload of its type is in no document: it is known now, and was not when it was covered.
+            if guarded(|| made.crdt.validate(&payload, actor, limits)).is_ok() {
+                let _ = guarded(|| made.doc.apply(&[&payload]).remove(0));
+            }
+        }
+        made
     }
 
     /// What of an entry's plain bytes goes into the document, once they are known to be harmless.
@@ -175,7 +222,11 @@ impl Rebuild {
                 (plain.slice(CREATE_HEAD..), None)
             }
         };
-        let made = self.doc.as_ref().ok_or(Reason::WrongDocument)?;
+        let made = self.made(limits);
+        if !made.is_created() {
+            let written = Written { log: part.item.log, seq: part.item.seq, payload: payload.to_vec() };
+            return Ok(written.encode().into());
+        }
         if !payload.is_empty() {
             guarded(|| made.crdt.validate(&payload, actor, limits)).map_err(|error| Reason::from(&error))?;
         }
@@ -183,9 +234,7 @@ impl Rebuild {
     }
 
     fn finish(&mut self) -> Rebuilt {
-        let Some(made) = &self.doc else {
-            return Rebuilt::NotNow(self.document, Reason::WrongDocument);
-        };
+        let Some(made) = &self.doc else { return Rebuilt::NotNow(self.document, Reason::WrongDocument) };
         match &self.purpose {
             // Others will prune what it stands for: it must be what can be loaded again.
             Purpose::Save => match guarded(|| {

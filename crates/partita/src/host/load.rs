@@ -23,6 +23,7 @@ use super::{
 use crate::{
     cell::Cell,
     error::{CommitError, DocumentError},
+    uncreated::{Uncreated, Written},
     worker::{DocumentParts, Item, ItemKind, Job, Payload, plain},
 };
 
@@ -320,7 +321,8 @@ impl EngineHost {
         let mut created = snapshot.as_ref().map(|snapshot| snapshot.crdt);
         let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
         let mut openers = Openers::default();
-        let base: Vec<Item> = base.iter().map(|base| self.item(context, name, base, &mut openers)).collect();
+        let base = base.iter().map(|base| self.item(context, name, base, &mut openers));
+        let (uncreated, base): (Vec<Item>, Vec<Item>) = base.partition(|item| written_before(item).is_some());
         for item in &base {
             created = Some(snapshot_type(document, item)?);
         }
@@ -353,6 +355,7 @@ impl EngineHost {
         }
         // What creates the document goes first, whenever it came; before that what stands for all that is not here any more.
         first.splice(..0, base);
+        first.extend(uncreated.iter().filter_map(written_before).flatten());
         first.extend(items);
         Ok(DocumentParts { cell, number, snapshot: snapshot.map(|snapshot| snapshot.bytes), items: first })
     }
@@ -396,6 +399,22 @@ fn plain_of(document: DocumentId, item: &Item) -> Result<Bytes, DocumentError> {
         Reason::Withheld => DocumentError::Withheld(document),
         reason => DocumentError::Bad(document, reason.to_string()),
     })
+}
+
+/// What a checkpoint has of a document from before it was created, if this is that: changes as they are.
+fn written_before(item: &Item) -> Option<Vec<Item>> {
+    let plain = item.plain().ok()?;
+    let written = Uncreated::read(plain.strip_prefix(&Uncreated::ID.0)?).ok()?;
+    let change = |Written { log, seq, payload }| Item {
+        arrival: item.arrival,
+        log,
+        seq,
+        kind: ItemKind::Change,
+        own: false,
+        retried: false,
+        payload: Ok(Payload::Plain(payload.into())),
+    };
+    Some(written.into_iter().map(change).collect())
 }
 
 /// The CRDT type of the document of which a checkpoint has this snapshot.

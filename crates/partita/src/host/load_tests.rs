@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use partita_core::{Bytes, ContextInfo, DeviceKeys, Incarnation, Key, Now, StoreError};
+use partita_core::{
+    ActorSeed, Bytes, ContextInfo, CrdtDocument as _, CrdtType as _, DeviceKeys, DocumentType as _, EntryKind,
+    Incarnation, Key, Limits, Now, StoreError, document_id,
+};
 use partita_protocol::NodeConfig;
 use partita_testing::{MemoryKeystore, MemoryStore, fleet::Fleet, strategy::OpenStrategy};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -19,7 +22,7 @@ use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 use super::Command;
 use crate::{
-    ChangeError, Context, Document,
+    ChangeError, CheckpointOutcome, Context, Document, DocumentError,
     simulation::{SimulatedEngine, SimulatedParts},
     yrs::Yrs,
 };
@@ -44,7 +47,8 @@ impl Desk {
             store: Arc::new(store.reopen(incarnation)),
             incarnation,
             keys: keys.clone(),
-            strategies: vec![Box::new(OpenStrategy::new())],
+            // It may write, and nobody else: checkpoints wait for nobody.
+            strategies: vec![Box::new(OpenStrategy::new().with_authors([keys.replica()]))],
             contexts: vec![context.clone()],
             config: NodeConfig::default(),
             checkpoint_after: None,
@@ -236,4 +240,45 @@ fn a_change_of_a_document_that_can_be_read_no_more_is_durable_all_the_same() {
     assert!(document.is_settled());
     assert!(matches!(document.try_read(|_| ()), Err(ChangeError::Unusable(_))));
     desk.until(commit.durable()).unwrap();
+}
+
+#[test]
+fn what_is_written_in_a_document_that_nobody_created_is_in_checkpoints_and_shows_once_it_is_created() {
+    let (mut desk, _) = desk();
+    let (context, notes) = (desk.context.id, desk.notes());
+    let create: Vec<u8> = [&Yrs.id().0[..], &[7; 16]].concat();
+    let id = document_id(&context, &create);
+    let log = desk.sim.node().own_log(&context).unwrap();
+    let mut elsewhere = Yrs::open(ActorSeed::derive(&log, &id));
+    Yrs::transact(&mut elsewhere, insert("early")).unwrap();
+    let payload = elsewhere.take_local(&Limits::default()).unwrap().unwrap();
+    desk.sim.write_raw(context, id, payload);
+    desk.sim.write_raw(context, id, b"no payload".to_vec());
+    desk.settle();
+    let pruned = |desk: &mut Desk| {
+        let engine = desk.sim.engine().clone();
+        desk.until(engine.status()).unwrap().contexts.remove(0).pruned
+    };
+    for _ in 0..2 {
+        // The second goes on from the first: what nobody created yet may change too.
+        assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
+        desk.sim.write_raw(context, id, b"no payload either".to_vec());
+        desk.settle();
+    }
+    let before = pruned(&mut desk);
+    assert!(before >= 5, "{before}");
+    assert!(matches!(desk.until(notes.get::<Yrs>(id)), Err(DocumentError::NotFound(_))));
+
+    desk.ask(Command::Node(Box::new(move |node, now| {
+        node.append(now, context, EntryKind::Create(id), &create).unwrap();
+    })));
+    desk.settle();
+    let document = desk.until(notes.get::<Yrs>(id)).unwrap();
+    assert_eq!(text(&document), "early");
+    assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
+    desk.settle();
+    assert!(pruned(&mut desk) > before);
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    let notes = again.notes();
+    assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), "early");
 }

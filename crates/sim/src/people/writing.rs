@@ -1,6 +1,6 @@
 //! Documents: created, edited, spoiled.
 
-use partita_core::{ContextId, LogId};
+use partita_core::{ContextId, DocumentId, LogId};
 
 use super::Much;
 use crate::{
@@ -96,8 +96,8 @@ impl World {
         self.trace.step(self.now, &edit.to_le_bytes(), || format!("edit {edit} is durable"));
     }
 
-    /// A member's program is broken, or hostile: it writes what is no payload, in a document of others. Or it runs twice, and
-    /// what the second one writes contradicts what the first one wrote.
+    /// A member's program is broken, or hostile: it writes what is no payload, in a document of others or in one that nobody
+    /// ever created. Or it runs twice, and what the second one writes contradicts what the first one wrote.
     pub(crate) fn write_garbage(&mut self, machine: MachineId) -> Option<()> {
         let contexts: Vec<_> = self.machines[machine].contexts.keys().copied().collect();
         let context = self.people.dice.pick(&contexts)?;
@@ -119,6 +119,8 @@ impl World {
                 self.note(format!("{name} contradicts itself in {document:?}"));
             }
             None => {
+                let nobodys = DocumentId::from_bytes(*blake3::hash(&bytes).as_bytes());
+                let document = if bytes[0] < 160 { document } else { nobodys };
                 running.write_raw(context, document, bytes);
                 self.note(format!("{name} writes garbage into {document:?}"));
             }

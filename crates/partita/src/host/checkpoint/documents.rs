@@ -231,6 +231,8 @@ impl EngineHost {
             purpose,
             bad: Vec::new(),
             said_bad,
+            begun: false,
+            uncreated: BTreeSet::new(),
             doc: None,
         })));
     }
