@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::HashMap};
 
-use automerge::legacy::{Key, ObjectId, OpId, OpType};
+use automerge::legacy::{Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ObjType, ReadDoc};
 
 use crate::held::Lacking;
@@ -43,6 +43,16 @@ pub(crate) struct Batch {
     /// Rising ranges that do not touch: a burst of keystrokes is one.
     operations: HashMap<ActorId, Vec<(u64, u64)>>,
     objects: HashMap<OpId, (ObjType, usize)>,
+    /// Whether one of the changes makes marks.
+    pub(crate) marks: bool,
+}
+
+/// What a change adds to what is known of a document.
+#[derive(Default)]
+struct Made {
+    /// The objects that it makes, and those that were looked at, with their depths.
+    objects: HashMap<OpId, (ObjType, usize)>,
+    marks: bool,
 }
 
 impl Batch {
@@ -70,8 +80,10 @@ impl Batch {
             }
         }
         let start = change.start_op().get();
-        if start <= highest || (seq > 0 && change.deps().is_empty()) {
-            return Fit::Never; // it does not know its actor's previous change
+        // What knows its actor's previous change depends on nothing lower. The library guesses from that which operations
+        // are whose when it loads a document.
+        if start <= highest || before < highest || (seq > 0 && change.deps().is_empty()) {
+            return Fit::Never;
         }
         if start.checked_sub(before + 1).is_none_or(|lead| lead > MAX_LEAD) {
             return Fit::Never;
@@ -82,7 +94,8 @@ impl Batch {
         }
         match self.operations_fit(doc, last, change) {
             Ok(made) => {
-                self.objects.extend(made);
+                self.objects.extend(made.objects);
+                self.marks |= made.marks;
                 Fit::Ready
             }
             Err(unfit) => unfit,
@@ -106,22 +119,29 @@ impl Batch {
         doc: &Automerge,
         last: impl Fn(&ActorId) -> Option<Last>,
         change: &Change,
-    ) -> Result<HashMap<OpId, (ObjType, usize)>, Fit> {
+    ) -> Result<Made, Fit> {
         let start = change.start_op().get();
         // An actor's counters rise: what is passed over is never written.
-        let unknown = |id: &OpId| {
-            let passed = id.1 == *change.actor_id() || last(&id.1).is_some_and(|last| last.max_op >= id.0);
-            if passed { Fit::Never } else { Fit::Lacks(Lacking::Operation(id.1.clone(), id.0)) }
-        };
         let expanded = change.decode();
-        let mut made = HashMap::new();
+        let unknown = |id: &OpId| {
+            if id.1 == *change.actor_id() || last(&id.1).is_some_and(|last| last.max_op >= id.0) {
+                return Fit::Never;
+            }
+            // All that it names of that actor at once: it is not looked at again for each.
+            let named = expanded.operations.iter().flat_map(named).filter(|named| named.1 == id.1);
+            Fit::Lacks(Lacking::Operation(id.1.clone(), named.map(|named| named.0).max().unwrap_or(id.0)))
+        };
+        let mut made = Made::default();
         let mut current: Option<(&ObjectId, (ObjType, usize))> = None;
         for (counter, op) in (start..).zip(&expanded.operations) {
             let (kind, depth) = match (current, &op.obj) {
                 (Some((object, found)), same) if object == same => found,
                 (_, ObjectId::Root) => (ObjType::Map, 0),
-                (_, ObjectId::Id(id)) => match self.object(doc, &made, id) {
-                    Some(found) => found,
+                (_, ObjectId::Id(id)) => match self.object(doc, &mut made.objects, id) {
+                    Some(found) => {
+                        made.objects.insert(id.clone(), found);
+                        found
+                    }
                     None if self.written(doc, id) => return Err(Fit::Never), // it is no object
                     None => return Err(unknown(id)),
                 },
@@ -143,18 +163,43 @@ impl Batch {
                 if depth >= MAX_NESTING {
                     return Err(Fit::Never);
                 }
-                made.insert(OpId(counter, change.actor_id().clone()), (kind, depth + 1));
+                made.objects.insert(OpId(counter, change.actor_id().clone()), (kind, depth + 1));
             }
+            made.marks |= matches!(op.action, OpType::MarkEnd(_));
         }
         Ok(made)
     }
 
-    /// The kind of an object, and how deep it is in the document.
-    fn object(&self, doc: &Automerge, made: &HashMap<OpId, (ObjType, usize)>, id: &OpId) -> Option<(ObjType, usize)> {
-        made.get(id).or_else(|| self.objects.get(id)).copied().or_else(|| {
-            let id = ObjId::Id(id.0, id.1.clone(), 0);
-            Some((doc.object_type(&id).ok()?, doc.parents(&id).ok()?.count()))
-        })
+    /// The kind of an object, and how deep it is in the document. Remembers that of those around it, too: there may be many
+    /// far down.
+    fn object(
+        &self,
+        doc: &Automerge,
+        made: &mut HashMap<OpId, (ObjType, usize)>,
+        id: &OpId,
+    ) -> Option<(ObjType, usize)> {
+        let known = |made: &HashMap<OpId, _>, id: &OpId| made.get(id).or_else(|| self.objects.get(id)).copied();
+        if let Some(found) = known(made, id) {
+            return Some(found);
+        }
+        let object = ObjId::Id(id.0, id.1.clone(), 0);
+        let kind = doc.object_type(&object).ok()?;
+        let (mut around, mut depth) = (Vec::new(), 0);
+        for parent in doc.parents(&object).ok()? {
+            let ObjId::Id(counter, actor, _) = parent.obj else { break };
+            let parent = OpId(counter, actor);
+            if let Some((_, found)) = known(made, &parent) {
+                depth = found;
+                break;
+            }
+            around.push(parent);
+        }
+        for parent in around.into_iter().rev() {
+            depth += 1;
+            let kind = doc.object_type(ObjId::Id(parent.0, parent.1.clone(), 0)).ok()?;
+            made.insert(parent, (kind, depth));
+        }
+        Some((kind, depth + 1))
     }
 
     fn written(&self, doc: &Automerge, id: &OpId) -> bool {
@@ -165,6 +210,19 @@ impl Batch {
         };
         ranges.is_some_and(holds) || doc.hash_for_opid(&ObjId::Id(id.0, id.1.clone(), 0)).is_some()
     }
+}
+
+/// The operations that one names.
+fn named(op: &Op) -> impl Iterator<Item = &OpId> {
+    let object = match &op.obj {
+        ObjectId::Id(id) => Some(id),
+        ObjectId::Root => None,
+    };
+    let element = match &op.key {
+        Key::Seq(element) => element.as_opid(),
+        Key::Map(_) => None,
+    };
+    object.into_iter().chain(element).chain(op.pred.iter())
 }
 
 /// Adds a range, which a hostile author may have let overlap others.

@@ -8,6 +8,7 @@ use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, P
 use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
 
 use crate::batch::{Batch, Fit, Last, MAX_LEAD, MAX_NESTING};
+use crate::deep::with_stack_for;
 use crate::digest;
 use crate::held::{self, Held, Place};
 use crate::validate::{self, chunk::Kind};
@@ -112,6 +113,7 @@ impl AutomergeDoc {
         if last(&before).saturating_sub(last(heads)) > MAX_LEAD {
             return Err(Transact::Refused(CrdtError::Malformed("the version is too old to be edited")));
         }
+        let changes = self.changes();
         // Away from its own last change the library invents another actor, whose changes nobody would accept.
         let wrote = self.last.contains_key(self.doc.get_actor());
         if !wrote || self.last_local.is_some_and(|last| heads.contains(&last)) {
@@ -119,7 +121,7 @@ impl AutomergeDoc {
             let mut tx = tx.map_err(|error| Transact::Closure(error.into()))?;
             let result = f(&mut tx).map_err(Transact::Closure)?;
             let operations = tx.pending_ops();
-            let (hash, _) = tx.commit();
+            let (hash, _) = with_stack_for(changes, || tx.commit());
             return self.note(before, hash, operations).map(|()| result);
         }
         // Whether that lies under `heads` only shows in what comes of it.
@@ -131,7 +133,7 @@ impl AutomergeDoc {
             Err(error) => return Err(Transact::Closure(error)),
         };
         let operations = tx.pending_ops();
-        let (hash, _) = tx.commit();
+        let (hash, _) = with_stack_for(changes, || tx.commit());
         let own = |hash: &ChangeHash| {
             attempt.get_change_meta_by_hash(hash).is_some_and(|change| change.actor.as_ref() == attempt.get_actor())
         };
@@ -150,10 +152,11 @@ impl AutomergeDoc {
         self.may_write()?;
         // Dropped without a commit, by an error or while unwinding, the transaction rolls back.
         let before = self.doc.get_heads();
+        let changes = self.changes();
         let mut tx = self.doc.transaction();
         let result = f(&mut tx).map_err(Transact::Closure)?;
         let operations = tx.pending_ops();
-        let (hash, _) = tx.commit();
+        let (hash, _) = with_stack_for(changes, || tx.commit());
         self.note(before, hash, operations).map(|()| result)
     }
 
@@ -208,6 +211,17 @@ impl AutomergeDoc {
         if let Some(meta) = self.doc.get_change_meta_by_hash(&hash) {
             let last = Last { seq: meta.seq, max_op: meta.max_op };
             self.last.insert(self.doc.get_actor().clone(), last);
+        }
+        // Somebody may have written on top of this before it was written: others apply that now.
+        if self.held.len() > 0
+            && let Some(change) = self.doc.get_change_by_hash(&hash)
+        {
+            let mut batch = Batch::default();
+            let mut woken = self.held.wake(&change);
+            while let Some(place) = woken.pop() {
+                woken.extend(self.stage_held(&mut batch, place));
+            }
+            self.commit(batch);
         }
         Ok(())
     }
@@ -292,47 +306,66 @@ impl AutomergeDoc {
         Vec::new()
     }
 
-    /// Applies a batch: at once, since each call walks every object that it changes; and one by one when that fails.
+    /// Applies a batch: at once, since each call walks every object that it changes; and where that fails, each half by itself.
     fn commit(&mut self, batch: Batch) {
         if batch.changes.is_empty() {
             return;
         }
-        if let Ok(doc) = self.attempt(batch.changes.clone()) {
+        if let Ok(doc) = self.attempt(&batch) {
             self.doc = doc;
             self.last.extend(batch.last);
             return;
         }
-        for change in batch.changes {
-            match Batch::default().fit(&self.doc, &self.last, &change) {
+        let mut first = batch.changes;
+        if first.len() == 1 {
+            return first.into_iter().for_each(|change| self.held.keep(change, None));
+        }
+        let second = first.split_off(first.len() / 2);
+        for half in [first, second] {
+            let half = self.refit(half);
+            self.commit(half);
+        }
+    }
+
+    /// Changes that fitted, as far as they fit without some of those that they were staged with.
+    fn refit(&mut self, changes: Vec<Change>) -> Batch {
+        let mut batch = Batch::default();
+        for change in changes {
+            match batch.fit(&self.doc, &self.last, &change) {
                 Fit::Known => {}
                 Fit::Lacks(lacking) => self.held.keep(change, Some(lacking)),
                 Fit::Never => self.held.keep(change, None),
-                Fit::Ready => match self.attempt(vec![change.clone()]) {
-                    Ok(doc) => {
-                        self.doc = doc;
-                        let last = Last { seq: change.seq(), max_op: change.max_op() };
-                        self.last.insert(change.actor_id().clone(), last);
-                    }
-                    Err(_) => self.held.keep(change, None),
-                },
+                Fit::Ready => batch.push(change),
             }
         }
+        batch
+    }
+
+    /// How many changes are in the document.
+    fn changes(&self) -> u64 {
+        self.last.values().map(|last| last.seq).sum()
     }
 
     /// The document with `changes` applied. Works on a copy, which shares its data and so costs little: a panic or a
     /// refusal leaves the document as it was.
-    fn attempt(&self, changes: Vec<Change>) -> Result<Automerge, CrdtError> {
+    fn attempt(&self, batch: &Batch) -> Result<Automerge, CrdtError> {
         let refused = || CrdtError::Malformed("does not fit the document");
-        let attempt = catch_unwind(AssertUnwindSafe(|| {
+        let changes = &batch.changes;
+        let attempt = || {
             let mut doc = self.doc.clone();
             let hashes: HashSet<ChangeHash> = changes.iter().map(Change::hash).collect();
-            doc.apply_changes(changes).map_err(|_| refused())?;
+            doc.apply_changes(changes.iter().cloned()).map_err(|_| refused())?;
+            // It loads no document in which a mark ends before it begins, and that shows nowhere else.
+            if batch.marks {
+                Automerge::load(&doc.save()).map_err(|_| refused())?;
+            }
             // The library keeps operations, not changes. One that it cannot give back as it came (it overwrote what was
             // not there) would make a document that can be saved but not loaded.
             let kept: HashSet<ChangeHash> = doc.get_changes(&self.doc.get_heads()).iter().map(Change::hash).collect();
             if kept == hashes { Ok(doc) } else { Err(refused()) }
-        }));
-        attempt.unwrap_or_else(|_| Err(refused()))
+        };
+        let all = self.changes() + changes.len() as u64;
+        with_stack_for(all, || catch_unwind(AssertUnwindSafe(attempt))).unwrap_or_else(|_| Err(refused()))
     }
 }
 

@@ -20,6 +20,7 @@
 
 mod batch;
 mod copy;
+mod deep;
 mod digest;
 mod doc;
 mod held;

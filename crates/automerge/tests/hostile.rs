@@ -314,6 +314,76 @@ fn changes_that_the_library_would_choke_on_are_refused() {
     }
 }
 
+#[test]
+fn a_document_that_saves_can_be_loaded_whatever_an_author_leaves_out_of_its_own_history() {
+    let mut a = open(1);
+    let first = written(&mut a, "k", "1");
+    for n in 0..5 {
+        put(&mut a, &n.to_string(), "x");
+    }
+    let second = local(&mut a).unwrap();
+    // The last of them builds on the first, as if those between were somebody else's.
+    let mut last = expand(&written(&mut a, "k", "2"));
+    last.deps = vec![expand(&first).hash.unwrap()];
+    let last = pack(last);
+    assert_eq!(check(&last, 1), Ok(()));
+    let mut reader = open(2);
+    assert!(reader.apply(&[&first, &second, &last]).iter().all(Result::is_ok));
+    assert_eq!(reader.pending(), 1);
+    assert!(Automerge.load(&reader.snapshot().unwrap(), seed(5)).unwrap().same_history(&reader));
+}
+
+#[test]
+fn a_mark_that_ends_and_does_not_begin_before_fits_nowhere() {
+    let mut a = open(1);
+    let base = make_text(&mut a);
+    splice(&mut a, 0, 0, "abc");
+    let base = [base, local(&mut a).unwrap()].concat();
+    let text = text_id(&a).unwrap();
+    Automerge::transact(&mut a, |tx| {
+        tx.mark(&text, automerge::marks::Mark::new("bold".into(), true, 1, 2), automerge::marks::ExpandMark::Both)
+    })
+    .unwrap();
+    let marked = expand(&local(&mut a).unwrap());
+    let mut alone = marked.clone();
+    alone.operations.remove(0);
+    assert!(malformed(check(&pack(alone), 1)));
+    let mut backwards = marked.clone();
+    backwards.operations[1].key = backwards.operations[0].key.clone();
+    for (change, fits) in [(marked, true), (backwards, false)] {
+        let payload = pack(change);
+        assert_eq!(check(&payload, 1), Ok(()));
+        let mut reader = open(2);
+        assert!(reader.apply(&[&base, &payload]).iter().all(Result::is_ok));
+        assert_eq!(reader.pending() == 0, fits);
+        assert!(Automerge.load(&reader.snapshot().unwrap(), seed(5)).unwrap().same_history(&reader));
+    }
+}
+
+/// The library goes down a history by recursion where another one joins it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a thread of a small stack")]
+fn two_long_histories_that_come_together_need_no_more_stack_than_a_small_thread_has() {
+    let write = |writer: u8| {
+        let mut doc = open(writer);
+        let value = |n: usize| if n.is_multiple_of(2) { "a" } else { "b" };
+        (0..60_000).map(|n| written(&mut doc, "k", value(n))).collect::<Vec<_>>()
+    };
+    let payloads = [write(1), write(2)];
+    let reader = std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
+        let mut reader = open(3);
+        // As they come from two devices that are online, one of the other's changes after each of one's own.
+        let all: Vec<&[u8]> = payloads[0].iter().zip(&payloads[1]).flat_map(|(one, other)| [&one[..], other]).collect();
+        assert!(reader.apply(&all).iter().all(|outcome| *outcome == Ok(Applied::Done)));
+        for n in 0..20 {
+            put(&mut reader, "k", &n.to_string());
+        }
+        let loaded = Automerge.load(&reader.snapshot().unwrap(), seed(5)).unwrap();
+        assert!(loaded.same_history(&reader));
+    });
+    reader.unwrap().join().unwrap();
+}
+
 /// The first two changes of writer 1 again, for a reader.
 fn make_base(rest: &[u8]) -> Vec<u8> {
     [make_text(&mut open(1)), rest.to_vec()].concat()

@@ -81,6 +81,20 @@ fn what_depends_on_missing_changes_is_pending_and_survives_a_snapshot() {
 }
 
 #[test]
+fn what_waits_for_an_own_change_that_is_yet_to_be_made_is_applied_when_it_is() {
+    // The device's program runs twice, and what one writes reaches somebody who goes on from it before the other writes it.
+    let (mut one, mut twin, mut b) = (open(1), open(1), open(2));
+    let payload = written(&mut twin, "k", "v");
+    apply(&mut b, &payload).unwrap();
+    let after = written(&mut b, "l", "w");
+    assert_eq!(apply(&mut one, &after), Ok(Applied::Done));
+    assert_eq!(one.pending(), 1);
+    assert_eq!(written(&mut one, "k", "v"), payload);
+    assert_eq!((one.pending(), get(&one, "l").as_deref()), (0, Some("w")));
+    assert!(one.same_history(&b));
+}
+
+#[test]
 fn a_loaded_document_goes_on_under_its_actor() {
     let mut a = open(1);
     put(&mut a, "k", "v");

@@ -132,7 +132,9 @@ pub(crate) fn runs<'e>(entries: impl IntoIterator<Item = &'e Arc<Entry>>) -> Vec
     let RunLimits { entries: most, bytes: most_bytes } = NodeConfig::default().run;
     let (mut runs, mut run, mut bytes): (Vec<Run>, Vec<Arc<Entry>>, usize) = (Vec::new(), Vec::new(), 0);
     for entry in entries {
-        let same = run.last().is_none_or(|last| last.header.log == entry.header.log);
+        // Each control entry is a run.
+        let is_control = entry.header.kind.is_control();
+        let same = run.last().is_none_or(|last| !is_control && last.header.log == entry.header.log);
         if !same || run.len() == most || bytes >= most_bytes {
             runs.extend(Run::of(std::mem::take(&mut run)));
             bytes = 0;

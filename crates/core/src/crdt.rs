@@ -182,7 +182,8 @@ pub enum Transact<E> {
     Closure(E),
     /// The library has no rollback: the document must be loaded again. The closure returned this error, or panicked.
     Reload(Option<E>),
-    /// Other replicas would refuse what the transaction did. The document must be loaded again.
+    /// Other replicas would refuse what the transaction did. The document must be loaded again, unless it is
+    /// [sound](CrdtDocument::is_sound): then nothing was changed.
     Refused(CrdtError),
 }
 

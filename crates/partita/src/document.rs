@@ -110,7 +110,9 @@ impl<T: DocumentType> Document<T> {
                     .map_or_else(|| ChangeError::Unusable("the transaction was undone".into()), ChangeError::Closure))
             }
             Ok(Err(Transact::Refused(error))) => {
-                self.reload(held);
+                if held.doc.as_ref().is_none_or(|doc| !doc.is_sound()) {
+                    self.reload(held);
+                }
                 Err(ChangeError::Refused(error))
             }
             Err(panic) => {

@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use partita_core::{
@@ -131,6 +131,9 @@ impl YrsDoc {
         match attempt {
             Ok(Ok(result)) => {
                 self.damaged = false;
+                // Somebody may have written on top of this before it was written: others apply that now.
+                let woken = if self.held.len() > 0 { self.wake(vec![self.doc.client_id().get()]) } else { Ok(()) };
+                debug_assert!(woken.is_ok() || self.damaged, "it is loaded again");
                 Ok(result)
             }
             Ok(Err(error)) => Err(error),
@@ -191,7 +194,12 @@ impl YrsDoc {
 
     fn integrate_and_wake(&mut self, bytes: &[u8], outline: &Outline, added: Added) -> Result<Applied, CrdtError> {
         let applied = self.integrate(bytes, outline, added)?;
-        let mut news: Vec<u64> = outline.sections.iter().map(|&(client, ..)| client).collect();
+        self.wake(outline.sections.iter().map(|&(client, ..)| client).collect())?;
+        Ok(applied)
+    }
+
+    /// Applies what waited for these clients to write more.
+    fn wake(&mut self, mut news: Vec<u64>) -> Result<(), CrdtError> {
         while let Some(client) = news.pop() {
             for payload in self.held.wake(client, self.clock(client)) {
                 match self.fit(&payload.bytes, &payload.outline) {
@@ -205,7 +213,7 @@ impl YrsDoc {
                 }
             }
         }
-        Ok(applied)
+        Ok(())
     }
 
     /// Hands a payload to the library, all of whose dependencies are there.
@@ -240,7 +248,7 @@ impl YrsDoc {
 
     /// What waits, in a canonical order.
     fn waiting(&self) -> Vec<&[u8]> {
-        self.held.all().map(|payload| &payload.bytes[..]).collect()
+        self.held.all().map(|(payload, _)| payload).collect()
     }
 
     /// Clocks and deletions in a canonical order.
@@ -321,20 +329,23 @@ impl CrdtDocument for YrsDoc {
         let ((clocks, deletes), (others, deleted)) = (self.state(), other.state());
         let reached = |client: &u64, clock: u32| clocks.get(client).is_some_and(|own| *own >= clock);
         let is_deleted = |client: &u64, (start, end): (u32, u32)| {
-            deletes.get(client).is_some_and(|ranges| ranges.iter().any(|own| own.0 <= start && end <= own.1))
+            // They are in order and apart: the last that begins there or before, or none.
+            let covers = |ranges: &Vec<(u32, u32)>| {
+                let after = ranges.partition_point(|own| own.0 <= start);
+                after.checked_sub(1).is_some_and(|at| end <= ranges[at].1)
+            };
+            deletes.get(client).is_some_and(covers)
         };
-        let waiting = self.waiting();
-        let has = |payload: &Payload| {
-            let mut sections = payload.outline.sections.iter();
-            waiting.contains(&&payload.bytes[..]) || sections.all(|(client, _, end)| reached(client, *end))
+        let waiting: HashSet<&[u8]> = self.waiting().into_iter().collect();
+        let has = |(payload, outline): (&[u8], &Outline)| {
+            waiting.contains(payload) || outline.sections.iter().all(|(client, _, end)| reached(client, *end))
         };
         let by: Vec<u64> = by.iter().map(client_id).collect();
         let is_news = |client: &u64, clock: u32| others.get(client).is_none_or(|known| *known < clock);
-        let theirs = other.waiting();
-        let is_theirs = |payload: &Payload| {
-            let mut sections = payload.outline.sections.iter();
-            theirs.contains(&&payload.bytes[..])
-                || sections.all(|(client, _, end)| !is_news(client, *end) || by.contains(client))
+        let theirs: HashSet<&[u8]> = other.waiting().into_iter().collect();
+        let is_theirs = |(payload, outline): (&[u8], &Outline)| {
+            let mut sections = outline.sections.iter();
+            theirs.contains(payload) || sections.all(|(client, _, end)| !is_news(client, *end) || by.contains(client))
         };
         let mut here = clocks.iter();
         // Who deleted what is not kept: whoever wrote more may have.

@@ -18,7 +18,7 @@ pub(crate) struct Held {
     /// What waits for a client to reach a clock. What fits nowhere is under nothing.
     lacking: BTreeMap<Id, Vec<Id>>,
     /// What has no place of its own (it only deletes), each under the first thing that it lacks.
-    others: BTreeMap<Id, Vec<Payload>>,
+    others: BTreeMap<Id, BTreeMap<Vec<u8>, Outline>>,
 }
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Payload {
 
 impl Held {
     pub(crate) fn len(&self) -> usize {
-        self.writes.len() + self.others.values().map(Vec::len).sum::<usize>()
+        self.writes.len() + self.others.values().map(BTreeMap::len).sum::<usize>()
     }
 
     /// Whether something of this client waits that goes to this place.
@@ -51,12 +51,7 @@ impl Held {
             return self.writes.insert(place, payload).is_none();
         }
         let Some(lacking) = lacking else { return false };
-        let waiting = self.others.entry(lacking).or_default();
-        let is_new = waiting.iter().all(|known| known.bytes != payload.bytes);
-        if is_new {
-            waiting.push(payload);
-        }
-        is_new
+        self.others.entry(lacking).or_default().insert(payload.bytes, payload.outline).is_none()
     }
 
     /// Takes out what waited for `client` to reach a clock that is not above `clock`. What had its place at a lower one
@@ -66,14 +61,15 @@ impl Held {
         let reached = (client, 0)..=(client, clock);
         let places = self.lacking.extract_if(reached.clone(), |_, _| true).flat_map(|(_, places)| places);
         let mut woken: Vec<Payload> = places.filter_map(|place| self.writes.remove(&place)).collect();
-        woken.extend(self.others.extract_if(reached, |_, _| true).flat_map(|(_, payloads)| payloads));
+        let others = self.others.extract_if(reached, |_, _| true).flat_map(|(_, payloads)| payloads);
+        woken.extend(others.map(|(bytes, outline)| Payload { bytes, outline }));
         woken
     }
 
-    /// The payloads, in an order that depends on them alone.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Payload> {
-        let mut others: Vec<&Payload> = self.others.values().flatten().collect();
-        others.sort_unstable_by(|one, other| one.bytes.cmp(&other.bytes));
-        self.writes.values().chain(others)
+    /// The payloads, each with its outline, in an order that depends on them alone.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&[u8], &Outline)> {
+        let mut others: Vec<_> = self.others.values().flatten().map(|(bytes, outline)| (&bytes[..], outline)).collect();
+        others.sort_unstable_by_key(|(bytes, _)| *bytes);
+        self.writes.values().map(|payload| (&payload.bytes[..], &payload.outline)).chain(others)
     }
 }

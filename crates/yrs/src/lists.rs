@@ -195,7 +195,7 @@ impl Lists {
         let name = Name { parent, key: key.map(Into::into) };
         *self.numbers.entry(name).or_insert_with(|| {
             self.lists.push(List { keyed: key.is_some(), depth });
-            // There is one for each struct at most, and clocks have 31 bits.
+            // Each takes more memory than four bytes: there are never so many.
             u32::try_from(self.lists.len() - 1).unwrap_or(u32::MAX)
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use partita_core::Limits;
 use yrs::updates::encoder::Encode;
-use yrs::{ClientID, Doc, IdSet, ReadTxn, StateVector, Transact, TransactionMut, merge_updates_v1};
+use yrs::{ClientID, Doc, ID, IdSet, ReadTxn, StateVector, Transact, TransactionMut, merge_updates_v1};
 
 use crate::validate;
 
@@ -96,9 +96,17 @@ fn squashed(doc: &Doc, client: ClientID, updates: &[Update]) -> Option<Vec<u8>> 
     let known: StateVector = StateVector::new(known.into_iter().collect());
     // The library appends all deletions of the document's whole life: those of these updates go in their place.
     let mut update = txn.encode_diff_v1(&known);
-    update.truncate(validate::deletes_at(&update)?);
+    let outline = validate::outline(&update, None, &crate::doc::unlimited()).ok()?;
+    let deleted = validate::deletions(&update, &outline).ok()?;
+    update.truncate(outline.deletes_at);
     let mut deletes = IdSet::default();
     updates.iter().for_each(|update| deletes.merge_with(update.deletes.clone()));
+    // What of it others deleted meanwhile may be squashed with what is deleted here: it goes deleted.
+    let start = updates.first()?.start;
+    for &(from, to) in deleted.get(&client.get()).into_iter().flatten().filter(|(_, to)| *to > start) {
+        let from = from.max(start);
+        deletes.insert(ID::new(client, from), to - from);
+    }
     update.extend(deletes.encode_v1());
     Some(update)
 }

@@ -97,6 +97,74 @@ fn what_depends_on_missing_changes_is_pending_and_survives_a_snapshot() {
 }
 
 #[test]
+fn what_waits_for_an_own_change_that_is_yet_to_be_made_is_applied_when_it_is() {
+    // The device's program runs twice, and what one writes reaches somebody who goes on from it before the other writes it.
+    let (mut one, mut twin, mut b) = (open(1), open(1), open(2));
+    let payload = typed(&mut twin, 0, "a");
+    apply(&mut b, &payload).unwrap();
+    let after = typed(&mut b, 1, "b");
+    assert_eq!(apply(&mut one, &after), Ok(Applied::Done));
+    assert_eq!(one.pending(), 1);
+    assert_eq!(typed(&mut one, 0, "a"), payload);
+    assert_eq!((one.pending(), text(&one).as_str()), (0, "ab"));
+    assert!(one.same_history(&b));
+}
+
+#[test]
+fn what_was_written_into_what_others_had_deleted_meanwhile_is_accepted() {
+    let (mut a, mut b, mut c) = (open(1), open(2), open(3));
+    let mut inside = None;
+    Yrs::transact(&mut a, |tx| {
+        inside = Some(tx.get_or_insert_map("map").insert(tx, "inside", MapPrelim::default()));
+        Ok(())
+    })
+    .unwrap();
+    let base = local(&mut a).unwrap();
+    for doc in [&mut b, &mut c] {
+        apply(doc, &base).unwrap();
+    }
+    let inside = inside.unwrap();
+    let set = |a: &mut YrsDoc, value: i64| {
+        Yrs::transact(a, |tx| {
+            inside.insert(tx, "k", value);
+            Ok(())
+        })
+        .unwrap();
+    };
+    Yrs::transact(&mut b, |tx| {
+        tx.get_or_insert_map("map").remove(tx, "inside");
+        Ok(())
+    })
+    .unwrap();
+    let removed = local(&mut b).unwrap();
+    set(&mut a, 1);
+    apply(&mut a, &removed).unwrap();
+    set(&mut a, 2);
+    let written = local(&mut a).unwrap();
+    for doc in [&mut b, &mut c] {
+        apply(doc, &written).unwrap();
+        apply(doc, &removed).unwrap();
+        assert_eq!(doc.pending(), 0);
+        assert!(doc.same_history(&a));
+    }
+}
+
+#[test]
+fn a_whole_document_whose_deletions_are_in_no_order_can_be_imported() {
+    // Of three clients, each with one letter that is deleted. Older versions of both libraries write what is deleted as it
+    // comes from a table.
+    let sections: Vec<u8> = [9u8, 8, 7].iter().flat_map(|client| [1, *client, 0, 4, 1, 1, b't', 1, b'x']).collect();
+    let deletions: Vec<u8> = [8u8, 9, 7].iter().flat_map(|client| [*client, 1, 0, 1]).collect();
+    let whole = [&[3][..], &sections, &[3], &deletions].concat();
+    assert_eq!(check_import(&whole), Ok(()));
+    let mut doc = open(1);
+    assert_eq!(apply(&mut doc, &whole), Ok(Applied::Done));
+    assert_eq!(doc.pending(), 0);
+    let twice = [&[3][..], &sections, &[2], &deletions[..4], &deletions[..4]].concat();
+    assert!(check_import(&twice).is_err());
+}
+
+#[test]
 fn deletions_of_what_is_missing_are_pending_too() {
     let (mut a, mut b, mut c) = (open(1), open(2), open(3));
     let written = typed(&mut a, 0, "abc");

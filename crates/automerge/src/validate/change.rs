@@ -82,6 +82,15 @@ fn plausible(change: &ExpandedChange, depth: usize) -> Checked<()> {
             return Err(CrdtError::Malformed("impossible operation"));
         }
     }
+    // The library takes the operation before the end of a mark for its beginning, and loads no document in which it is not.
+    let pairs = std::iter::once(None).chain(change.operations.iter().map(Some)).zip(&change.operations);
+    let ends_another = |(before, op): (Option<&Op>, &Op)| {
+        let begins = |before: &Op| matches!(before.action, OpType::MarkBegin(_)) && before.obj == op.obj;
+        matches!(op.action, OpType::MarkEnd(_)) && !before.is_some_and(begins)
+    };
+    if pairs.into_iter().any(ends_another) {
+        return Err(CrdtError::Malformed("end of a mark without its beginning"));
+    }
     if nesting::within(change) > depth { Err(CrdtError::TooLarge("nesting")) } else { Ok(()) }
 }
 

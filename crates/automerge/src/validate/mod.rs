@@ -13,6 +13,7 @@ use std::panic::catch_unwind;
 use automerge::Automerge;
 use partita_core::{CrdtError, Limits};
 
+use crate::deep::with_stack_for_bytes;
 use chunk::{Chunk, Kind};
 use columns::Budget;
 
@@ -32,8 +33,11 @@ pub(crate) fn payload(bytes: &[u8], actor: Option<&[u8]>, limits: &Limits) -> Ch
             Kind::Change | Kind::CompressedChange => {
                 change_body(&chunk, actor, &mut budget)?;
                 let parsed = change::parse_strictly(chunk.bytes, chunk.checksum, limits.depth)?;
+                if parsed.is_empty() && actor.is_some() {
+                    return Err(CrdtError::Malformed("a change without operations")); // nothing here writes such
+                }
                 // The limit is for the payload, not for each of its changes.
-                budget.rows = budget.rows.saturating_sub(parsed.len() as u64);
+                budget.rows = budget.rows.saturating_sub(parsed.len().max(1) as u64);
             }
         }
     }
@@ -55,7 +59,7 @@ pub(crate) fn structure<'a>(bytes: &'a [u8], limits: &Limits) -> Checked<Vec<Chu
 
 /// Loads a document chunk that was checked.
 pub(crate) fn load(chunk: &Chunk<'_>) -> Checked<Automerge> {
-    match catch_unwind(|| Automerge::load(chunk.bytes)) {
+    match with_stack_for_bytes(chunk.bytes.len(), || catch_unwind(|| Automerge::load(chunk.bytes))) {
         Ok(Ok(loaded)) => Ok(loaded),
         Ok(Err(_)) | Err(_) => Err(CrdtError::Malformed("unreadable to the library")),
     }

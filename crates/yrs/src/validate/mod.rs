@@ -9,7 +9,7 @@ mod content;
 mod nesting;
 mod reader;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use partita_core::{CrdtError, Limits};
 
@@ -153,16 +153,13 @@ impl<'l> Pass<'l> {
 
     fn deletes(&mut self, reader: &mut Reader<'_>) -> Checked<()> {
         let clients = reader.count()?;
-        let (mut previous, mut ascending) = (None, None);
+        let mut seen = HashSet::new();
         for _ in 0..clients {
             let client = reader.client()?;
-            // yrs writes them ascending, Yjs descending; yrs forgets the first of two with the same client.
-            if let Some(previous) = previous
-                && (client == previous || *ascending.get_or_insert(client > previous) != (client > previous))
-            {
-                return Err(CrdtError::Malformed("clients of deletions out of order"));
+            // yrs forgets the first of two with the same client. Any order will do: each version of each library has its own.
+            if !seen.insert(client) {
+                return Err(CrdtError::Malformed("deletions of one client twice"));
             }
-            previous = Some(client);
             let ranges = reader.count()?;
             if ranges == 0 {
                 return Err(CrdtError::Malformed("client without deletions"));
@@ -204,9 +201,4 @@ pub(crate) fn deletions(update: &[u8], outline: &Outline) -> Checked<HashMap<u64
         deletions.insert(client, ranges.collect::<Checked<_>>()?);
     }
     Ok(deletions)
-}
-
-/// Where the delete set of an update of our own begins.
-pub(crate) fn deletes_at(update: &[u8]) -> Option<usize> {
-    outline(update, None, &crate::doc::unlimited()).ok().map(|outline| outline.deletes_at)
 }
