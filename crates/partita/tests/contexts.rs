@@ -254,6 +254,8 @@ async fn the_relays_word_is_about_what_was_changed_before_also_while_somebody_re
     let (relay, a, b) = home.pair().await;
     let plan = a.notes.create::<Automerge>().await.unwrap();
     patiently("the relay", a.notes.acknowledged()).await.unwrap();
+    // It may be loaded again once more, now that what created it is written: a busy engine could not.
+    plan.read(|_| ());
 
     // The engine is busy while a change is made, and the document is being read when it comes to look.
     let (busy, is_busy) = mpsc::channel();
