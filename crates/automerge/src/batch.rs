@@ -138,10 +138,7 @@ impl Batch {
                 (Some((object, found)), same) if object == same => found,
                 (_, ObjectId::Root) => (ObjType::Map, 0),
                 (_, ObjectId::Id(id)) => match self.object(doc, &mut made.objects, id) {
-                    Some(found) => {
-                        made.objects.insert(id.clone(), found);
-                        found
-                    }
+                    Some(found) => found,
                     None if self.written(doc, id) => return Err(Fit::Never), // it is no object
                     None => return Err(unknown(id)),
                 },
@@ -151,12 +148,8 @@ impl Batch {
             if sequence != kind.is_sequence() {
                 return Err(Fit::Never);
             }
-            let element = match &op.key {
-                Key::Seq(element) => element.as_opid(),
-                Key::Map(_) => None,
-            };
             let own = |id: &OpId| id.1 == *change.actor_id() && id.0 >= start;
-            if let Some(id) = element.into_iter().chain(op.pred.iter()).find(|id| !own(id) && !self.written(doc, id)) {
+            if let Some(id) = beside_object(op).find(|id| !own(id) && !self.written(doc, id)) {
                 return Err(unknown(id));
             }
             if let OpType::Make(kind) = op.action {
@@ -199,6 +192,7 @@ impl Batch {
             let kind = doc.object_type(ObjId::Id(parent.0, parent.1.clone(), 0)).ok()?;
             made.insert(parent, (kind, depth));
         }
+        made.insert(id.clone(), (kind, depth + 1));
         Some((kind, depth + 1))
     }
 
@@ -218,11 +212,16 @@ fn named(op: &Op) -> impl Iterator<Item = &OpId> {
         ObjectId::Id(id) => Some(id),
         ObjectId::Root => None,
     };
+    object.into_iter().chain(beside_object(op))
+}
+
+/// The operations that one names beside the object that it writes to.
+fn beside_object(op: &Op) -> impl Iterator<Item = &OpId> {
     let element = match &op.key {
         Key::Seq(element) => element.as_opid(),
         Key::Map(_) => None,
     };
-    object.into_iter().chain(element).chain(op.pred.iter())
+    element.into_iter().chain(op.pred.iter())
 }
 
 /// Adds a range, which a hostile author may have let overlap others.

@@ -216,11 +216,8 @@ impl AutomergeDoc {
         if self.held.len() > 0
             && let Some(change) = self.doc.get_change_by_hash(&hash)
         {
-            let mut batch = Batch::default();
-            let mut woken = self.held.wake(&change);
-            while let Some(place) = woken.pop() {
-                woken.extend(self.stage_held(&mut batch, place));
-            }
+            let (mut batch, woken) = (Batch::default(), self.held.wake(&change));
+            self.stage_held(&mut batch, woken);
             self.commit(batch);
         }
         Ok(())
@@ -278,32 +275,30 @@ impl AutomergeDoc {
             Fit::Lacks(lacking) => self.held.keep(change, Some(lacking)),
             Fit::Never => self.held.keep(change, None),
             Fit::Ready => {
-                let mut woken = self.held.wake(&change);
+                let woken = self.held.wake(&change);
                 batch.push(change);
-                while let Some(place) = woken.pop() {
-                    woken.extend(self.stage_held(batch, place));
-                }
+                self.stage_held(batch, woken);
             }
         }
         true
     }
 
-    /// Puts into the batch what waits at a place if it fits now, and says where something may fit after that.
-    fn stage_held(&mut self, batch: &mut Batch, place: Place) -> Vec<Place> {
-        let fit = self.held.get(&place).map(|change| batch.fit(&self.doc, &self.last, change));
-        match fit {
-            None | Some(Fit::Never) => {}
-            Some(Fit::Lacks(lacking)) => self.held.wait(place, lacking),
-            Some(Fit::Known) => drop(self.held.take(&place)),
-            Some(Fit::Ready) => {
-                if let Some(change) = self.held.take(&place) {
-                    let woken = self.held.wake(&change);
-                    batch.push(change);
-                    return woken;
+    /// Puts into the batch what waits at these places, as far as it fits now, and what waited for that.
+    fn stage_held(&mut self, batch: &mut Batch, mut woken: Vec<Place>) {
+        while let Some(place) = woken.pop() {
+            let fit = self.held.get(&place).map(|change| batch.fit(&self.doc, &self.last, change));
+            match fit {
+                None | Some(Fit::Never) => {}
+                Some(Fit::Lacks(lacking)) => self.held.wait(place, lacking),
+                Some(Fit::Known) => drop(self.held.take(&place)),
+                Some(Fit::Ready) => {
+                    if let Some(change) = self.held.take(&place) {
+                        woken.extend(self.held.wake(&change));
+                        batch.push(change);
+                    }
                 }
             }
         }
-        Vec::new()
     }
 
     /// Applies a batch: at once, since each call walks every object that it changes; and where that fails, each half by itself.
@@ -322,23 +317,13 @@ impl AutomergeDoc {
         }
         let second = first.split_off(first.len() / 2);
         for half in [first, second] {
-            let half = self.refit(half);
-            self.commit(half);
-        }
-    }
-
-    /// Changes that fitted, as far as they fit without some of those that they were staged with.
-    fn refit(&mut self, changes: Vec<Change>) -> Batch {
-        let mut batch = Batch::default();
-        for change in changes {
-            match batch.fit(&self.doc, &self.last, &change) {
-                Fit::Known => {}
-                Fit::Lacks(lacking) => self.held.keep(change, Some(lacking)),
-                Fit::Never => self.held.keep(change, None),
-                Fit::Ready => batch.push(change),
+            let mut batch = Batch::default();
+            for change in half {
+                // It may fit no more without some of those that it was staged with.
+                self.stage(&mut batch, change);
             }
+            self.commit(batch);
         }
-        batch
     }
 
     /// How many changes are in the document.

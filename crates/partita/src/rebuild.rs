@@ -59,8 +59,6 @@ pub(crate) struct Rebuild {
     pub(crate) bad: Vec<(LogId, u64, EntryId)>,
     /// Entries that are taken for bad because somebody says so: by liars, and by [`Bug::BadUnchecked`].
     pub(crate) said_bad: Vec<(LogId, u64, EntryId)>,
-    /// What it goes on from was loaded.
-    pub(crate) begun: bool,
     /// What checkpoints have of it from before it was created.
     pub(crate) uncreated: BTreeSet<Written>,
     pub(crate) doc: Option<Made>,
@@ -94,17 +92,13 @@ impl Made {
     }
 }
 
-fn type_of(types: &Types, document: &DocumentId, id: CrdtTypeId) -> Result<Arc<dyn CrdtType>, Reason> {
-    if id == Uncreated::ID {
-        return Ok(Arc::new(Uncreated(*document)));
-    }
-    types.get(&id).cloned().ok_or(Reason::UnknownType)
-}
-
 /// A document from a plain snapshot: its type, then what that type saved.
 fn load(types: &Types, document: &DocumentId, plain: &[u8]) -> Result<Made, Reason> {
     let (id, snapshot) = plain.split_first_chunk::<4>().ok_or(Reason::Malformed)?;
-    let crdt = type_of(types, document, CrdtTypeId(*id))?;
+    let crdt: Arc<dyn CrdtType> = match CrdtTypeId(*id) {
+        Uncreated::ID => Arc::new(Uncreated(*document)),
+        id => types.get(&id).ok_or(Reason::UnknownType)?.clone(),
+    };
     let doc = guarded(|| crdt.load(snapshot, nobody(document))).map_err(|error| Reason::from(&error))?;
     Ok(Made { crdt, doc })
 }
@@ -124,9 +118,8 @@ impl Rebuild {
 
     /// True while there is more to do.
     fn slice(&mut self, limits: &Limits) -> Result<bool, Reason> {
-        if !self.begun {
+        if self.doc.is_none() {
             self.begin()?;
-            self.begun = true;
         }
         let slice: Vec<Part> = self.parts.drain(..self.parts.len().min(SLICE)).collect();
         let mut good: Vec<(&Part, Bytes)> = Vec::with_capacity(slice.len());
@@ -174,9 +167,9 @@ impl Rebuild {
         if let Purpose::Compare { claimed: Some(claimed), partial: Some(_) } = &self.purpose
             && self.doc.is_none()
         {
-            let id = claimed.first_chunk::<4>().ok_or(Reason::Malformed)?;
-            let crdt = type_of(&self.types, &self.document, CrdtTypeId(*id))?;
-            if crdt.id() != Uncreated::ID {
+            let id = CrdtTypeId(*claimed.first_chunk::<4>().ok_or(Reason::Malformed)?);
+            if id != Uncreated::ID {
+                let crdt = self.types.get(&id).ok_or(Reason::UnknownType)?.clone();
                 self.doc = Some(Made { doc: crdt.create(nobody(&self.document)), crdt });
             }
         }

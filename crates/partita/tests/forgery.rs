@@ -238,17 +238,14 @@ async fn changes_under_anothers_actor_are_set_aside_and_the_victims_own_are_appl
 
 /// A struct inside of the first one of `parent`, which is no type. yrs refuses it when half of the update is applied.
 fn inside_of_text(client: u64, parent: u64) -> Vec<u8> {
-    fn var(mut value: u64) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while value >= 0x80 {
-            bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        bytes.push(value as u8);
-        bytes
-    }
+    use yrs::encoding::write::Write as _;
     // One client with one struct from clock 0 on: a string of one letter, in what has clock 0 of the other one. Nothing is deleted.
-    [vec![1, 1], var(client), vec![0, 4, 0], var(parent), vec![0, 1, b'x', 0]].concat()
+    let mut update = vec![1, 1];
+    update.write_var(client);
+    update.extend([0, 4, 0]);
+    update.write_var(parent);
+    update.extend([0, 1, b'x', 0]);
+    update
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,14 +59,25 @@ pub fn written<D: CrdtDocument>(
     open: impl Fn(ActorSeed) -> D,
     edit: impl Fn(&mut D, Edit),
 ) -> Vec<(u8, Vec<u8>)> {
-    let mut docs: Vec<D> = (0..3).map(|writer| open(actor(writer))).collect();
+    write(&[0, 1, 2], edits, open, edit)
+}
+
+/// What programs make of these edits, each of which writes under the name of one of these writers and takes in what others wrote.
+fn write<D: CrdtDocument>(
+    programs: &[u8],
+    edits: &[Edit],
+    open: impl Fn(ActorSeed) -> D,
+    edit: impl Fn(&mut D, Edit),
+) -> Vec<(u8, Vec<u8>)> {
+    let mut docs: Vec<D> = programs.iter().map(|writer| open(actor(*writer))).collect();
     let mut payloads: Vec<(u8, Vec<u8>)> = Vec::new();
     for made in edits {
-        let writer = made.0 % 3;
-        let doc = &mut docs[usize::from(writer)];
+        let program = usize::from(made.0) % programs.len();
+        let (writer, doc) = (programs[program], &mut docs[program]);
         if made.3 {
-            let others: Vec<&[u8]> = payloads.iter().map(|(_, payload)| &payload[..]).collect();
-            assert!(doc.apply(&others).iter().all(Result::is_ok));
+            let others = payloads.iter().filter(|(by, _)| *by != writer);
+            let others: Vec<&[u8]> = others.map(|(_, payload)| &payload[..]).collect();
+            take(doc, &others);
         }
         edit(doc, *made);
         match doc.take_local(&Limits::default()) {
@@ -116,25 +127,7 @@ pub fn contradictions<D: CrdtDocument>(
     open: impl Fn(ActorSeed) -> D,
     edit: impl Fn(&mut D, Edit),
 ) -> Vec<(u8, Vec<u8>)> {
-    const AUTHORS: [u8; 4] = [0, 1, 2, 0];
-    let mut docs: Vec<(D, usize)> = AUTHORS.iter().map(|author| (open(actor(*author)), 0)).collect();
-    let mut payloads: Vec<(u8, Vec<u8>)> = Vec::new();
-    for made in edits {
-        let (doc, seen) = &mut docs[usize::from(made.0 % 4)];
-        let author = AUTHORS[usize::from(made.0 % 4)];
-        if made.3 {
-            let news = payloads[*seen..].iter().filter(|(by, _)| author != 0 || *by != 0);
-            let news: Vec<&[u8]> = news.map(|(_, payload)| &payload[..]).collect();
-            take(doc, &news);
-            *seen = payloads.len();
-        }
-        edit(doc, *made);
-        match doc.take_local(&Limits::default()) {
-            Ok(payload) => payloads.extend(payload.map(|payload| (author, payload))),
-            Err(error) => panic!("what was changed cannot be taken: {error}"),
-        }
-    }
-    payloads
+    write(&[0, 1, 2, 0], edits, open, edit)
 }
 
 /// Applies payloads, of which some of an author's may contradict each other, in the order in which they were made, and in

@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use partita_core::{
@@ -47,8 +47,7 @@ pub struct YrsDoc {
     doc: Doc,
     held: Held,
     local: Local,
-    /// How much of each client is there: the library only counts all of them at once.
-    clocks: HashMap<u64, u32>,
+    /// Where everything is, and how much of each client is there: the library only counts all of them at once.
     lists: Lists,
     limits: Limits,
     damaged: bool,
@@ -72,7 +71,6 @@ impl YrsDoc {
             doc,
             held: Held::default(),
             local: Local::default(),
-            clocks: HashMap::new(),
             lists: Lists::default(),
             limits: Limits::default(),
             damaged: false,
@@ -110,7 +108,7 @@ impl YrsDoc {
         // Until the transaction has committed in peace.
         self.damaged = true;
         let (doc, limits, before) = (self.doc.clone(), self.limits, self.local.len());
-        let (local, clocks, lists) = (&mut self.local, &mut self.clocks, &mut self.lists);
+        let (local, lists) = (&mut self.local, &mut self.lists);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = doc.transact_mut();
             let result = f(&mut txn).map_err(|error| Outcome::Reload(Some(error)))?;
@@ -119,7 +117,6 @@ impl YrsDoc {
                 let added = lists.admit(&update, &outline).map_err(Outcome::Refused)?;
                 lists.add(added);
                 local.note(&txn, doc.client_id(), update, outline.nesting);
-                clocks.extend(outline.sections.iter().map(|&(client, _, end)| (client, end)));
             }
             // An observer of the application may panic here.
             drop(txn);
@@ -146,7 +143,7 @@ impl YrsDoc {
     }
 
     fn clock(&self, client: u64) -> u32 {
-        self.clocks.get(&client).copied().unwrap_or(0)
+        self.lists.clock(client)
     }
 
     /// Applies one payload, and whatever waited for it.
@@ -182,7 +179,7 @@ impl YrsDoc {
         }
     }
 
-    /// Takes in a state of which nothing is there yet, by whomever, and whatever waited for it.
+    /// Takes in what of a state is not here yet, by whomever it is, and whatever waited for it.
     fn take_in(&mut self, state: &[u8]) -> Result<(), CrdtError> {
         let outline = validate::outline(state, None, &unlimited())?;
         if lacking(&outline, |client| self.clock(client)).is_some() {
@@ -239,10 +236,6 @@ impl YrsDoc {
         let applied = attempt.unwrap_or_else(|_| Err(CrdtError::Poisoned("the library panicked".into())))?;
         self.damaged = false;
         self.lists.add(added);
-        for &(client, _, end) in &outline.sections {
-            let clock = self.clocks.entry(client).or_default();
-            *clock = end.max(*clock);
-        }
         Ok(applied)
     }
 

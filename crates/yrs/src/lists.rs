@@ -96,6 +96,11 @@ impl Deletions<'_> {
 }
 
 impl Lists {
+    /// How much of a client is there.
+    pub(crate) fn clock(&self, client: u64) -> u32 {
+        self.runs.get(&client).and_then(|runs| runs.last()).map_or(0, |run| run.end)
+    }
+
     /// Where the items of `update` go, all of whose dependencies are there.
     ///
     /// # Errors
@@ -104,8 +109,7 @@ impl Lists {
         let mut deletions = Deletions { update, outline, ranges: None };
         let mut cursors = Cursors::new();
         for (&(client, start, _), &at) in outline.sections.iter().zip(&outline.sections_at) {
-            let known = self.runs.get(&client).and_then(|runs| runs.last()).map_or(0, |run| run.end);
-            if start >= known {
+            if start >= self.clock(client) {
                 cursors.insert(client, Blocks::open(&update[at..])?);
             }
         }

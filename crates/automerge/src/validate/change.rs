@@ -75,21 +75,19 @@ fn plausible(change: &ExpandedChange, depth: usize) -> Checked<()> {
     if start + change.operations.len() as u64 > MAX_COUNTER {
         return Err(CrdtError::Malformed("number out of range"));
     }
+    let mut previous: Option<&Op> = None;
     for (counter, op) in (start..).zip(&change.operations) {
         // Only what was there before: the operation's own change up to it, and other actors' up to its change.
         let earlier = |id: &OpId| id.0 > 0 && id.0 < if id.1 == change.actor_id { counter } else { start };
         if !operation(op, earlier) {
             return Err(CrdtError::Malformed("impossible operation"));
         }
-    }
-    // The library takes the operation before the end of a mark for its beginning, and loads no document in which it is not.
-    let pairs = std::iter::once(None).chain(change.operations.iter().map(Some)).zip(&change.operations);
-    let ends_another = |(before, op): (Option<&Op>, &Op)| {
+        // The library takes the operation before the end of a mark for its beginning, and loads no document in which it is not.
         let begins = |before: &Op| matches!(before.action, OpType::MarkBegin(_)) && before.obj == op.obj;
-        matches!(op.action, OpType::MarkEnd(_)) && !before.is_some_and(begins)
-    };
-    if pairs.into_iter().any(ends_another) {
-        return Err(CrdtError::Malformed("end of a mark without its beginning"));
+        if matches!(op.action, OpType::MarkEnd(_)) && !previous.is_some_and(begins) {
+            return Err(CrdtError::Malformed("end of a mark without its beginning"));
+        }
+        previous = Some(op);
     }
     if nesting::within(change) > depth { Err(CrdtError::TooLarge("nesting")) } else { Ok(()) }
 }

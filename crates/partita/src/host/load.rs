@@ -321,10 +321,17 @@ impl EngineHost {
         let mut created = snapshot.as_ref().map(|snapshot| snapshot.crdt);
         let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
         let mut openers = Openers::default();
-        let base = base.iter().map(|base| self.item(context, name, base, &mut openers));
-        let (uncreated, base): (Vec<Item>, Vec<Item>) = base.partition(|item| written_before(item).is_some());
-        for item in &base {
-            created = Some(snapshot_type(document, item)?);
+        let (mut snapshots, mut uncreated) = (Vec::new(), Vec::new());
+        for base in &base {
+            let item = self.item(context, name, base, &mut openers);
+            let plain = plain_of(document, &item)?;
+            match written_before(item.arrival, &plain) {
+                Some(written) => uncreated.extend(written),
+                None => {
+                    created = Some(snapshot_type(document, &plain)?);
+                    snapshots.push(item);
+                }
+            }
         }
         for arrival in arrivals.values() {
             let item = self.item(context, name, arrival, &mut openers);
@@ -354,8 +361,8 @@ impl EngineHost {
             slot.since_snapshot = added;
         }
         // What creates the document goes first, whenever it came; before that what stands for all that is not here any more.
-        first.splice(..0, base);
-        first.extend(uncreated.iter().filter_map(written_before).flatten());
+        first.splice(..0, snapshots);
+        first.extend(uncreated);
         first.extend(items);
         Ok(DocumentParts { cell, number, snapshot: snapshot.map(|snapshot| snapshot.bytes), items: first })
     }
@@ -402,11 +409,10 @@ fn plain_of(document: DocumentId, item: &Item) -> Result<Bytes, DocumentError> {
 }
 
 /// What a checkpoint has of a document from before it was created, if this is that: changes as they are.
-fn written_before(item: &Item) -> Option<Vec<Item>> {
-    let plain = item.plain().ok()?;
+fn written_before(arrival: u64, plain: &[u8]) -> Option<impl Iterator<Item = Item> + use<>> {
     let written = Uncreated::read(plain.strip_prefix(&Uncreated::ID.0)?).ok()?;
-    let change = |Written { log, seq, payload }| Item {
-        arrival: item.arrival,
+    let change = move |Written { log, seq, payload }| Item {
+        arrival,
         log,
         seq,
         kind: ItemKind::Change,
@@ -414,12 +420,11 @@ fn written_before(item: &Item) -> Option<Vec<Item>> {
         retried: false,
         payload: Ok(Payload::Plain(payload.into())),
     };
-    Some(written.into_iter().map(change).collect())
+    Some(written.into_iter().map(change))
 }
 
 /// The CRDT type of the document of which a checkpoint has this snapshot.
-fn snapshot_type(document: DocumentId, item: &Item) -> Result<CrdtTypeId, DocumentError> {
-    let plain = plain_of(document, item)?;
+fn snapshot_type(document: DocumentId, plain: &[u8]) -> Result<CrdtTypeId, DocumentError> {
     let id = plain.first_chunk::<4>();
     id.map(|id| CrdtTypeId(*id)).ok_or_else(|| DocumentError::Bad(document, Reason::Malformed.to_string()))
 }

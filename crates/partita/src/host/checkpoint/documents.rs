@@ -231,7 +231,6 @@ impl EngineHost {
             purpose,
             bad: Vec::new(),
             said_bad,
-            begun: false,
             uncreated: BTreeSet::new(),
             doc: None,
         })));
