@@ -7,8 +7,9 @@ use partita::{
     Engine, FileKeystore, SystemRandom,
     core::{
         Access, AuthProvider, Bytes, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, ControlGraph, CryptoRng,
-        DeviceKeys, EntryId, EpochId, Grant, HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal,
-        RemoteContext, ReplicaId, SessionId, Signature, StrategyEffect, StrategyError, Transcript, Turn, Verdict,
+        DeviceKeys, EntryId, EpochId, Grant, HeaderPrefix, KindError, Now, Opened, PartitionStrategy, PeerInfo,
+        Refusal, RemoteContext, ReplicaId, SessionId, Signature, StrategyEffect, StrategyError, Transcript, Turn,
+        Verdict,
     },
     crypto::{SigningKey, VerifyingKey, hash},
     yrs::Yrs,
@@ -24,7 +25,7 @@ pub(crate) fn certify(authority: &SigningKey, replica: ReplicaId, region: &str) 
 }
 
 /// The id commits to the authority and the region's name.
-pub(crate) fn region(authority: &VerifyingKey, name: &str) -> Result<ContextInfo, IdError> {
+pub(crate) fn region(authority: &VerifyingKey, name: &str) -> Result<ContextInfo, KindError> {
     let kind = ContextKind::new("example/by-region")?;
     let root = hash("example region", &[authority.as_bytes(), name.as_bytes()]);
     Ok(ContextInfo { id: ContextId::derive(&kind, root.as_bytes()), kind })
@@ -47,7 +48,7 @@ pub(crate) struct ByRegion {
 
 impl ByRegion {
     /// For a replica with passes for these regions.
-    pub(crate) fn new(authority: VerifyingKey, me: ReplicaId, passes: &[(&str, Bytes)]) -> Result<Self, IdError> {
+    pub(crate) fn new(authority: VerifyingKey, me: ReplicaId, passes: &[(&str, Bytes)]) -> Result<Self, KindError> {
         let (mut kinds, mut regions) = (Vec::new(), Vec::new());
         for (name, pass) in passes {
             let context = region(&authority, name)?;
@@ -166,7 +167,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>
     let root = authority.verifying_key();
     let strategy =
         |name: &str, regions: &[&'static str]| -> Result<ByRegion, Box<dyn std::error::Error + Send + Sync>> {
-            let keys = FileKeystore::create(folder.path().join(name).with_extension("key"))?;
+            let keys = FileKeystore::create(folder.path().join(name).with_added_extension("key"))?;
             let me = DeviceKeys::create(&keys, &mut SystemRandom)?.replica();
             let passes: Vec<_> = regions.iter().map(|region| (*region, certify(&authority, me, region))).collect();
             Ok(ByRegion::new(root, me, &passes)?)

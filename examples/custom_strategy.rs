@@ -6,8 +6,8 @@ use partita::{
     Engine, FileKeystore, SystemRandom,
     core::{
         Access, AuthProvider, Bytes, Claim, ContextId, ContextInfo, ContextKind, CryptoRng, DeviceKeys, EpochId, Grant,
-        HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
-        StrategyError, Transcript, Verdict,
+        HeaderPrefix, KindError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId,
+        SessionId, StrategyError, Transcript, Verdict,
     },
     crypto::{VerifyingKey, hash},
     yrs::Yrs,
@@ -22,7 +22,7 @@ pub(crate) struct AllowList {
 
 impl AllowList {
     /// The context's id commits to the list, so two replicas with different lists have nothing to say to each other.
-    pub(crate) fn new(members: impl IntoIterator<Item = ReplicaId>) -> Result<Self, IdError> {
+    pub(crate) fn new(members: impl IntoIterator<Item = ReplicaId>) -> Result<Self, KindError> {
         let members: BTreeSet<_> = members.into_iter().collect();
         let kind = ContextKind::new("example/allow-list")?;
         let listed: Vec<&[u8]> = members.iter().map(|member| &member.as_bytes()[..]).collect();
@@ -91,7 +91,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>
     let folder = tempfile::tempdir()?;
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
     let device = |path| DeviceKeys::create(&FileKeystore::create(path)?, &mut SystemRandom).map(|keys| keys.replica());
-    let members = [device(a.with_extension("key"))?, device(b.with_extension("key"))?];
+    let members = [device(a.with_added_extension("key"))?, device(b.with_added_extension("key"))?];
 
     let strategy = AllowList::new(members)?;
     let context = strategy.context.id;

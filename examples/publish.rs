@@ -7,7 +7,7 @@ use partita::{
     Engine, FileKeystore, SystemRandom,
     core::{
         Access, AuthProvider, Bytes, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, DeviceKeys,
-        EpochId, Grant, HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext,
+        EpochId, Grant, HeaderPrefix, KindError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext,
         ReplicaId, SessionId, StrategyEffect, StrategyError, Transcript, Turn, Verdict,
     },
     crypto::VerifyingKey,
@@ -30,7 +30,7 @@ pub(crate) struct Publish {
 
 impl Publish {
     /// The publisher's context, which its id commits to, on the publisher or on a reader.
-    pub(crate) fn new(publisher: ReplicaId, me: ReplicaId) -> Result<Self, IdError> {
+    pub(crate) fn new(publisher: ReplicaId, me: ReplicaId) -> Result<Self, KindError> {
         let kind = ContextKind::new("example/publish")?;
         let context = ContextInfo { id: ContextId::derive(&kind, publisher.as_bytes()), kind: kind.clone() };
         let (admitted, struck) = (BTreeSet::new(), BTreeSet::new());
@@ -132,7 +132,7 @@ impl AuthProvider for Publish {
 pub(crate) async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let folder = tempfile::tempdir()?;
     let device = |name: &str| -> Result<ReplicaId, Box<dyn std::error::Error + Send + Sync>> {
-        let keys = FileKeystore::create(folder.path().join(name).with_extension("key"))?;
+        let keys = FileKeystore::create(folder.path().join(name).with_added_extension("key"))?;
         Ok(DeviceKeys::create(&keys, &mut SystemRandom)?.replica())
     };
     let (publisher, named, unnamed) = (device("publisher")?, device("named")?, device("unnamed")?);

@@ -80,7 +80,7 @@ pub(crate) enum CliError {
     Invitation(#[from] TextError),
     /// The relay does not take an invitation.
     #[error(
-        "the relay does not take this invitation ({0}): it was used or revoked, has expired, or never reached the relay. Ask for a new one, and join with another --store"
+        "the relay does not take this invitation ({0}): it was used or revoked, has expired, or never reached the relay. Ask for a new one, and join with the same --store"
     )]
     InvitationRefused(Refusal),
     /// Neither the command line nor the invitation names a relay.

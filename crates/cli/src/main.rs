@@ -20,11 +20,14 @@ use crate::{error::CliError, progress::Progress};
 
 /// Documents that work offline, never lose a change, and sync with exactly the replicas that may have them.
 #[derive(Debug, Parser)]
-#[command(name = "partita", version, about, arg_required_else_help = true)]
+#[command(name = "partita", version, about, arg_required_else_help = true, after_help = LOGGING)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+const LOGGING: &str = "RUST_LOG says what is logged on standard error: warn if it is not set, info or debug for more; never a \
+payload, a key or a name.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

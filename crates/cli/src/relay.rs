@@ -15,12 +15,16 @@ pub(crate) struct RelayArgs {
     /// The redb file; made, with the relay's key beside it (FILE.key), if neither is there.
     #[arg(long, value_name = "FILE")]
     store: PathBuf,
-    /// The most bytes of entries in one context. Membership, keys and snapshots may take half as much again.
+    /// The most bytes of entries in one context; no limit if it is not said. Membership, keys and snapshots may take half as
+    /// much again.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_context_bytes: Option<u64>,
     /// The most connections at once.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    max_connections: Option<u32>,
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// Take no plain contexts: then nobody can read anything here.
+    #[arg(long)]
+    without_plain: bool,
     /// Where an HTTP server shows /metrics, /healthz and /readyz: 127.0.0.1:9464; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
     metrics: Option<String>,
@@ -45,8 +49,9 @@ async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
     if let Some(bytes) = args.max_context_bytes {
         builder = builder.max_context_bytes(bytes);
     }
-    if let Some(connections) = args.max_connections {
-        builder = builder.max_connections(usize::try_from(connections).unwrap_or(usize::MAX));
+    builder = builder.max_connections(usize::try_from(args.max_connections).unwrap_or(usize::MAX));
+    if args.without_plain {
+        builder = builder.without_plain();
     }
     if let Some(address) = &args.metrics {
         builder = builder.metrics(address);

@@ -13,9 +13,9 @@ use std::{
 
 use automerge::{ROOT, ReadDoc as _, transaction::Transactable as _};
 use partita::{
-    Context, Engine, FileKeystore, SystemRandom,
+    Context, Engine, EngineEvent, FileKeystore, SystemRandom,
     automerge::Automerge,
-    core::Turn,
+    core::{Refusal, Turn},
     group::{Group, Policy, Role, Terms},
     single_owner::SingleOwner,
 };
@@ -108,22 +108,28 @@ async fn two_of_a_group(folder: &Path, url: &str) -> (Vec<Engine>, Vec<Context>)
     (vec![ada, ben], vec![first, second])
 }
 
-/// Writes the canary on one device and reads it on another, through a relay process; how often its memory and files hold it.
-async fn search(kind: Kind) -> (usize, usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let relay_folder = folder.path().join("relay");
-    std::fs::create_dir(&relay_folder).unwrap();
+/// A relay process and its URL.
+fn start_relay(folder: &Path, options: &[&str]) -> (Child, String) {
     let mut relay = Command::new(env!("CARGO_BIN_EXE_partita"))
         .args(["relay", "--listen", "127.0.0.1:0", "--store"])
-        .arg(relay_folder.join("store"))
+        .arg(folder.join("store"))
+        .args(options)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut url = String::new();
     BufReader::new(relay.stdout.take().unwrap()).read_line(&mut url).unwrap();
-    let url = url.trim();
+    (relay, url.trim().to_owned())
+}
 
-    let (engines, contexts) = two(kind, folder.path(), url).await;
+/// Writes the canary on one device and reads it on another, through a relay process; how often its memory and files hold it.
+async fn search(kind: Kind) -> (usize, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let relay_folder = folder.path().join("relay");
+    std::fs::create_dir(&relay_folder).unwrap();
+    let (mut relay, url) = start_relay(&relay_folder, &[]);
+
+    let (engines, contexts) = two(kind, folder.path(), &url).await;
     let note = contexts[0].create::<Automerge>().await.unwrap();
     note.change(|tx| tx.put(ROOT, "secret", canary())).unwrap().durable().await.unwrap();
     contexts[0].acknowledged().await.unwrap();
@@ -167,4 +173,35 @@ async fn the_same_search_finds_a_plain_payload() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_group_is_in_a_relay_processs_memory_or_files() {
     assert_eq!(search(Kind::Group).await, (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_plain_contexts_is_given_nothing_that_it_could_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay_folder = folder.path().join("relay");
+    std::fs::create_dir(&relay_folder).unwrap();
+    let (mut relay, url) = start_relay(&relay_folder, &["--without-plain"]);
+
+    let keystore = FileKeystore::create(folder.path().join("a.key")).unwrap();
+    SingleOwner::create(&keystore, &mut SystemRandom).unwrap();
+    let owner = SingleOwner::open(&keystore).unwrap().with_plain();
+    let (sealed, plain) = (owner.context(), owner.plain_context());
+    let engine = Engine::builder(folder.path().join("a")).strategy(owner).open().await.unwrap();
+    let mut events = engine.events();
+    for id in [sealed, plain] {
+        let note = engine.context(id).await.unwrap().create::<Automerge>().await.unwrap();
+        note.change(|tx| tx.put(ROOT, "secret", canary())).unwrap().durable().await.unwrap();
+    }
+    engine.connect(&url).unwrap();
+    engine.context(sealed).await.unwrap().acknowledged().await.unwrap();
+    loop {
+        if let EngineEvent::ContextRefused { context, why, .. } = events.recv().await.unwrap() {
+            assert_eq!((context, why), (plain, Refusal::UnknownKind));
+            break;
+        }
+    }
+    engine.close().await.unwrap();
+    relay.kill().unwrap();
+    relay.wait().unwrap();
+    assert_eq!(in_files(&relay_folder, canary().as_bytes()), 0);
 }

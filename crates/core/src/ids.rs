@@ -13,6 +13,13 @@ pub struct IdError {
     found: String,
 }
 
+/// Why a text is no [`ContextKind`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a kind of contexts is 1 to 48 characters of a-z, 0-9, '-', '.' and '/', found {found:?}")]
+pub struct KindError {
+    found: String,
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
@@ -131,10 +138,10 @@ impl ContextKind {
     ///
     /// # Errors
     /// When the name is of another form.
-    pub fn new(name: &str) -> Result<Self, IdError> {
+    pub fn new(name: &str) -> Result<Self, KindError> {
         let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'/');
         if name.is_empty() || name.len() > Self::MAX_LEN || !name.bytes().all(plain) {
-            return Err(IdError { expected: Self::MAX_LEN, found: name.chars().take(80).collect() });
+            return Err(KindError { found: name.chars().take(80).collect() });
         }
         Ok(Self(name.into()))
     }

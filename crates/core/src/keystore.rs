@@ -1,6 +1,6 @@
 //! Where a device keeps its keys: outside the store.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use partita_crypto::{AeadKey, BoxSecretKey, Secret, SigningKey, Zeroizing, derive};
 use rand_core::CryptoRng;
@@ -26,6 +26,11 @@ pub enum KeystoreError {
     /// It is sealed under another key than the one given.
     #[error("the keystore does not open with this key: give the one that it was sealed with")]
     Locked,
+    /// What it holds is sealed, and was asked for without the [`SealedKeystore`] around it.
+    #[error(
+        "the keystore's secrets are sealed: open it as a SealedKeystore, and hand that to the engine (Builder::keystore)"
+    )]
+    Sealed,
     /// The file can be read by other users of the machine.
     #[error("{0} can be read by others: allow its owner alone (chmod 600)")]
     Exposed(String),
@@ -47,6 +52,17 @@ pub trait Keystore: Send + Sync {
     /// # Errors
     /// [`KeystoreError`] when it cannot be kept.
     fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError>;
+}
+
+/// So that a plugin and the engine can have the same one.
+impl<K: Keystore + ?Sized> Keystore for Arc<K> {
+    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeystoreError> {
+        (**self).get(name)
+    }
+
+    fn put(&self, name: &str, secret: &[u8]) -> Result<(), KeystoreError> {
+        (**self).put(name, secret)
+    }
 }
 
 /// A part of a keystore, by name: the device's own keys are the same in every part, everything else is the part's own.
@@ -130,7 +146,9 @@ impl<K: Keystore> Keystore for SealedKeystore<K> {
         };
         let sealed = kept.strip_prefix(SEALED).and_then(|rest| rest.split_first_chunk::<CHECK>());
         let Some((check, sealed)) = sealed else {
-            return Err(KeystoreError::Damaged(format!("what it holds under {name} is not sealed")));
+            return Err(KeystoreError::Damaged(format!(
+                "what it holds under {name} is not sealed: it was put there without"
+            )));
         };
         if *check != self.check {
             return Err(KeystoreError::Locked);
@@ -180,9 +198,12 @@ impl DeviceKeys {
     /// The keys that the keystore holds.
     ///
     /// # Errors
-    /// [`KeystoreError::Missing`] when it holds none.
+    /// [`KeystoreError::Missing`] when it holds none, [`KeystoreError::Sealed`] when it is what a [`SealedKeystore`] kept.
     pub fn load(keystore: &dyn Keystore) -> Result<Self, KeystoreError> {
         let bytes = keystore.get(DEVICE)?.ok_or_else(|| KeystoreError::Missing("the device's key".into()))?;
+        if bytes.starts_with(SEALED) {
+            return Err(KeystoreError::Sealed);
+        }
         let part = |n: usize| -> Result<Secret<32>, KeystoreError> {
             let (parts, rest) = bytes.as_chunks::<32>();
             match (parts.get(n), parts.len(), rest) {

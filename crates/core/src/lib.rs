@@ -51,7 +51,8 @@ pub use crdt::{
 pub use entry::{Entry, EntryHeader, EntryKind, HeaderError, HeaderPrefix, LogSort, LogStart, Stamp};
 pub use frontier::{Frontier, SignedTip, Tip};
 pub use ids::{
-    ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, LogId, ReplicaId, SessionId,
+    ContextId, ContextKind, CrdtTypeId, DocumentId, EntryId, IdError, Incarnation, KindError, LogId, ReplicaId,
+    SessionId,
 };
 pub use keystore::{DeviceKeys, Keystore, KeystoreError, NamedKeystore, SealedKeystore};
 pub use observe::{Observation, Observer, Sample};

@@ -10,8 +10,10 @@ use crate::{ContextId, DocumentId, Entry, Incarnation, LogId, codec::Writer};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The disk is full. Free some space; until then the engine can only read.
-    #[error("no space left on the device that holds the store: free some; until then it can only be read")]
+    /// The disk is full. Free some space and open the store again; until then the engine can only read.
+    #[error(
+        "no space left on the device that holds the store: free some and open it again; until then it can only be read"
+    )]
     OutOfSpace,
     /// The file is damaged. Restore a backup, or sync a new store from the other replicas.
     #[error(

@@ -35,16 +35,23 @@ impl Context {
     /// Creates an empty document.
     ///
     /// # Errors
-    /// When this replica may not write here.
+    /// [`DocumentError::Append`] when this replica may not write here, or the store has failed; [`DocumentError::Engine`].
     pub async fn create<T: DocumentType>(&self) -> Result<Document<T>, DocumentError> {
         self.import(Vec::new()).await
     }
 
-    /// Creates a document from a history: what the type's own library saved.
+    /// Creates a document from a history: what the type's own library saved. For automerge that is what `save` gives, for yrs
+    /// an update in encoding v1 that has everything (`encode_state_as_update_v1` against an empty state vector). It is another
+    /// document than the one that the history came from, with an id of its own, and may hold changes of many actors.
+    ///
+    /// The history is not looked at before this returns. One that the type's validator refuses makes an empty document all the
+    /// same, here and on every replica: this answers `Ok`, and the entry that creates the document is set aside, with
+    /// [`EngineEvent::SetAside`](crate::EngineEvent::SetAside) and in [`set_aside`](Self::set_aside). Where a history may be bad,
+    /// ask [`CrdtType::validate`](partita_core::CrdtType::validate) first, without an actor.
     ///
     /// # Errors
-    /// When this replica may not write here. A history that the type's validator refuses becomes an empty document and
-    /// a set-aside entry.
+    /// [`DocumentError::Append`] when this replica may not write here, the history is larger than
+    /// [`NodeConfig::max_payload`](crate::NodeConfig::max_payload), or the store has failed; [`DocumentError::Engine`].
     pub async fn import<T: DocumentType>(&self, history: Vec<u8>) -> Result<Document<T>, DocumentError> {
         let nonce = self.engine.shared.random_bytes();
         let create = |reply| Command::Create {
@@ -89,7 +96,16 @@ impl Context {
     /// being made.
     ///
     /// # Errors
-    /// [`DocumentError::NotFound`] while it has not been synced, [`DocumentError::WrongType`].
+    /// - [`DocumentError::NotFound`] while it has not been synced, or when what creates it counts no more.
+    /// - [`DocumentError::NoKey`] while the key that opens it is not here: ask again when
+    ///   [`EngineEvent::KeysArrived`](crate::EngineEvent::KeysArrived) comes for this context.
+    /// - [`DocumentError::Withheld`] when this replica may not read it: asking again helps only once it was
+    ///   given the right.
+    /// - [`DocumentError::UnknownType`] when this engine has no such CRDT type: register it with
+    ///   [`Builder::crdt`](crate::Builder::crdt).
+    /// - [`DocumentError::WrongType`] when it is of another type than `T`.
+    /// - [`DocumentError::Bad`] when what creates it cannot be read: its author runs broken or hostile software.
+    /// - [`DocumentError::Engine`] when the engine was closed, or its store failed.
     pub async fn get<T: DocumentType>(&self, id: DocumentId) -> Result<Document<T>, DocumentError> {
         let cell: Arc<Cell> = self
             .engine
@@ -146,8 +162,11 @@ impl Context {
     /// Waits until some remote holds everything durably that this replica ever wrote here, before this open of the engine
     /// too. What is written while this waits is not waited for.
     ///
+    /// It waits without end while nobody who takes the entries is connected: wrap it in a timeout.
+    ///
     /// # Errors
-    /// [`EngineError`].
+    /// [`EngineError::NoContext`]; [`EngineError::Store`] when the store fails before; [`EngineError::Closed`] when the engine,
+    /// or this context while this waits, is closed.
     pub async fn acknowledged(&self) -> Result<(), EngineError> {
         self.engine.ask(|reply| Command::Acknowledged(self.id, None, reply)).await?
     }
@@ -155,15 +174,16 @@ impl Context {
     /// The same of a certain remote: the relay, by its id.
     ///
     /// # Errors
-    /// [`EngineError`].
+    /// As [`acknowledged`](Self::acknowledged).
     pub async fn acknowledged_by(&self, remote: ReplicaId) -> Result<(), EngineError> {
         self.engine.ask(|reply| Command::Acknowledged(self.id, Some(remote), reply)).await?
     }
 
-    /// Waits until everything that some connected remote held when it was met is durable here.
+    /// Waits until everything that some connected remote held when it was met is durable here. While nobody is connected it
+    /// waits without end: wrap it in a timeout.
     ///
     /// # Errors
-    /// [`EngineError::Closed`].
+    /// As [`acknowledged`](Self::acknowledged).
     pub async fn caught_up(&self) -> Result<(), EngineError> {
         self.engine.ask(|reply| Command::CaughtUp(self.id, reply)).await?
     }

@@ -127,10 +127,12 @@ impl Engine {
         self.shared.driver.replica()
     }
 
-    /// A context of one of the strategies.
+    /// A context of one of the strategies. Waits until it is loaded from the store: its control entries are then with the
+    /// strategy, so ask and decide ([`with_strategy`](Self::with_strategy)) only after this. It does not wait for the network.
     ///
     /// # Errors
-    /// [`EngineError::NoContext`] when no strategy has it.
+    /// [`EngineError::NoContext`] when no strategy has it, [`EngineError::Store`] when the store failed before it was loaded,
+    /// [`EngineError::Closed`].
     pub async fn context(&self, id: ContextId) -> Result<Context, EngineError> {
         self.ask(|reply| Command::Context(id, reply)).await??;
         Ok(Context { engine: self.clone(), id })
@@ -139,7 +141,7 @@ impl Engine {
     /// Opens a context beside those that the strategies bring along, from now until the engine is closed.
     ///
     /// # Errors
-    /// [`EngineError::NoStrategy`] when no strategy answers for its kind.
+    /// [`EngineError::NoStrategy`] when no strategy answers for its kind; otherwise as [`context`](Self::context).
     pub async fn open_context(&self, info: ContextInfo) -> Result<Context, EngineError> {
         let id = info.id;
         self.ask(|reply| Command::OpenContext(info, reply)).await??;
@@ -163,8 +165,12 @@ impl Engine {
     /// Waits until a remote holds everything durably that this replica ever wrote, in every open context: this one, or, if
     /// none is named, any for each context. An application that names its relay may be lost or wiped afterwards.
     ///
+    /// It waits without end while nobody is connected, and while the remote does not take one of the contexts: wrap it in a
+    /// timeout. A context in which this replica never wrote anything is not waited for.
+    ///
     /// # Errors
-    /// [`EngineError::Closed`].
+    /// [`EngineError::Store`] when the store failed before everything had reached a remote; [`EngineError::Closed`], also when a
+    /// context is closed while this waits for it.
     pub async fn acknowledged(&self, by: Option<ReplicaId>) -> Result<(), EngineError> {
         let contexts = self.with_node(|node, _| node.context_status()).await?;
         for context in contexts {
@@ -271,6 +277,11 @@ impl Engine {
     }
 
     /// Everything that happens from now on.
+    ///
+    /// A reader that is more than 4,096 events behind gets
+    /// [`RecvError::Lagged`](broadcast::error::RecvError::Lagged) once, with how many it missed, and then those that are left.
+    /// That is no failure: go on, and look at the state now, which is in [`status`](Self::status), in documents and in
+    /// strategies.
     pub fn events(&self) -> broadcast::Receiver<EngineEvent> {
         self.shared.events.subscribe()
     }

@@ -114,8 +114,10 @@ pub enum DocumentError {
     /// No CRDT type of this engine is the document's.
     #[error("this engine has no CRDT type {0}: register it")]
     UnknownType(CrdtTypeId),
-    /// The key that opens it is not here yet.
-    #[error("the key that opens the document {0} is not here yet: it opens by itself once another device was online")]
+    /// The key that opens it is not here yet. Ask again when [`EngineEvent::KeysArrived`](crate::EngineEvent::KeysArrived) says so.
+    #[error(
+        "the key that opens the document {0} is not here yet: it comes when another device is online; ask again then"
+    )]
     NoKey(DocumentId),
     /// This replica may not read it: it began before this replica was let in, or was written for others.
     #[error(

@@ -11,8 +11,9 @@ use crate::{
     host::{SetAside, SetAsideStatus},
 };
 
-/// Something happened. Slow readers are told how many they missed; [`Engine::status`](crate::Engine::status) has the
-/// state now.
+/// Something happened. A reader that is more than 4,096 events behind is told how many it missed
+/// ([`RecvError::Lagged`](tokio::sync::broadcast::error::RecvError::Lagged)) and then gets those that are left: go on.
+/// [`Engine::status`](crate::Engine::status) has the state now.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EngineEvent {
@@ -107,7 +108,8 @@ pub enum EngineEvent {
         /// The entry and the reason.
         entry: SetAside,
     },
-    /// Keys came: what waited for them is tried again.
+    /// Keys came: what waited for them in documents that are loaded is tried again. Who was answered
+    /// [`DocumentError::NoKey`](crate::DocumentError::NoKey) asks again.
     KeysArrived {
         /// The context.
         context: ContextId,

@@ -4,7 +4,8 @@
 //!
 //! An [`Engine`] is a store, the partition strategies that decide who gets what, connections, and documents. With the strategy
 //! [`single_owner`] everything belongs to one person with many devices. The person is 24 words on paper; a device has
-//! keys of its own, in a [`FileKeystore`] beside the store, and a certificate.
+//! keys of its own, in a [`FileKeystore`] beside the store, and a certificate. The engine looks for the keys at the store's path
+//! and `.key` (`path.with_added_extension("key")`), unless [`Builder::keystore`] gives it others.
 //!
 //! ```
 //! # use partita::{Engine, FileKeystore, SystemRandom, single_owner::SingleOwner};
@@ -78,14 +79,14 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let (laptop, phone) = (folder.path().join("laptop"), folder.path().join("phone"));
-//! # let (owner, words) = SingleOwner::create(&FileKeystore::create(laptop.with_extension("key"))?, &mut SystemRandom)?;
+//! # let (owner, words) = SingleOwner::create(&FileKeystore::create(laptop.with_added_extension("key"))?, &mut SystemRandom)?;
 //! # let id = owner.context();
 //! let laptop = Engine::builder(laptop).strategy(owner).listen("ws://127.0.0.1:0").open().await?;
 //! let url = format!("{}#{}", laptop.addresses()[0], laptop.replica());
 //! # let note = laptop.context(id).await?.create::<Automerge>().await?;
 //!
 //! // On the phone:
-//! let keystore = FileKeystore::create(phone.with_extension("key"))?;
+//! let keystore = FileKeystore::create(phone.with_added_extension("key"))?;
 //! let request = SingleOwner::request(&keystore, &mut SystemRandom)?.to_string();
 //! // Wherever the words are typed:
 //! let certificate = SingleOwner::certify(&words, &request.parse::<Request>()?).to_string();
@@ -106,10 +107,12 @@
 //!
 //! # What is going on
 //!
-//! [`Engine::status`] has the state of every connection and context, [`Engine::events`] says what happens. What cannot be
-//! applied is set aside by itself and listed with its reason ([`Context::set_aside`]); it never holds up the rest.
-//! When the store fails, nothing more is written, [`EngineEvent::StoreFailed`] says why, and what was durable is safe: open
-//! the engine again.
+//! [`Engine::status`] has the state of every connection and context, [`Engine::events`] says what happens. A reader of events
+//! that is slow misses some and is told so, which is no failure. What cannot be applied is set aside by itself and listed with
+//! its reason ([`Context::set_aside`]); it never holds up the rest. When the store fails, nothing more is written,
+//! [`EngineEvent::StoreFailed`] says why, and what was durable is safe: open the engine again. The repository's
+//! `docs/guides/keep-it-safe.md` says what to do about each error, how to save a store with its keys, and what to do when a
+//! device is lost.
 //!
 //! # Plugins and features
 //!

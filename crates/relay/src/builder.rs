@@ -37,6 +37,7 @@ pub struct Builder {
     config: NodeConfig,
     max_connections: usize,
     strategies: Vec<Box<dyn PartitionStrategy>>,
+    owners: SingleOwnerRelay,
     transports: Transports,
     tap: Option<FrameTap>,
     store: Option<StoreMaker>,
@@ -60,6 +61,7 @@ impl Builder {
             config: NodeConfig::default(),
             max_connections: 10_000,
             strategies: Vec::new(),
+            owners: SingleOwnerRelay::new(),
             transports,
             tap: None,
             store: None,
@@ -90,14 +92,22 @@ impl Builder {
         self
     }
 
-    /// The node's limits. A relay accepts contexts whatever they say.
+    /// Takes no plain contexts: whoever runs this relay, or breaks into it, can read nothing of what it carries.
+    #[must_use]
+    pub fn without_plain(mut self) -> Self {
+        self.owners = self.owners.without_plain();
+        self
+    }
+
+    /// The node's limits, all of them: what [`max_context_bytes`](Self::max_context_bytes) said before counts no more. A relay
+    /// accepts contexts whatever they say.
     #[must_use]
     pub fn config(mut self, config: NodeConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// The relay side of another plugin.
+    /// The relay side of another plugin. It comes before those of single owners and groups, which every relay has.
     #[must_use]
     pub fn strategy(mut self, strategy: impl PartitionStrategy) -> Self {
         self.strategies.push(Box::new(strategy));
@@ -169,7 +179,7 @@ impl Builder {
         if http.is_some() {
             self.observers.push(metrics.clone());
         }
-        self.strategies.push(Box::new(SingleOwnerRelay::new()));
+        self.strategies.push(Box::new(self.owners));
         self.strategies.push(Box::new(GroupRelay::new()));
         let node = NodeParts {
             config: NodeConfig { accept_contexts: true, ..self.config },

@@ -1,7 +1,9 @@
 //! A blind relay: a node that stores and forwards what it cannot read.
 //!
 //! It holds the relay sides of partition plugins, which know rights and no secrets, and no CRDT library at all. It begins a
-//! context when a replica proves its right to it, acknowledges what is durable, and forwards before that.
+//! context when a replica proves its right to it, acknowledges what is durable, and forwards before that. It takes the contexts
+//! of any owner and of any group. [`Builder::without_plain`] leaves out those of owners that it could read, and
+//! [`Builder::strategy`] adds kinds of your own.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), partita_relay::RelayError> {
@@ -79,7 +81,8 @@ impl Relay {
         Builder::new(path.into())
     }
 
-    /// What devices connect to: the address and the relay's id.
+    /// The address that it listens on, with the port that was taken, and the relay's id. Devices connect to that with a host
+    /// that they can reach: where it listens on `0.0.0.0` or behind a TLS terminator, replace the address and keep the id.
     pub fn url(&self) -> RelayUrl {
         self.url.clone()
     }

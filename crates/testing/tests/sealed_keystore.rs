@@ -43,6 +43,26 @@ fn a_device_keeps_its_keys_in_it_and_a_part_of_it_is_sealed_too() {
 }
 
 #[test]
+fn a_plugin_and_the_engine_can_have_the_same_one() {
+    let inner = MemoryKeystore::default();
+    let keystore = std::sync::Arc::new(sealed(&inner, 1));
+    let made = DeviceKeys::create(&keystore, &mut ChaCha20Rng::from_seed([9; 32])).unwrap();
+    assert_eq!(DeviceKeys::load(&keystore.clone()).unwrap().replica(), made.replica());
+}
+
+#[test]
+fn whoever_forgets_the_seal_is_told_so() {
+    let inner = MemoryKeystore::default();
+    let keystore = sealed(&inner, 1);
+    DeviceKeys::create(&keystore, &mut ChaCha20Rng::from_seed([9; 32])).unwrap();
+    assert_eq!(DeviceKeys::load(&inner).unwrap_err(), KeystoreError::Sealed);
+    let (bare, sealed) = (MemoryKeystore::default(), |bare: &MemoryKeystore| sealed(bare, 1));
+    DeviceKeys::create(&bare, &mut ChaCha20Rng::from_seed([9; 32])).unwrap();
+    let error = DeviceKeys::load(&sealed(&bare)).unwrap_err().to_string();
+    assert!(error.contains("is not sealed"), "{error}");
+}
+
+#[test]
 fn nothing_of_a_secret_is_in_the_keystore_underneath() {
     let inner = MemoryKeystore::default();
     sealed(&inner, 1).put("name", SECRET).unwrap();

@@ -1,6 +1,6 @@
 //! What can go wrong when an application manages a group.
 
-use partita_core::{ContextId, IdError, KeystoreError, ReplicaId};
+use partita_core::{ContextId, KeystoreError, KindError, ReplicaId};
 use partita_crypto::EpochError;
 
 use crate::role::{MemberId, Role};
@@ -82,5 +82,5 @@ pub enum GroupError {
     Box(#[from] EpochError),
     /// Never for the kinds of this crate.
     #[error(transparent)]
-    Kind(#[from] IdError),
+    Kind(#[from] KindError),
 }

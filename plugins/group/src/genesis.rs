@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use partita_core::{
-    ContextId, ContextInfo, ContextKind, IdError,
+    ContextId, ContextInfo, ContextKind, KindError,
     codec::{DecodeError, Reader, Writer},
 };
 use partita_crypto::hash;
@@ -113,7 +113,7 @@ impl Genesis {
     }
 
     /// The context that it founds.
-    pub(crate) fn context(&self) -> Result<ContextInfo, IdError> {
+    pub(crate) fn context(&self) -> Result<ContextInfo, KindError> {
         let mut bytes = Writer::with_capacity(64 + Card::LEN);
         self.encode(&mut bytes);
         let root = hash(DOMAIN, &[bytes.as_slice()]);

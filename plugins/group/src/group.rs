@@ -136,7 +136,8 @@ pub enum Action {
 impl Group {
     /// A new group, with this device's owner as its only member. Needs no network.
     ///
-    /// The name is for people: sealed, and not what the group is known by. What holds for good is the [`Policy`].
+    /// The name is for people: sealed, and not what the group is known by. What holds for good is the [`Policy`]. The keystore
+    /// has something new afterwards, as after [`join`](Self::join) and [`added`](Self::added): save it again.
     ///
     /// # Errors
     /// [`GroupError::Keystore`], [`GroupError::Name`].
@@ -189,7 +190,8 @@ impl Group {
     /// The group that somebody else founded or added this device's card to, by its context.
     ///
     /// # Errors
-    /// [`GroupError::Exists`], [`GroupError::Keystore`].
+    /// [`GroupError::UnknownDevice`] when the card is not of this keystore's device, [`GroupError::Exists`],
+    /// [`GroupError::Keystore`], also when there are no keys: [`card`](Self::card) makes them.
     pub fn added(keystore: Arc<dyn Keystore>, context: ContextId, card: &Card) -> Result<Self, GroupError> {
         let keys = DeviceKeys::load(&*keystore)?;
         if card.device() != keys.replica() {
@@ -200,8 +202,8 @@ impl Group {
         Self::of(keystore, keys, record)
     }
 
-    /// The group that somebody invited this device to, for the first time or again. It is in as soon as it has synced with a relay or a member, and an
-    /// admin's device confirms it.
+    /// The group that somebody invited this device to, for the first time or again. It is in as soon as it has synced with a
+    /// relay or a member, and an admin's device confirms it.
     ///
     /// # Errors
     /// [`GroupError::Exists`], [`GroupError::Keystore`].

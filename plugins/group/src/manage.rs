@@ -201,7 +201,8 @@ impl Group {
         self.decide_and_rotate(turn, ops)
     }
 
-    /// Adds a further device of this member, whose card was handed over.
+    /// Adds a further device of this member, whose card was handed over. A member has at most 64 devices; those that were taken
+    /// out do not count.
     ///
     /// # Errors
     /// [`GroupError::OthersDevice`], [`GroupError::TooManyDevices`], [`GroupError::NotMember`], [`GroupError::Removed`].
@@ -275,7 +276,7 @@ impl Group {
     }
 
     /// Makes a new box key for this device and forgets the one before the last: what was boxed to that opens here no more,
-    /// but every secret that it brought is kept.
+    /// but every secret that it brought is kept. All of that is in the keystore alone: save it again afterwards.
     ///
     /// # Errors
     /// [`GroupError::Keystore`], [`GroupError::NotMember`].
@@ -299,6 +300,9 @@ impl Group {
     /// more than several thousand logs, the longest), and nothing after.
     ///
     /// Have every change committed first, and stay connected until it was sent. The next writer begins a new key epoch.
+    ///
+    /// What is on this device stays there: the group's keys in the keystore, its documents in the store, and whoever has both
+    /// reads them. Nothing deletes a context yet.
     ///
     /// # Errors
     /// [`GroupError::LastAdmin`], [`GroupError::NotMember`], [`GroupError::Removed`].

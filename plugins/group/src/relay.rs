@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Brought, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, CryptoRng, EntryId, Grant,
-    HeaderPrefix, IdError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
+    HeaderPrefix, KindError, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
     Standing, StrategyEffect, StrategyError, Transcript, Verdict, WaitReason,
 };
 use partita_crypto::VerifyingKey;
@@ -34,7 +34,7 @@ impl Default for GroupRelay {
 impl GroupRelay {
     /// For any group.
     pub fn new() -> Self {
-        let kind: Result<ContextKind, IdError> = ContextKind::new(GROUP_KIND);
+        let kind: Result<ContextKind, KindError> = ContextKind::new(GROUP_KIND);
         Self { kinds: kind.into_iter().collect(), groups: BTreeMap::new() }
     }
 }

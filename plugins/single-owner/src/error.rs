@@ -1,6 +1,6 @@
 //! What can go wrong when an application manages the owner's devices.
 
-use partita_core::{IdError, KeystoreError, ReplicaId};
+use partita_core::{KeystoreError, KindError, ReplicaId};
 use partita_crypto::EpochError;
 
 /// Why an owner's or a device's affair could not be settled, and what to do.
@@ -56,5 +56,5 @@ pub enum OwnerError {
     Box(#[from] EpochError),
     /// Never for the kinds of this crate.
     #[error(transparent)]
-    Kind(#[from] IdError),
+    Kind(#[from] KindError),
 }

@@ -1,6 +1,6 @@
 //! The two kinds of an owner's contexts.
 
-use partita_core::{ContextId, ContextInfo, ContextKind, IdError};
+use partita_core::{ContextId, ContextInfo, ContextKind, KindError};
 use partita_crypto::VerifyingKey;
 
 /// The kind of an owner's sealed context: relays see ciphertext.
@@ -27,7 +27,7 @@ impl Mode {
     }
 
     /// Fails for no name in this file, which a test checks.
-    pub(crate) fn kind(self) -> Result<ContextKind, IdError> {
+    pub(crate) fn kind(self) -> Result<ContextKind, KindError> {
         ContextKind::new(self.name())
     }
 
@@ -37,7 +37,7 @@ impl Mode {
     }
 
     /// The owner's context of this mode.
-    pub(crate) fn context(self, owner: &VerifyingKey) -> Result<ContextInfo, IdError> {
+    pub(crate) fn context(self, owner: &VerifyingKey) -> Result<ContextInfo, KindError> {
         let kind = self.kind()?;
         Ok(ContextInfo { id: ContextId::derive(&kind, owner.as_bytes()), kind })
     }

@@ -23,11 +23,11 @@ pub struct ContextStatus {
     pub pruned: u64,
     /// Claims of checkpoints that wait until these replicas have attested them: nothing is pruned by them before.
     pub claims: Vec<ClaimStatus>,
-    /// The bytes of the entries that are not.
+    /// The bytes of the entries that are not pruned, control entries and snapshots among them; without those in quarantine.
     pub bytes: u64,
     /// How many excluded entries are in quarantine.
     pub quarantined: u64,
-    /// The last control entries, by rising id.
+    /// How many control entries are held. They are never pruned.
     pub control_entries: usize,
 }
 
@@ -105,7 +105,7 @@ impl Node {
             pruned: local.logs.values().map(|log| log.base).sum(),
             claims: local.checkpoints.status(),
             bytes: local.logs.values().map(|log| log.record.bytes).sum(),
-            quarantined: local.quarantined.values().map(|kept| kept.entries).sum(),
+            quarantined: local.quarantined.logs().values().map(|kept| kept.entries).sum(),
             control_entries: local.graph.len(),
         };
         self.contexts.values().map(status).collect()
