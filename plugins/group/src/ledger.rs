@@ -330,6 +330,8 @@ impl Ledger {
             Op::RemoveDevice(remove) => self.devices.entry(remove.device).or_default().ends.push(no),
             Op::DeviceKey(_) => self.devices.entry(author).or_default().keys.push(no),
             Op::Invite(invite) if !invite.is_by(&self.context, &author) => {} // it can never count
+            // Nor does what somebody said before.
+            Op::Invite(invite) if self.has_invited(no, &author, &invite.id()) => {}
             Op::Invite(invite) => {
                 let id = invite.id();
                 // In an order that everybody has: of several that count, the first is meant.
@@ -351,20 +353,23 @@ impl Ledger {
             }
             Op::Decide(decide) => {
                 self.invites.entry(decide.invite).or_default().decided.push(no);
+                // However often it was accepted: each invitation once, in the order that everybody has.
+                let mut meant: BTreeMap<OpNo, Invite> = BTreeMap::new();
                 for accept in self.accepted(no, &decide.invite, &decide.device) {
                     let Some((_, Op::Accept(accepted))) = self.op(accept) else { continue };
-                    let card = accepted.card.clone();
-                    for (via, invite) in self.invitations(accept, &decide.invite, &card) {
-                        let (device, terms) = (decide.device, invite.terms);
-                        match (invite.member, decide.admit) {
-                            (_, true) => {
-                                let role = if invite.member.is_some() { Role::Admin } else { terms.role };
-                                let one = admission(device, role, terms.history);
-                                self.admit_invited(&invite, Admission { via: Some(via), ..one });
-                            }
-                            (None, false) => self.members.entry(MemberId(device)).or_default().ends.push(no),
-                            (Some(_), false) => self.devices.entry(device).or_default().ends.push(no),
+                    meant.extend(self.invitations(accept, &decide.invite, &accepted.card));
+                }
+                let made = self.invites.get(&decide.invite).map_or(Vec::new(), |about| about.made.clone());
+                for (via, invite) in made.iter().filter_map(|no| meant.remove_entry(no)) {
+                    let (device, terms) = (decide.device, invite.terms);
+                    match (invite.member, decide.admit) {
+                        (_, true) => {
+                            let role = if invite.member.is_some() { Role::Admin } else { terms.role };
+                            let one = admission(device, role, terms.history);
+                            self.admit_invited(&invite, Admission { via: Some(via), ..one });
                         }
+                        (None, false) => self.members.entry(MemberId(device)).or_default().ends.push(no),
+                        (Some(_), false) => self.devices.entry(device).or_default().ends.push(no),
                     }
                 }
             }
@@ -385,13 +390,24 @@ impl Ledger {
         }
     }
 
-    /// The invitations of this key that fit a card, as the op's author had seen. Whether one counts is another matter, and
-    /// an honest inviter makes one.
+    /// Whether the op's author had made an invitation of this key before.
+    fn has_invited(&self, op: OpNo, author: &ReplicaId, invite: &ReplicaId) -> bool {
+        let made = self.invites.get(invite).map_or(&[][..], |about| &about.made);
+        let by_author = |no: &&OpNo| self.op(**no).is_some_and(|(held, _)| held.author == *author);
+        made.iter().filter(by_author).any(|no| self.sees(op, *no))
+    }
+
+    /// The invitations of this key that fit a card, as the op's author had seen. Whether one counts is another matter. Of each
+    /// inviter the first in the order that everybody has: an honest one makes one, and every other would cost an admission for
+    /// each time that it is accepted.
     fn invitations(&self, op: OpNo, invite: &ReplicaId, card: &Card) -> Vec<(OpNo, Invite)> {
         let made = self.invites.get(invite).map_or(&[][..], |about| &about.made);
+        let mut inviters = BTreeSet::new();
         let seen = made.iter().filter(|made| self.sees(op, **made));
         let fitting = seen.filter_map(|made| match self.op(*made) {
-            Some((_, Op::Invite(invite))) if invite.fits(card) => Some((*made, (**invite).clone())),
+            Some((held, Op::Invite(invite))) if invite.fits(card) && inviters.insert(held.author) => {
+                Some((*made, (**invite).clone()))
+            }
             _ => None,
         });
         fitting.collect()

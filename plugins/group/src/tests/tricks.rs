@@ -574,3 +574,29 @@ fn what_others_repeat_of_an_acceptance_says_nothing_about_whoever_accepts() {
     assert_eq!(ada.role_of(&cay), Some(Role::Write));
     assert_eq!(ada.strategy.state.invitations_of(&cay.replica), [invitation.id()]);
 }
+
+/// Whoever may only read can write entries all the same: they count nowhere, and must not take the room of those that do.
+#[test]
+fn an_invitation_that_is_repeated_accepted_and_decided_again_and_again_takes_no_room() {
+    let mut world = World::founded(&["ada"]);
+    world.act("r", "ada", &["add", "rea", "read"], &[]);
+    let (context, rea) = (world.genesis.context().unwrap().id, world.device("rea"));
+    let (keys, card) = (invite_keys("x"), world.card("eve"));
+    let made = Invite::sign(&context, &rea, &keys, None, Terms::new(Role::Write));
+    let accepted = crate::invite::Accept::sign(&context, &keys.signing, card.clone());
+    let decided = crate::op::Decide { invite: keys.id(), device: card.device(), admit: true };
+    for n in 0..8 {
+        let again = |op: Op| vec![op; 16];
+        world.say(&format!("made {n}"), "rea", &["r"], again(Op::Invite(Box::new(made.clone()))));
+        world.say(&format!("accepted {n}"), "rea", &[], again(Op::Accept(Box::new(accepted.clone()))));
+    }
+    for n in 0..8 {
+        world.say(&format!("decided {n}"), "rea", &[], vec![Op::Decide(decided); 16]);
+    }
+    let state = world.all();
+    let members = state.ledger.members.values();
+    let admissions: usize = members.map(|about| about.admissions.len()).sum();
+    let ops = state.ledger.ops.len();
+    assert!(admissions <= ops, "{admissions} admissions of {ops} ops");
+    assert_eq!(role(&mut world, "eve"), None);
+}
