@@ -70,7 +70,7 @@ pub enum ReadRequest {
     Under {
         /// The context.
         context: ContextId,
-        /// The last entries covered, of each log that is held so far.
+        /// The last entries covered, of each log of which something is held.
         logs: Vec<Tip>,
         /// The snapshots, in their logs.
         snapshots: Vec<(DocumentId, Tip)>,
@@ -112,7 +112,7 @@ pub enum ReadResult {
 #[derive(Debug, Clone, Default)]
 pub struct Under {
     /// Of each log that was asked about: the bytes of its entries behind what is covered. `None` where another entry is
-    /// held at the end of what is covered: the log is forked.
+    /// held at the end of what is covered, or that one at another place: the log is forked, or the claim is false.
     pub logs: BTreeMap<LogId, Option<u64>>,
     /// The arrivals of the snapshots that are held, and are the entries that were named.
     pub snapshots: BTreeMap<DocumentId, u64>,
@@ -333,23 +333,10 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         }
         ControlFlow::Continue(())
     })?;
-    let mut excluded: BTreeMap<LogId, Option<Quarantined>> = BTreeMap::new();
-    store.scan(&Key::quarantine(context, None), &mut |key, value| {
-        let (Some(log), Ok(entry)) = (log_id(key), unpack(value)) else {
-            bad = true;
-            return ControlFlow::Break(());
-        };
-        let kept = excluded.entry(log).or_insert_with(|| {
-            let start = entry.header.start.as_ref().map(|start| start.replica);
-            let author = start.or(state.logs.get(&log).map(LogRecord::replica));
-            author.map(Quarantined::none)
-        });
-        match kept {
-            Some(kept) => kept.add(&entry),
-            None => bad = true,
-        }
-        ControlFlow::Continue(())
-    })?;
+    if bad {
+        return Err(damaged("a log's record"));
+    }
+    state.quarantined = load_quarantine(store, context, &state.logs)?;
     for (log, record) in state.logs.iter_mut().filter(|(_, record)| record.signed.is_none()) {
         // Written before signatures were kept, or cut back into its first run. No run is longer than this.
         let from = record.seq.saturating_sub(MAX_RUN_ENTRIES as u64).max(1);
@@ -357,10 +344,6 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         let signed = last.iter().rev().find_map(|entry| entry.signature.map(|signature| (entry, signature)));
         record.signed =
             signed.map(|(entry, signature)| SignedPlace { seq: entry.header.seq, head: entry.id, signature });
-    }
-    state.quarantined = excluded.into_iter().filter_map(|(log, kept)| Some((log, kept?))).collect();
-    if bad {
-        return Err(damaged("a log's record"));
     }
     let mut control = Vec::new();
     for log in state.logs.iter().filter(|(_, record)| record.sort == LogSort::Control).map(|(log, _)| log) {
@@ -372,6 +355,37 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
     control.sort_by_key(|(arrival, _)| *arrival);
     state.control = control.into_iter().map(|(_, entry)| entry).collect();
     Ok(state)
+}
+
+fn load_quarantine(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    logs: &BTreeMap<LogId, LogRecord>,
+) -> Result<BTreeMap<LogId, Quarantined>, StoreError> {
+    let mut excluded: BTreeMap<LogId, Quarantined> = BTreeMap::new();
+    let mut error = None;
+    store.scan(&Key::quarantine(context, None), &mut |key, value| {
+        let (log, entry) = match (log_id(key), unpack(value)) {
+            (Some(log), Ok(entry)) => (log, entry),
+            (None, _) => {
+                error = Some(damaged("the name of a quarantined entry"));
+                return ControlFlow::Break(());
+            }
+            (_, Err(bad)) => {
+                error = Some(bad);
+                return ControlFlow::Break(());
+            }
+        };
+        let start = entry.header.start.as_ref().map(|start| start.replica);
+        // Where nothing says who writes a log, as of a snapshot's that went with its checkpoint, the entry can never come back.
+        if let Some(author) = start.or(logs.get(&log).map(LogRecord::replica)) {
+            excluded.entry(log).or_insert_with(|| Quarantined::none(author)).add(&entry);
+        } else if let Some(kept) = excluded.get_mut(&log) {
+            kept.add(&entry);
+        }
+        ControlFlow::Continue(())
+    })?;
+    error.map_or(Ok(excluded), Err)
 }
 
 fn page(store: &dyn StoreRead, context: &ContextId, log: &LogId, from: u64, bytes: usize) -> Result<Page, StoreError> {
@@ -535,16 +549,23 @@ fn under(
 ) -> Result<Under, StoreError> {
     let mut found = Under::default();
     for tip in logs {
-        let (mut same, mut behind) = (false, 0);
+        let (mut is_held, mut differs, mut behind) = (false, false, 0);
         log_entries(store, context, &tip.log, tip.seq, |_, entry| {
             if entry.header.seq == tip.seq {
-                same = entry.id == tip.head;
+                (is_held, differs) = (true, entry.id != tip.head);
             } else {
                 behind += entry.size() as u64;
             }
             ControlFlow::Continue(())
         })?;
-        found.logs.insert(tip.log, same.then_some(behind));
+        if !is_held {
+            // It is held less far, as it seems. But an entry has one number, whatever somebody says.
+            log_entries(store, context, &tip.log, 1, |_, entry| {
+                differs |= entry.id == tip.head;
+                if differs { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+        }
+        found.logs.insert(tip.log, (!differs).then_some(behind));
     }
     for (document, tip) in snapshots {
         let named = entry_at(store, context, tip)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use partita_core::StoreError;
 use partita_protocol::{CloseReason, NodeConfig, Notice, message::Message};
-use partita_testing::fleet::Fleet;
+use partita_testing::{fleet::Fleet, samples};
 
 fn acknowledged(fleet: &mut Fleet, member: usize) -> usize {
     let notices = fleet.notices(member);
@@ -323,4 +323,27 @@ fn a_transport_that_takes_nothing_is_not_filled() {
     fleet.unstall(link, 0);
     fleet.run();
     assert!(fleet.agree(&[a, b]));
+}
+
+/// A checkpoint's snapshots went with it while one that counts nowhere was kept apart, and nobody could open the store again.
+#[test]
+fn a_quarantined_entry_whose_log_is_gone_damages_nothing() {
+    let mut fleet = Fleet::new(30);
+    let a = fleet.replica();
+    fleet.write(a, 1, b"kept");
+    let context = Fleet::context(0).id;
+    let mut log = samples::SampleLog::new(77, context, 1);
+    log.change(samples::document(1), &b"first"[..]);
+    let second = log.change(samples::document(1), &b"second"[..]);
+    let mut record = partita_core::codec::Writer::new();
+    record.bytes(&second.head_bytes());
+    record.raw(&second.payload);
+    let key = partita_core::Key::Quarantine(context, log.id(), 2);
+    fleet.with(a, |node, _| node.put_record(key, record.finish()));
+    fleet.run();
+    fleet.crash(a);
+    fleet.start(a);
+    fleet.run();
+    assert_eq!(fleet.node(a).failure(), None);
+    assert_eq!(fleet.held(a).len(), 1);
 }

@@ -1,6 +1,7 @@
 //! What drives the node.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, OnceLock},
     thread::{self, Thread},
@@ -75,7 +76,7 @@ pub struct Tapped<'a> {
     pub frame: &'a Bytes,
 }
 
-/// Starts drivers.
+/// A node, its host, and the ends of its connections, with what each asks of the other.
 pub struct Driver<H: Host> {
     node: Node,
     host: H,
@@ -93,8 +94,10 @@ pub struct Driver<H: Host> {
     tap: Option<FrameTap>,
     observer: Arc<dyn Observer>,
     sampler: Sampler,
-    /// Jobs for the store that have to see what is not yet on its way there.
-    jobs: Vec<StoreJob<H::Command>>,
+    /// Jobs for the store that have to see what may not be on its way there yet: each with how many commits go first.
+    jobs: VecDeque<(u64, StoreJob<H::Command>)>,
+    /// How many commits are on their way to the store, or were.
+    commits: u64,
     /// Until when the driver's thread means to sleep, on the monotonic clock.
     sleeps_until: Duration,
 }
@@ -197,7 +200,8 @@ impl<H: Host> Driver<H> {
             tap,
             observer,
             sampler: Sampler::default(),
-            jobs: Vec::new(),
+            jobs: VecDeque::new(),
+            commits: 0,
             sleeps_until: Duration::ZERO,
         }
     }
@@ -350,7 +354,9 @@ impl<H: Host> Driver<H> {
             must_not_wait: self.here,
         };
         call(&mut self.host, &mut context);
-        self.jobs.append(&mut context.jobs);
+        let jobs = std::mem::take(&mut context.jobs);
+        let commits = self.node.commits_to_see();
+        self.jobs.extend(jobs.into_iter().map(|job| (commits, job)));
     }
 
     fn round(&mut self) {
@@ -387,11 +393,9 @@ impl<H: Host> Driver<H> {
                 self.node.hurry_commit(); // they have to see what is pending
             }
             let effects = self.node.effects();
-            if effects.is_empty() && (self.jobs.is_empty() || self.node.has_pending()) {
+            self.send_jobs();
+            if effects.is_empty() {
                 return;
-            }
-            if !self.node.has_pending() && !effects.iter().any(|effect| matches!(effect, Effect::Commit(..))) {
-                self.send_jobs();
             }
             for effect in effects {
                 match effect {
@@ -402,6 +406,7 @@ impl<H: Host> Driver<H> {
                     Effect::Close(session, reason) => self.ends.close(&session, reason),
                     Effect::Commit(id, batch) => {
                         let _ = self.store.send(Work::Commit(id, batch));
+                        self.commits = id + 1;
                         self.send_jobs();
                     }
                     Effect::Read(id, request) => {
@@ -419,8 +424,10 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// Sends the jobs that find in the store by now what they have to see, or what there will ever be of it.
     fn send_jobs(&mut self) {
-        for job in self.jobs.drain(..) {
+        let is_over = self.node.failure().is_some();
+        while let Some((_, job)) = self.jobs.pop_front_if(|(commits, _)| is_over || *commits <= self.commits) {
             let _ = self.store.send(Work::Job(job));
         }
     }

@@ -125,7 +125,7 @@ impl EngineHost {
             Command::Checkpoint(id, reply) => self.on_checkpoint(context, id, reply),
             #[cfg(feature = "simulation")]
             Command::Tamper(how) => self.tamper(how),
-            Command::SnapshotAll(done) => self.on_snapshot_all(done),
+            Command::SnapshotAll(done) => self.on_snapshot_all(context, done),
             Command::Fence(done) => drop(done),
             Command::Acknowledged(id, by, reply) => self.on_wait_acknowledged(context, id, by, reply),
             Command::CaughtUp(id, reply) => self.on_wait_caught_up(context, id, reply),

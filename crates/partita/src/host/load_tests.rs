@@ -282,3 +282,31 @@ fn what_is_written_in_a_document_that_nobody_created_is_in_checkpoints_and_shows
     let notes = again.notes();
     assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), "early");
 }
+
+/// What is to be covered was counted, and read before all of it was in the store.
+#[test]
+fn a_checkpoint_lacks_nothing_that_was_written_while_other_things_were_being_stored() {
+    let (mut desk, document) = desk();
+    let notes = desk.notes();
+    let other = desk.until(notes.create::<Yrs>()).unwrap();
+    desk.settle();
+    assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
+    desk.settle();
+    write(&document, "b");
+    desk.sim.turn(); // goes to the store
+    write(&document, "c");
+    desk.sim.turn(); // waits for that
+    desk.sim.serve_store();
+    // All of this is taken in one turn: the end of the commit, a change that waits for the next, and the checkpoint.
+    write(&other, "d");
+    let mut asked = pin!(notes.checkpoint());
+    assert!(asked.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_pending());
+    desk.settle();
+    assert_eq!(desk.until(asked).unwrap(), CheckpointOutcome::Claimed);
+    desk.settle();
+
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    let notes = again.notes();
+    let found = again.until(notes.get::<Yrs>(other.id())).unwrap();
+    assert_eq!(text(&found), "d");
+}

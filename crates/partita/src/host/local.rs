@@ -90,7 +90,7 @@ impl EngineHost {
         let made = held.made;
         let unwritten = std::mem::take(&mut held.backlog);
         // What is being made of it was read before this is written, and lacks it.
-        let must_load = held.doc.is_none() && held.broken.is_none();
+        let must_load = !unwritten.is_empty() && held.doc.is_none() && held.broken.is_none();
         if must_load {
             cell.await_no_load();
         }

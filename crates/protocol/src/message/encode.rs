@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use partita_core::{ContextId, Tip, codec::Writer};
 
-use super::{Granted, MAX_MESSAGES, MAX_PART, Message, Piece};
+use super::{Granted, MAX_ITEMS, MAX_MESSAGES, MAX_PART, Message, Piece};
 
 /// The tag of each message. Part of the protocol: never reuse one.
 pub(super) mod tag {
@@ -54,8 +54,10 @@ impl Message {
         frames
     }
 
-    /// A frontier, in as many parts as it takes; an empty one too has to be said.
+    /// A frontier, in as many parts as it takes; an empty one too has to be said. Of more logs than a frontier may have the
+    /// rest is left out: the remote sends some of that once more, which costs bytes and no session.
     pub(crate) fn frontier(context: ContextId, tips: &[Tip]) -> Vec<Self> {
+        let tips = tips.get(..MAX_ITEMS).unwrap_or(tips);
         let parts = tips.len().div_ceil(MAX_PART).max(1);
         let part = |at: usize| Self::Frontier {
             context,

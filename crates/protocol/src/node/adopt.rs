@@ -63,7 +63,7 @@ impl Node {
         local.checkpoints.adopting = true;
         let covered = table.logs.iter().filter_map(|(log, covered)| Some((local.logs.get(log)?, covered.last.tip)));
         // What the base covers already is pruned, and was looked at.
-        let logs = covered.filter(|(state, tip)| state.record.seq >= tip.seq && state.base < tip.seq);
+        let logs = covered.filter(|(state, tip)| state.base < tip.seq);
         let logs = logs.map(|(_, tip)| tip).collect();
         let snapshots = table.documents.iter().map(|(document, at)| (*document, at.entry)).collect();
         let bytes = local.logs.iter().map(|(log, state)| (*log, state.record.bytes)).collect();
@@ -111,13 +111,10 @@ impl Node {
             if local.logs.get(log).is_some_and(|state| state.base >= tip.seq) {
                 continue;
             }
-            let behind = match under.logs.get(log) {
-                Some(Some(behind)) => {
-                    let now = local.logs.get(log).map_or(0, |state| state.record.bytes);
-                    behind + now.saturating_sub(bytes.get(log).copied().unwrap_or(0))
-                }
-                _ => 0,
-            };
+            // What came since the store was asked may be covered in part: rather too much is counted than too little.
+            let now = local.logs.get(log).map_or(0, |state| state.record.bytes);
+            let since = now.saturating_sub(bytes.get(log).copied().unwrap_or(0));
+            let behind = under.logs.get(log).copied().flatten().unwrap_or(0) + since;
             let held = local.logs.get(log).map_or(0, |state| state.record.seq);
             if local.advance(log, tip.seq, behind, || LogRecord::of_covered(covered, 0), &self.replica) {
                 advanced.push((*log, held));
@@ -156,9 +153,7 @@ impl Node {
         };
         if let Some(kept) = local.quarantined.remove(&log) {
             // What counts of it is covered, or comes again.
-            for seq in held..=held.saturating_add(kept.entries) {
-                self.commits.delete(Key::Quarantine(context, log, seq));
-            }
+            self.commits.forget_quarantine(context, log, held, &kept);
         }
         for id in &local.sessions {
             if let Some(session) = self.sessions.get_mut(id) {
@@ -178,10 +173,15 @@ impl Node {
             return;
         }
         for log in unwanted {
-            if let Some(state) = local.logs.remove(&log)
-                && state.record.replica() != self.replica
-            {
+            let Some(state) = local.logs.remove(&log) else {
+                continue;
+            };
+            if state.record.replica() != self.replica {
                 local.remote_bytes = local.remote_bytes.saturating_sub(state.record.bytes);
+            }
+            if let Some(kept) = local.quarantined.remove(&log) {
+                // Earlier versions put snapshots there.
+                self.commits.forget_quarantine(context, log, state.record.seq, &kept);
             }
             local.tail.truncate(log, 0);
             self.commits.pending.ops.push(Op::Truncate { context, log, from: 0 });

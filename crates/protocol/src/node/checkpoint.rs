@@ -14,10 +14,13 @@ use partita_core::{
 use super::{
     Node,
     checkpoints::{CheckpointBase, CheckpointTable},
-    context::{Context, OwnLog},
+    context::{Context, Log, OwnLog},
     local::AppendError,
 };
-use crate::effect::{Effect, Notice};
+use crate::{
+    effect::{Effect, Notice},
+    record::LogRecord,
+};
 
 /// What a checkpoint that is made now is to cover. Its snapshots hold exactly what the base's do, and every entry of these
 /// logs behind what the base covers.
@@ -61,6 +64,10 @@ pub struct CheckpointCheck {
     /// Covered entries that the claim says are in no snapshot, since their bytes are bad: those behind what this replica
     /// relies on.
     pub bad: Vec<(LogId, u64, EntryId)>,
+    /// Whether no honest replica can have made it, since it covers a log that began otherwise here, or was begun in knowledge
+    /// of what the claim had not seen. Who covers a log knows who writes it; or a claim could leave out that it knows
+    /// somebody, so that this one would have to take its word for what it covers of that one's own logs.
+    pub impossible: bool,
 }
 
 impl CheckpointCheck {
@@ -297,6 +304,15 @@ impl Node {
         let bad = table.bad.iter();
         let bad = bad.filter(|(log, seq, _)| *seq > base.seq(log) && is_held(log, *seq)).copied().collect();
         let partial = !(base.is_covered_by(&table) && local.holds_covered(&table));
+        let seen = local.graph.ancestors(&[*claim]);
+        let impossible = table.logs.iter().any(|(log, covered)| {
+            let began_otherwise = |state: &Log| {
+                let LogRecord { start, knew, .. } = &*state.record;
+                // Of a log that was begun long ago it may not be known here.
+                *start != covered.start || (*knew != covered.knew && !knew.is_empty())
+            };
+            !covered.knew.iter().all(|head| seen.contains(head)) || local.logs.get(log).is_some_and(began_otherwise)
+        });
         Some(CheckpointCheck {
             context: *context,
             author: local.checkpoints.author(claim)?,
@@ -305,6 +321,7 @@ impl Node {
             held,
             partial,
             bad,
+            impossible,
         })
     }
 

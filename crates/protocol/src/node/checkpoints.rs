@@ -146,11 +146,15 @@ struct Claimed {
     lacks: Option<(usize, Option<BTreeSet<ReplicaId>>)>,
 }
 
+/// How many claims of one author are looked at together. While some wait, a new one is made of as much news again as the last
+/// was: an honest author does not come to half of this, and each takes the room of all that it stands for.
+const MOST_LIVE: usize = 64;
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     claims: BTreeMap<EntryId, Claimed>,
-    /// Claims that cover something that the base does not.
+    /// Claims that cover something that the base does not, [so many](MOST_LIVE) of each author.
     live: BTreeSet<EntryId>,
     /// What this node relies on.
     base: Arc<CheckpointBase>,
@@ -255,6 +259,11 @@ impl Checkpoints {
 
     /// Whether a claim is live.
     fn look_at(&mut self, id: EntryId) {
+        let author = self.author(&id);
+        let beside = self.live.iter().filter(|other| **other != id && self.author(other) == author).count();
+        if beside >= MOST_LIVE {
+            return; // until one of those is live no more
+        }
         let table = self.table(&id).filter(|table| !self.base.covers(table)).map(Arc::new);
         if table.is_some() {
             self.live.insert(id);
@@ -275,7 +284,9 @@ impl Checkpoints {
         let mut parts: Vec<_> = beside.collect();
         parts.push(Arc::new(table));
         self.base = Arc::new(CheckpointBase::of(parts));
-        for id in self.live.clone() {
+        let live = self.live.iter().copied();
+        let others = self.claims.keys().filter(|id| !self.live.contains(*id)).copied();
+        for id in live.chain(others).collect::<Vec<_>>() {
             self.look_at(id);
         }
         true

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     effect::{Effect, Notice},
     message::{MAX_PART, Message},
+    reads::Quarantined,
 };
 
 /// What follows from a commit.
@@ -68,6 +69,13 @@ impl Commits {
         self.pending.ops.push(Op::Delete(key));
     }
 
+    /// Removes what is in quarantine of a log behind `held`.
+    pub(super) fn forget_quarantine(&mut self, context: ContextId, log: LogId, held: u64, kept: &Quarantined) {
+        for seq in held..=held.saturating_add(kept.entries) {
+            self.delete(Key::Quarantine(context, log, seq));
+        }
+    }
+
     /// The log's record goes into the next batch, once, however many entries it gets until then.
     pub(super) fn log_changed(&mut self, context: ContextId, log: LogId) {
         self.dirty.insert((context, log));
@@ -117,6 +125,11 @@ impl Node {
     /// Whether something waits for the next transaction, beside what is being committed.
     pub fn has_pending(&self) -> bool {
         self.commits.failed.is_none() && !(self.commits.pending.ops.is_empty() && self.commits.dirty.is_empty())
+    }
+
+    /// How many commits, from the first on, it takes until everything is in the store that was appended or taken so far.
+    pub fn commits_to_see(&self) -> u64 {
+        self.commits.next + u64::from(self.has_pending())
     }
 
     /// When what is pending goes to the store though nothing else happens, on the monotonic clock: then

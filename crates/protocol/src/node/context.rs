@@ -18,6 +18,7 @@ use super::{
     fragments::Incoming,
     heard::{Heard, Topic},
     link::{Halt, SendOrder},
+    quarantine::Quarantine,
     tail::Tail,
 };
 use crate::{
@@ -101,7 +102,7 @@ pub(super) struct Context {
     /// Large payloads on their way.
     pub(super) incoming: BTreeMap<LogId, Incoming>,
     /// What is in quarantine of each log.
-    pub(super) quarantined: BTreeMap<LogId, Quarantined>,
+    pub(super) quarantined: Quarantine,
     /// Logs of which quarantine holds what counts again, and that rest on what is not here: why they are not taken back.
     pub(super) awaiting: BTreeMap<LogId, Halt>,
     /// Logs that are being cut back: nothing of them is taken or sent meanwhile.
@@ -139,7 +140,7 @@ impl Context {
             own_control,
             remote_bytes: 0,
             incoming: BTreeMap::new(),
-            quarantined: state.quarantined.clone(),
+            quarantined: Quarantine::of(state.quarantined.clone()),
             awaiting: BTreeMap::new(),
             excluding: BTreeSet::new(),
             recorded: !state.logs.is_empty(),
@@ -313,7 +314,7 @@ impl Context {
             // What is pruned cannot be cut off any more; decision 16 says why nobody asks for it.
             log.cap = cap.unwrap_or(u64::MAX).max(log.base);
         }
-        let caps = quarantined.iter().map(|(id, kept)| match logs.get(id) {
+        let caps = quarantined.logs().iter().map(|(id, kept)| match logs.get(id) {
             Some(log) => (*id, log.cap),
             None => (*id, standing.cap(&kept.author, id, |lifts| knew(&kept.knew, lifts)).unwrap_or(u64::MAX)),
         });

@@ -49,6 +49,7 @@ impl Node {
         }
         let lifted: Vec<LogId> = local
             .quarantined
+            .logs()
             .iter()
             .filter(|(log, kept)| {
                 let held = local.logs.get(log).map_or(0, |log| log.record.seq);
@@ -172,11 +173,11 @@ impl Node {
             kept.bytes += before.bytes;
             kept.head = before.head;
         }
-        local.quarantined.insert(log, kept);
+        local.quarantined.set(log, kept);
         let Some(state) = local.logs.get_mut(&log) else {
             return;
         };
-        let gone = state.record.bytes - record.as_ref().map_or(0, |record| record.bytes);
+        let gone = state.record.bytes.saturating_sub(record.as_ref().map_or(0, |record| record.bytes));
         if author != self.replica {
             local.remote_bytes = local.remote_bytes.saturating_sub(gone);
         }

@@ -1,16 +1,63 @@
 //! Excluded entries: kept within bounds, never applied, never served, and taken back when a vouch lifts a limit.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use partita_core::{ContextId, Entry, EntryId, Key, LogId, Tip};
+use partita_core::{ContextId, Entry, EntryId, Key, LogId, LogSort, ReplicaId, Tip};
 
 use super::Node;
 use crate::reads::{Page, Quarantined, pack};
 
+/// What is in quarantine of each log of a context. How much it is altogether is kept beside, because everybody can ask for it
+/// with every entry, and there may be as many logs as entries.
+#[derive(Debug, Default)]
+pub(super) struct Quarantine {
+    logs: BTreeMap<LogId, Quarantined>,
+    bytes: u64,
+}
+
+impl Quarantine {
+    pub(super) fn of(logs: BTreeMap<LogId, Quarantined>) -> Self {
+        Self { bytes: logs.values().map(|kept| kept.bytes).sum(), logs }
+    }
+
+    pub(super) fn logs(&self) -> &BTreeMap<LogId, Quarantined> {
+        &self.logs
+    }
+
+    pub(super) fn get(&self, log: &LogId) -> Option<&Quarantined> {
+        self.logs.get(log)
+    }
+
+    /// What is in quarantine of a log from now on.
+    pub(super) fn set(&mut self, log: LogId, kept: Quarantined) {
+        self.remove(&log);
+        if kept.entries > 0 {
+            self.bytes += kept.bytes;
+            self.logs.insert(log, kept);
+        }
+    }
+
+    pub(super) fn remove(&mut self, log: &LogId) -> Option<Quarantined> {
+        let kept = self.logs.remove(log)?;
+        self.bytes -= kept.bytes;
+        Some(kept)
+    }
+
+    /// One more entry of a log that this author writes.
+    fn add(&mut self, author: ReplicaId, entry: &Entry) {
+        self.logs.entry(entry.header.log).or_insert_with(|| Quarantined::none(author)).add(entry);
+        self.bytes += entry.size() as u64;
+    }
+}
+
 impl Node {
-    /// Keeps an excluded entry, if it follows what is held and in quarantine of its log and there is room.
+    /// Keeps an excluded entry, if it follows what is held and in quarantine of its log and there is room. Snapshots are nobody's
+    /// work: they count by their checkpoints alone, and go with them.
     pub(super) fn quarantine(&mut self, context: ContextId, entry: &Arc<Entry>) {
         let header = &entry.header;
+        if header.kind.sort() == LogSort::Snapshot {
+            return;
+        }
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
@@ -22,16 +69,14 @@ impl Node {
                 (None, None) => return,
             },
         };
-        let total: u64 = local.quarantined.values().map(|kept| kept.bytes).sum();
         let kept = local.quarantined.get(&header.log);
         let (entries, last) = kept.map_or((0, head), |kept| (kept.entries, kept.head));
         let whole = entry.payload.len() as u64 == header.payload_len;
         let follows = header.seq == held + entries + 1 && header.backlink == last;
         let fits = entries < self.config.max_quarantine
-            && total.saturating_add(entry.size() as u64) <= self.config.max_quarantine_bytes;
+            && local.quarantined.bytes.saturating_add(entry.size() as u64) <= self.config.max_quarantine_bytes;
         if whole && follows && fits {
-            let kept = local.quarantined.entry(header.log).or_insert_with(|| Quarantined::none(author));
-            kept.add(entry);
+            local.quarantined.add(author, entry);
             self.commits.put(Key::Quarantine(context, header.log, header.seq), pack(entry));
         }
     }
@@ -92,11 +137,7 @@ impl Node {
             }
         }
         if let Some(local) = self.contexts.get_mut(&context) {
-            if rest.entries > 0 {
-                local.quarantined.insert(log, rest);
-            } else {
-                local.quarantined.remove(&log);
-            }
+            local.quarantined.set(log, rest);
         }
         // A remote may be sending in pieces what was here all the time.
         self.forget_overtaken(context, log);

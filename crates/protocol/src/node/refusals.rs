@@ -20,6 +20,11 @@ impl Node {
         };
         let (why, seq) = (halt.why, halt.seq);
         session.out.push(Message::Refused(Refused { context, log, seq, why, heads: halt.heads() }));
+        let link = session.links.get(&context);
+        let is_awaited = link.is_some_and(|link| link.missing.iter().flatten().any(|tip| tip.log == log));
+        if is_awaited && (why.is_final() || why == Refusal::Excluded) {
+            self.review.insert(context); // it may have been the last one
+        }
         let remembered = match session.links.get_mut(&context) {
             // A session that may offer nothing has nothing to remember.
             Some(link) if !matches!(why, Refusal::Denied | Refusal::NotWriter) => link.halt(log, halt),

@@ -107,7 +107,10 @@ impl Node {
             session.pages.remove(&(context, log));
         } else {
             link.pages.insert(log, page);
-            link.make_ready(local, &log);
+            if !link.make_ready(local, &log) {
+                // The remote may have brought it meanwhile: its place is for what is to be sent.
+                session.drop_page(context, log);
+            }
         }
     }
 

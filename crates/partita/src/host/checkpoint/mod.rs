@@ -301,7 +301,8 @@ impl EngineHost {
                     let claimed = check.table.documents.get(document);
                     matches!((check.base.snapshots(document), claimed), ([known], Some(at)) if *known == at.entry)
                 };
-                if documents.iter().any(same) || lacks_documents(check) || check.contradicts_base() {
+                if documents.iter().any(same) || lacks_documents(check) || check.contradicts_base() || check.impossible
+                {
                     // Something came of it, and the claim says that it is as it was.
                     return self.refute(context);
                 }

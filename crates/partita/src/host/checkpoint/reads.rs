@@ -48,13 +48,19 @@ pub(super) fn survey(
         {
             return Ok(Survey::Differs);
         }
+        let mut differs = false;
         reads::log_entries(&*view, &context, log, *from, |_, entry| {
             if entry.header.seq > *to {
                 return ControlFlow::Break(());
             }
+            // The author's signature is over the entry, which says its number: a claim can name another one.
+            differs |= covered.is_some_and(|at| at.last.tip.head == entry.id && at.seq() != entry.header.seq);
             documents.extend(entry.header.kind.document());
             ControlFlow::Continue(())
         })?;
+        if differs {
+            return Ok(Survey::Differs);
+        }
     }
     Ok(Survey::Documents(documents))
 }
