@@ -176,3 +176,86 @@ fn a_claim_of_what_nobody_holds_keeps_nobody_from_making_others() {
     fleet.run();
     assert!(fleet.node(other).plan_checkpoint(&context, 1, 0).is_some());
 }
+
+/// What a node says when it is asked to cover everything that it holds.
+fn covered_by(fleet: &mut Fleet, member: Member) -> BTreeMap<LogId, Covered> {
+    let context = Fleet::context(0).id;
+    fleet.node(member).plan_checkpoint(&context, 1, 0).unwrap().cover
+}
+
+fn claim_of(logs: BTreeMap<LogId, Covered>) -> partita_core::Bytes {
+    CheckpointOp::Claim(Checkpoint { logs, ..Checkpoint::default() }).encode()
+}
+
+/// An author signs an entry, not its number: a claim can say that the entry is another one, and so that the log goes further.
+#[test]
+fn no_claim_makes_a_log_longer_than_its_author_wrote_it() {
+    let mut fleet = Fleet::new(7);
+    let liar = author(&mut fleet, ONE, &[OTHER], &[]);
+    let other = author(&mut fleet, OTHER, &[OTHER], &[]);
+    for _ in 0..5 {
+        fleet.write(other, 1, b"durable");
+    }
+    fleet.connect(liar, other);
+    fleet.run();
+    let mut logs = covered_by(&mut fleet, liar);
+    let honest = logs.clone();
+    logs.values_mut().for_each(|covered| covered.last.tip.seq = 1_000_000);
+    fleet.control(liar, claim_of(logs));
+    fleet.run();
+    for member in [liar, other] {
+        assert_eq!(seen_by(&mut fleet, member).0, [], "its author's word would do");
+        assert_eq!(fleet.held(member).iter().map(|tip| tip.seq).max(), Some(5));
+    }
+    fleet.control(liar, claim_of(honest));
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, other).0.len(), 1, "an honest one is relied upon");
+}
+
+/// Whoever covers a log knows who writes it. A claim that leaves that out would be compared in part by whom it leaves out.
+#[test]
+fn a_claim_that_knows_less_than_what_it_covers_is_one_that_nobody_attests() {
+    for lies_about_knowledge in [false, true] {
+        let mut fleet = Fleet::new(8);
+        let (liar, other) = (author(&mut fleet, ONE, &[], &[]), author(&mut fleet, OTHER, &[], &[]));
+        fleet.control(other, b"what the log rests on".to_vec().into());
+        fleet.write(other, 1, b"durable");
+        let mut logs = covered_by(&mut fleet, other);
+        if lies_about_knowledge {
+            logs.values_mut().for_each(|covered| covered.knew.clear());
+        }
+        fleet.control(liar, claim_of(logs));
+        fleet.connect(liar, other);
+        fleet.run();
+        let context = Fleet::context(0).id;
+        let claimed = seen_by(&mut fleet, other).1[0].0;
+        let check = fleet.node(other).checkpoint_check(&context, &claimed).unwrap();
+        assert!(check.impossible, "lies about what the log knew: {lies_about_knowledge}");
+        fleet.write(other, 1, b"as much again");
+        let honest = claim(&mut fleet, other);
+        fleet.run();
+        assert!(!fleet.node(liar).checkpoint_check(&context, &honest).unwrap().impossible);
+    }
+}
+
+/// Each takes the room of all that it stands for, and can wait for ever.
+#[test]
+fn of_very_many_claims_of_one_author_some_are_looked_at() {
+    let mut fleet = Fleet::new(9);
+    let liar = author(&mut fleet, ONE, &[], &[]);
+    fleet.write(liar, 1, b"covered");
+    let logs = covered_by(&mut fleet, liar);
+    for seq in 100..300 {
+        let mut logs = logs.clone();
+        logs.values_mut().for_each(|covered| covered.last.tip.seq = seq);
+        fleet.control(liar, claim_of(logs));
+    }
+    let other = author(&mut fleet, OTHER, &[], &[]);
+    fleet.connect(liar, other);
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, other).1.len(), 64);
+    fleet.write(other, 2, b"to be covered");
+    fleet.run();
+    let context = Fleet::context(0).id;
+    assert!(fleet.node(other).plan_checkpoint(&context, 1, 0).is_some(), "and others make theirs");
+}

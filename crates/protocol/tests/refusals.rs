@@ -347,3 +347,23 @@ fn many_control_logs_of_one_context_hold_up_no_other_context() {
     let last = runs.iter().rposition(|is_other| *is_other).unwrap();
     assert!(last < runs.len() / 2, "{last} of {}", runs.len());
 }
+
+/// Whoever waits until it has everything would wait for what never comes.
+#[test]
+fn what_is_refused_for_good_last_of_all_keeps_nobody_from_having_caught_up() {
+    let cases = [NodeConfig { max_payload: 1_000, ..NodeConfig::default() }, NodeConfig::default()];
+    for (config, excludes) in cases.into_iter().zip([false, true]) {
+        let mut fleet = Fleet::new(12);
+        let strategy = OpenStrategy::new();
+        let strict = || OpenStrategy::new().with_authors([partita_testing::samples::replica(1)]);
+        let a = fleet.add(config, if excludes { strict() } else { strategy }, 1);
+        let rogue = fleet.replica();
+        fleet.write(rogue, 1, vec![7; 5_000]);
+        fleet.connect(rogue, a);
+        fleet.run();
+        assert_eq!(fleet.held(a).len(), 0);
+        let notices = fleet.notices(a);
+        let caught_up = notices.iter().filter(|notice| matches!(notice, Notice::CaughtUp { .. })).count();
+        assert_eq!(caught_up, 1, "excluded: {excludes}");
+    }
+}

@@ -190,3 +190,25 @@ fn encode_piece(out: &mut Writer, piece: &Piece) {
     out.varint(piece.seq);
     out.varint(piece.offset);
 }
+
+#[cfg(test)]
+mod tests {
+    use partita_core::{EntryId, LogId};
+
+    use super::*;
+
+    #[test]
+    fn a_frontier_of_more_logs_than_are_allowed_leaves_some_out() {
+        let tip = |n: u128| Tip { log: LogId::from_bytes(n.to_be_bytes()), seq: 1, head: EntryId::NONE };
+        let tips: Vec<Tip> = (0..MAX_ITEMS as u128 + 5).map(tip).collect();
+        let parts = Message::frontier(ContextId::default(), &tips);
+        let (mut said, mut more) = (0, Vec::new());
+        for part in &parts {
+            let Message::Frontier { tips, more: goes_on, .. } = part else { unreachable!() };
+            said += tips.len();
+            more.push(*goes_on);
+        }
+        assert_eq!(said, MAX_ITEMS);
+        assert_eq!((more.pop(), more.iter().all(|more| *more)), (Some(false), true));
+    }
+}
