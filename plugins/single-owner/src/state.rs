@@ -103,11 +103,6 @@ impl ContextState {
             Err(_) => return Verdict::Excluded(Refusal::Invalid),
         };
         let ops = payload.as_ref().map_or(&[][..], |payload| &payload.ops);
-        if !ops.is_empty() && ops.iter().all(Op::is_owner_signed) {
-            // The owner's word counts, whoever carries it.
-            return Verdict::Accept;
-        }
-
         // The log's previous control entry is an ancestor, though its author may leave it out of the heads.
         let previous = payload.as_ref().map(|_| &claim.header.backlink);
         let (mut certified, mut lost) = (certifies(ops, &claim.author), false);
@@ -115,11 +110,16 @@ impl ContextState {
             certified |= entry.seen.certified.contains(&claim.author);
             lost |= entry.seen.lost.contains(&claim.author);
         }
-        if lost {
-            return Verdict::Excluded(Refusal::Revoked);
-        }
         if !certified {
             return Verdict::Excluded(Refusal::Denied);
+        }
+        if !ops.is_empty() && ops.iter().all(Op::is_owner_signed) {
+            // The owner's word counts, whichever of its devices says it. Anybody else could say an old one again, in any number
+            // of entries.
+            return Verdict::Accept;
+        }
+        if lost {
+            return Verdict::Excluded(Refusal::Revoked);
         }
         // Whoever is certified was certified by this context's owner, so by now its mode is known.
         let mode = self.mode.or(payload.as_ref().and_then(|payload| payload.mode));

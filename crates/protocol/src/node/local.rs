@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, EntryKind, EpochId, Hash, HeaderPrefix, LogId, LogSort, LogStart,
-    Now, Opened, PartitionStrategy, PayloadOpener, Stamp, StoreError, StrategyError, Tip,
+    Bytes, ContextId, ControlGraph, Entry, EntryHeader, EntryId, EntryKind, EpochId, Hash, HeaderPrefix, LogId,
+    LogSort, LogStart, Now, Opened, PartitionStrategy, PayloadOpener, Stamp, StoreError, StrategyError, Tip,
 };
 
 use super::{Node, link::Halt};
@@ -41,6 +41,23 @@ pub enum AppendError {
     /// The store failed: the engine has to be opened again.
     #[error(transparent)]
     Store(StoreError),
+}
+
+/// The heads that an entry rests on where there are too many to name all: with what gives its author its right, which those
+/// have that go on from what it stated before, and otherwise one that says so. Without, its own node would exclude it.
+fn some_heads(graph: &ControlGraph, stated: &[EntryId], may_write: impl Fn(&EntryId) -> bool) -> Vec<EntryId> {
+    let after = graph.descendants(stated);
+    let (mut heads, mut others): (Vec<EntryId>, Vec<_>) =
+        graph.heads().into_iter().partition(|head| after.contains(head));
+    if heads.is_empty()
+        && let Some(at) = others.iter().position(may_write)
+    {
+        heads.push(others.swap_remove(at));
+    }
+    heads.extend(others);
+    heads.truncate(MOST_HEADS);
+    heads.sort_unstable();
+    heads
 }
 
 fn not_counted(halt: &Halt) -> AppendError {
@@ -127,7 +144,13 @@ impl Node {
             // rest on what their log stated before, until few enough are left.
             match before.filter(|_| !control) {
                 Some(record) => heads.clone_from(&record.heads),
-                None => heads.truncate(MOST_HEADS),
+                None => {
+                    let stated: Vec<EntryId> =
+                        local.logs_of(replica).flat_map(|(_, log)| &log.record.heads).copied().collect();
+                    let writers = |head: &EntryId| strategies[local.strategy].writers(&context, &[*head]);
+                    let may_write = |head: &EntryId| writers(head).is_some_and(|writers| writers.contains(replica));
+                    heads = some_heads(&local.graph, &stated, may_write);
+                }
             }
             if let Some(last) = before.filter(|_| control).map(|record| record.head)
                 && !local.graph.descend(&heads, &last)
@@ -245,5 +268,25 @@ impl Node {
             let lasting = local.logs_of(replica).filter(|(_, log)| log.record.sort != LogSort::Snapshot);
             lasting.map(|(tip, _)| tip).collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever may say anything can say it very often, with ids below all others: what its right rests on is not among the first.
+    #[test]
+    fn among_very_many_heads_are_those_that_a_writers_right_rests_on() {
+        let id = |n: u16| EntryId::from_bytes(std::array::from_fn(|at| n.to_be_bytes().get(at).copied().unwrap_or(0)));
+        let mut graph = ControlGraph::default();
+        let (admission, since) = (id(9_000), id(9_001));
+        (0..2_000).for_each(|n| graph.insert(id(n), []).unwrap());
+        graph.insert(admission, []).unwrap();
+        let found = some_heads(&graph, &[], |head| *head == admission);
+        assert!(found.len() == MOST_HEADS && found.contains(&admission), "before it wrote");
+        graph.insert(since, [admission]).unwrap();
+        let found = some_heads(&graph, &[admission], |_| false);
+        assert!(found.len() == MOST_HEADS && found.contains(&since) && found.is_sorted(), "and afterwards");
     }
 }

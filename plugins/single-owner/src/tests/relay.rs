@@ -103,14 +103,16 @@ fn another_owners_word_says_nothing_in_this_context() {
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Invalid));
     let sent = stranger.write_with(&laptop.graph.heads(), Payload::encode(&[Op::Vouch(Vec::new())]));
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Denied));
-    // The owner's own word is taken from anybody who carries it.
-    let phone = Device::more(&mnemonic, 3);
+    // The owner's own word is taken from the owner's devices alone: strangers could repeat it in any number of entries, side by
+    // side, until nobody can name all heads.
+    let mut phone = Device::more(&mnemonic, 3);
     let certify = Payload::encode(&[Op::Certify(phone.strategy.me.certificate.clone())]);
-    let sent = stranger.write_with(&laptop.graph.heads(), certify);
-    assert_eq!(relay.give(&sent), Verdict::Accept);
-    // It makes the carrier nothing more.
-    let sent = stranger.write_with(&relay.graph.heads(), Payload::encode(&[Op::Vouch(Vec::new())]));
+    let sent = stranger.write_with(&laptop.graph.heads(), certify.clone());
     assert_eq!(relay.give(&sent), Verdict::Excluded(Refusal::Denied));
+    let sent = laptop.write_with(&laptop.graph.heads(), certify.clone());
+    assert_eq!(relay.give(&sent), Verdict::Accept);
+    let sent = phone.write_with(&[], certify);
+    assert_eq!(relay.give(&sent), Verdict::Accept);
 }
 
 #[test]
