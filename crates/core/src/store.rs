@@ -181,6 +181,11 @@ impl Key {
         Self::prefix(7, context, log.map_or(&[], |log| log.as_bytes()))
     }
 
+    /// The prefix of the names of the fragments of all entries of a context.
+    pub fn all_fragments(context: &ContextId) -> Bytes {
+        Self::prefix(8, context, &[])
+    }
+
     /// The prefix of the names of one entry's fragments.
     pub fn fragments(context: &ContextId, log: &LogId, seq: u64) -> Bytes {
         let mut out = Writer::with_capacity(57);

@@ -132,6 +132,8 @@ pub struct ContextState {
     pub last_arrival: u64,
     /// What is in quarantine of each log.
     pub quarantined: BTreeMap<LogId, Quarantined>,
+    /// The bytes of the pieces of large payloads that are not whole.
+    pub pieces: BTreeMap<LogId, u64>,
     /// The claims of the checkpoints that stand for what was pruned.
     pub base: Vec<EntryId>,
 }
@@ -337,6 +339,12 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
         return Err(damaged("a log's record"));
     }
     state.quarantined = load_quarantine(store, context, &state.logs)?;
+    store.scan(&Key::all_fragments(context), &mut |key, value| {
+        if let Some(log) = log_id(key) {
+            *state.pieces.entry(log).or_default() += value.len().saturating_sub(EntryId::LEN) as u64;
+        }
+        ControlFlow::Continue(())
+    })?;
     for (log, record) in state.logs.iter_mut().filter(|(_, record)| record.signed.is_none()) {
         // Written before signatures were kept, or cut back into its first run. No run is longer than this.
         let from = record.seq.saturating_sub(MAX_RUN_ENTRIES as u64).max(1);

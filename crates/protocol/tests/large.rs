@@ -220,3 +220,45 @@ fn a_large_entry_that_also_comes_inside_a_run_is_taken_once() {
     let is_ack = |message: &Message| matches!(message, Message::Ack { .. });
     assert!(said.iter().any(is_ack), "{said:?}");
 }
+
+/// Whoever begins large entries and goes away fills no disk with them, and keeps nobody else out.
+#[test]
+fn pieces_that_nobody_sends_make_room_for_what_somebody_does() {
+    let mut fleet = Fleet::new(20);
+    let config = NodeConfig { max_context_bytes: 300_000, accept_contexts: true, ..NodeConfig::default() };
+    let relay = fleet.add(config, OpenStrategy::new(), 0);
+    let b = fleet.replica();
+    fleet.connect(b, relay);
+    fleet.run();
+    let context = Fleet::context(0).id;
+    let stored = |fleet: &Fleet| {
+        let mut bytes = 0;
+        let all = partita_core::Key::all_fragments(&context);
+        let view = partita_core::Store::read(fleet.store(relay)).unwrap();
+        let count = &mut |_: &[u8], value: &[u8]| {
+            bytes += value.len();
+            std::ops::ControlFlow::Continue(())
+        };
+        view.scan(&all, count).unwrap();
+        bytes
+    };
+    for seed in 30..40 {
+        let mut log = samples::SampleLog::new(seed, context, 1);
+        let entry = log.change(samples::document(1), samples::noise(seed.into(), 200_000));
+        let puppet = offering(&mut fleet, relay, seed, &entry);
+        fleet.say(puppet, &[piece(&entry, 0, vec![0; 100_000])]);
+        fleet.cut(puppet);
+        if seed == 34 {
+            fleet.crash(relay);
+            fleet.start(relay);
+        }
+        fleet.run();
+        assert!(stored(&fleet) <= 300_000, "{} after {seed}", stored(&fleet));
+    }
+    assert!(stored(&fleet) > 0, "what has room waits for whoever goes on");
+    fleet.connect(b, relay);
+    fleet.write(b, 1, samples::noise(1, 250_000));
+    fleet.run();
+    assert!(fleet.agree(&[b, relay]));
+    assert_eq!(stored(&fleet), 0);
+}

@@ -15,7 +15,7 @@ use partita_crypto::VerifyingKey;
 use super::{
     checkpoints::Checkpoints,
     ephemeral::Saying,
-    fragments::Incoming,
+    fragments::{Incoming, Pieces},
     heard::{Heard, Topic},
     link::{Halt, SendOrder},
     quarantine::Quarantine,
@@ -101,6 +101,8 @@ pub(super) struct Context {
     pub(super) remote_bytes: u64,
     /// Large payloads on their way.
     pub(super) incoming: BTreeMap<LogId, Incoming>,
+    /// What the store has of large payloads, also of those that nobody sends.
+    pub(super) pieces: Pieces,
     /// What is in quarantine of each log.
     pub(super) quarantined: Quarantine,
     /// Logs of which quarantine holds what counts again, and that rest on what is not here: why they are not taken back.
@@ -140,6 +142,7 @@ impl Context {
             own_control,
             remote_bytes: 0,
             incoming: BTreeMap::new(),
+            pieces: Pieces::stored(state.pieces.clone()),
             quarantined: Quarantine::of(state.quarantined.clone()),
             awaiting: BTreeMap::new(),
             excluding: BTreeSet::new(),
@@ -279,10 +282,13 @@ impl Context {
         counted.collect()
     }
 
-    /// Whether a remote's entries of so many bytes fit, on their way and in the store.
-    pub(super) fn has_room(&self, sort: LogSort, bytes: u64, config: &NodeConfig) -> bool {
+    /// Whether a remote's entries of so many bytes in a log fit, on their way and in the store. Pieces that nobody sends any more
+    /// make room.
+    pub(super) fn has_room(&self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> bool {
         let on_their_way: u64 = self.incoming.values().map(Incoming::len).sum();
-        self.remote_bytes.saturating_add(bytes) <= most_with(sort, config)
+        let others = self.incoming.keys().filter(|other| *other != log);
+        let stored = self.remote_bytes + others.map(|other| self.pieces.of(other)).sum::<u64>();
+        stored.saturating_add(bytes) <= most_with(sort, config)
             && on_their_way.saturating_add(bytes) <= config.max_payload.saturating_mul(2)
     }
 

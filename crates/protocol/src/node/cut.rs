@@ -167,6 +167,7 @@ impl Node {
         }
         self.commits.pending.ops.push(Op::Truncate { context, log, from: keep.saturating_add(1) });
         local.tail.truncate(log, keep.saturating_add(1));
+        local.pieces.forget(&log);
         local.forget_frontier();
         if let Some(before) = local.quarantined.remove(&log) {
             kept.entries += before.entries;

@@ -1,17 +1,22 @@
 //! Large payloads: a header that was admitted, then pieces, stored durably outside the frontier and resumed by offset.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, Refusal, SessionId,
+    Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, LogSort, Op, Refusal, SessionId,
     planted::{Bug, planted},
 };
 
 use super::{
     Node, Purpose,
+    context::{Context, most_with},
     link::{Halt, Until},
 };
 use crate::{
+    NodeConfig,
     message::{Message, Piece},
     reads::{ReadRequest, StoredFragments, pack_fragment},
 };
@@ -44,6 +49,41 @@ impl Incoming {
 
     fn sessions(&self) -> impl Iterator<Item = SessionId> {
         self.others.iter().copied().chain([self.from])
+    }
+}
+
+/// How many bytes of large entries that are not whole are in the store, by log: each has those of its next entry. They stay when
+/// whoever sent them is gone, for the next one to go on, and count towards what remotes may have stored.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    of: BTreeMap<LogId, u64>,
+    total: u64,
+}
+
+impl Pieces {
+    pub(super) fn stored(of: BTreeMap<LogId, u64>) -> Self {
+        Self { total: of.values().sum(), of }
+    }
+
+    pub(super) fn of(&self, log: &LogId) -> u64 {
+        self.of.get(log).copied().unwrap_or(0)
+    }
+
+    pub(super) fn forget(&mut self, log: &LogId) {
+        self.total -= self.of.remove(log).unwrap_or(0);
+    }
+
+    fn set(&mut self, log: LogId, bytes: u64) {
+        self.forget(&log);
+        if bytes > 0 {
+            self.of.insert(log, bytes);
+            self.total += bytes;
+        }
+    }
+
+    fn add(&mut self, log: LogId, bytes: u64) {
+        *self.of.entry(log).or_default() += bytes;
+        self.total += bytes;
     }
 }
 
@@ -87,11 +127,15 @@ impl Node {
             return;
         };
         let (sort, len) = (entry.header.kind.sort(), entry.header.payload_len);
-        if !local.has_room(sort, len, &self.config) {
+        if !local.has_room(sort, &log, len, &self.config) {
             let until = Until::Room(sort, len);
             let halt = Halt::until(seq, Refusal::Quota, until);
             return self.refuse(id, context, log, halt);
         }
+        // What nobody sends any more has its room only as long as nobody else needs it.
+        let abandoned = local.make_room(sort, &log, len, &self.config).into_iter();
+        let truncated = abandoned.map(|(log, from)| Op::Truncate { context, log, from });
+        self.commits.pending.ops.extend(truncated);
         let of = entry.id;
         let incoming =
             Incoming { entry, payload: None, offsets: Vec::new(), source: Some(id), from: id, others: BTreeSet::new() };
@@ -111,7 +155,9 @@ impl Node {
         if incoming.payload.is_some() {
             return;
         }
-        if stored.payload.len() as u64 > incoming.len() {
+        let here = stored.payload.len() as u64;
+        let fits = here <= incoming.len();
+        if !fits {
             // Not what this node stores: all of it goes.
             incoming.payload = Some(Vec::new());
             self.delete_fragments(context, log, seq, stored.offsets);
@@ -121,6 +167,9 @@ impl Node {
             }
             incoming.payload = Some(stored.payload);
             incoming.offsets = stored.offsets;
+        }
+        if let Some(local) = self.contexts.get_mut(&context) {
+            local.pieces.set(log, if fits { here } else { 0 });
         }
         self.delete_fragments(context, log, seq, stored.stale);
         if !self.complete(context, log) {
@@ -181,6 +230,9 @@ impl Node {
         if incoming.source != Some(id) {
             incoming.source = None;
         }
+        if let Some(local) = self.contexts.get_mut(&context) {
+            local.pieces.add(log, cost);
+        }
         self.commits.put(Key::Fragment(context, log, seq, offset), pack_fragment(&of, bytes));
         self.complete(context, log);
     }
@@ -228,6 +280,7 @@ impl Node {
         let blamed = incoming.source == Some(from);
         incoming.source = Some(from);
         if let Some(local) = self.contexts.get_mut(&context) {
+            local.pieces.forget(&log);
             local.incoming.insert(log, incoming);
         }
         if blamed {
@@ -292,5 +345,22 @@ impl Node {
             }
             self.review.insert(context);
         }
+    }
+}
+
+impl Context {
+    /// Forgets the pieces that nobody sends, if so much of this log has no room beside them: of which logs, and of which of
+    /// their entries.
+    fn make_room(&mut self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> Vec<(LogId, u64)> {
+        let Self { pieces, incoming, logs, remote_bytes, .. } = self;
+        let stored = remote_bytes.saturating_add(pieces.total - pieces.of(log));
+        if stored.saturating_add(bytes) <= most_with(sort, config) {
+            return Vec::new();
+        }
+        let is_abandoned = |of: &&LogId| *of != log && !incoming.contains_key(of);
+        let abandoned: Vec<LogId> = pieces.of.keys().filter(is_abandoned).copied().collect();
+        abandoned.iter().for_each(|log| pieces.forget(log));
+        let next = |log: LogId| (log, logs.get(&log).map_or(0, |state| state.record.seq) + 1);
+        abandoned.into_iter().map(next).collect()
     }
 }

@@ -69,6 +69,16 @@ impl Halt {
         }
     }
 
+    /// How many bytes it takes: whoever sends an entry chooses how much that rests on.
+    fn size(&self) -> usize {
+        let ids = match &self.until {
+            Until::Control { heads: ids, .. } | Until::Lifted { knew: ids, .. } => ids.len(),
+            Until::Held { of, tips } => of.knew.len() + 2 * tips.len(),
+            _ => 0,
+        };
+        LogId::LEN + EntryId::LEN * (1 + ids)
+    }
+
     /// Whether its cause has gone.
     pub(super) fn is_over(&self, log: &LogId, local: &Context, config: &NodeConfig) -> bool {
         if local.excluding.contains(log) {
@@ -78,7 +88,7 @@ impl Halt {
             Until::Never => false,
             Until::Held { of, tips } => tips.iter().all(|tip| local.holds_or_cut(tip, of)),
             Until::Control { heads, were } => local.graph.len() > *were && local.graph.missing(heads).is_empty(),
-            Until::Room(sort, bytes) => local.has_room(*sort, *bytes, config),
+            Until::Room(sort, bytes) => local.has_room(*sort, log, *bytes, config),
             Until::Lifted { author, knew } => {
                 let held = local.logs.get(log).map(|log| log.cap);
                 held.unwrap_or_else(|| local.cap_of(author, log, LogSort::Data, knew)) >= self.seq
@@ -86,6 +96,38 @@ impl Halt {
             Until::Cut => true,
             Until::Taking => config.takes_entries,
         }
+    }
+}
+
+/// The most bytes of what one link has refused.
+const MOST_HALTED: usize = 16 << 20;
+
+/// Why which logs were not taken from a remote.
+#[derive(Debug, Default)]
+pub(super) struct Halts {
+    of: BTreeMap<LogId, Halt>,
+    bytes: usize,
+}
+
+impl Halts {
+    pub(super) fn get(&self, log: &LogId) -> Option<&Halt> {
+        self.of.get(log)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&LogId, &Halt)> {
+        self.of.iter()
+    }
+
+    pub(super) fn remove(&mut self, log: &LogId) {
+        self.bytes -= self.of.remove(log).map_or(0, |halt| halt.size());
+    }
+
+    /// False when they are more than one remote may have.
+    fn insert(&mut self, log: LogId, halt: Halt) -> bool {
+        self.remove(&log);
+        self.bytes += halt.size();
+        self.of.insert(log, halt);
+        self.of.len() <= MAX_ITEMS && self.bytes <= MOST_HALTED
     }
 }
 
@@ -143,7 +185,7 @@ pub(super) struct Link {
     pub(super) pages: BTreeMap<LogId, Vec<Arc<Entry>>>,
     pub(super) large: BTreeMap<LogId, LargeOut>,
     /// Logs that this node refused.
-    pub(super) halted: BTreeMap<LogId, Halt>,
+    pub(super) halted: Halts,
     /// What they held when the context was opened and is not durable here yet; `None` once it is.
     pub(super) missing: Option<Vec<Tip>>,
     /// How far that went.
@@ -269,9 +311,8 @@ impl Link {
         };
     }
 
-    /// Remembers a refusal; false when the remote had more logs refused than anybody has.
+    /// Remembers a refusal; false when the remote had more refused than anybody has.
     pub(super) fn halt(&mut self, log: LogId, halt: Halt) -> bool {
-        self.halted.insert(log, halt);
-        self.halted.len() <= MAX_ITEMS
+        self.halted.insert(log, halt)
     }
 }

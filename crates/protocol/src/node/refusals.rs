@@ -35,13 +35,13 @@ impl Node {
             self.effects.push(Effect::Notice(Notice::Refused { context, peer, log, seq, why }));
         }
         if !remembered {
-            self.violation_text(id, "more logs than are allowed had to be refused".into());
+            self.violation_text(id, "more than is allowed had to be refused".into());
         }
     }
 
     pub(super) fn is_halted(&self, id: SessionId, context: &ContextId, log: &LogId) -> bool {
         let link = self.sessions.link(&id, context);
-        link.is_some_and(|link| link.halted.contains_key(log))
+        link.is_some_and(|link| link.halted.get(log).is_some())
     }
 
     /// Asks for refused logs again whose cause has gone, and takes back from quarantine what waited for the same.
