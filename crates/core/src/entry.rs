@@ -1,7 +1,7 @@
 //! The immutable unit of replication: a signed header and an opaque payload.
 
 use bytes::Bytes;
-use partita_crypto::{EpochId, Hash, Hasher, Signature, SigningKey, VerifyingKey};
+use partita_crypto::{EpochId, Hash, Signature, SigningKey, VerifyingKey};
 use uhlc::NTP64;
 
 use crate::{
@@ -309,11 +309,6 @@ impl EntryHeader {
         partita_crypto::hash(PAYLOAD_DOMAIN, &[payload])
     }
 
-    /// The hasher of a stored payload that arrives in pieces.
-    pub fn payload_hasher() -> Hasher {
-        Hasher::new(PAYLOAD_DOMAIN)
-    }
-
     /// Signs the entry with this id.
     pub fn sign(id: &EntryId, key: &SigningKey) -> Signature {
         key.sign(SIGNATURE_PURPOSE, id.as_bytes())
@@ -350,12 +345,6 @@ impl Entry {
     pub fn new(header: EntryHeader, payload: Bytes) -> Self {
         let encoded = header.encode();
         Self { id: EntryHeader::id_of(&encoded), header, encoded, signature: None, payload }
-    }
-
-    /// Whether the payload is the one that the header names.
-    pub fn payload_matches(&self) -> bool {
-        self.payload.len() as u64 == self.header.payload_len
-            && EntryHeader::hash_payload(&self.payload) == self.header.payload_hash
     }
 
     /// The bytes that the entry takes in memory and in a store, roughly.

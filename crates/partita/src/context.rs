@@ -8,7 +8,8 @@ use std::{
 };
 
 use partita_core::{
-    ActorSeed, ContextId, CopyError, DocumentId, DocumentType, Key, Limits, LogId, ReplicaId, Store, StoreError,
+    ActorSeed, ContextId, CopyError, CrdtError, DocumentId, DocumentType, Key, Limits, LogId, ReplicaId, Store,
+    StoreError,
 };
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     engine::Engine,
     error::{CheckpointError, DocumentError, EngineError},
     host::{CheckpointOutcome, Command, Reply, SetAside},
+    worker::guarded,
 };
 
 /// One security context of an engine. Cheap to clone.
@@ -44,15 +46,16 @@ impl Context {
     /// an update in encoding v1 that has everything (`encode_state_as_update_v1` against an empty state vector). It is another
     /// document than the one that the history came from, with an id of its own, and may hold changes of many actors.
     ///
-    /// The history is not looked at before this returns. One that the type's validator refuses makes an empty document all the
-    /// same, here and on every replica: this answers `Ok`, and the entry that creates the document is set aside, with
-    /// [`EngineEvent::SetAside`](crate::EngineEvent::SetAside) and in [`set_aside`](Self::set_aside). Where a history may be bad,
-    /// ask [`CrdtType::validate`](partita_core::CrdtType::validate) first, without an actor.
+    /// The history is tried first, on the thread that asks: a document is made of it, which takes as long as loading it does.
     ///
     /// # Errors
-    /// [`DocumentError::Append`] when this replica may not write here, the history is larger than
+    /// [`DocumentError::History`] when it is none of this type, or lacks changes that others in it build on: nothing is created
+    /// then. [`DocumentError::Append`] when this replica may not write here, the history is larger than
     /// [`NodeConfig::max_payload`](crate::NodeConfig::max_payload), or the store has failed; [`DocumentError::Engine`].
     pub async fn import<T: DocumentType>(&self, history: Vec<u8>) -> Result<Document<T>, DocumentError> {
+        if !history.is_empty() {
+            try_history::<T>(&history).map_err(DocumentError::History)?;
+        }
         let nonce = self.engine.shared.random_bytes();
         let create = |reply| Command::Create {
             context: self.id,
@@ -203,4 +206,18 @@ impl Context {
         });
         Ok(asked.await??)
     }
+}
+
+/// What becomes of a history in a document that nobody sees.
+fn try_history<T: DocumentType>(history: &[u8]) -> Result<(), CrdtError> {
+    guarded(|| {
+        let crdt = T::default();
+        crdt.validate(history, None, &Limits::default())?;
+        let mut document = crdt.create(ActorSeed::derive(&LogId::default(), &DocumentId::default()));
+        document.apply(&[history]).into_iter().collect::<Result<Vec<_>, _>>()?;
+        match document.pending() {
+            0 => Ok(()),
+            _ => Err(CrdtError::Malformed("a history that lacks what it builds on")),
+        }
+    })
 }

@@ -127,6 +127,9 @@ pub enum DocumentError {
     /// What creates it cannot be read.
     #[error("the document {0} was created by broken or hostile software: {1}")]
     Bad(DocumentId, String),
+    /// What was to be imported cannot be. Nothing was created.
+    #[error("the history cannot be imported: {0}")]
+    History(CrdtError),
     /// The document to copy is of another context. Whoever may read one need not be allowed to read the other.
     #[error("the document {0} is of the context {1}, not of this one: share the copy there")]
     OtherContext(DocumentId, ContextId),

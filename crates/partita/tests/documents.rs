@@ -137,6 +137,34 @@ async fn an_imported_history_syncs_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_whole_history_is_not_imported() {
+    use yrs::{ReadTxn as _, Text as _, Transact as _, WriteTxn as _};
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let refused = |imported: Result<partita::Document<Automerge>, DocumentError>| match imported {
+        Err(DocumentError::History(_)) => {}
+        other => panic!("{other:?}"),
+    };
+    refused(a.notes.import(b"no history".to_vec()).await);
+    let doc = yrs::Doc::with_client_id(7);
+    let insert = |text: &str| {
+        let mut tx = doc.transact_mut();
+        let at = tx.get_or_insert_text("text");
+        at.push(&mut tx, text);
+        tx.state_vector()
+    };
+    let before = insert("missing");
+    insert("here");
+    let (whole, rest) =
+        (doc.transact().encode_diff_v1(&yrs::StateVector::default()), doc.transact().encode_diff_v1(&before));
+    assert!(matches!(a.notes.import::<Yrs>(rest).await, Err(DocumentError::History(_))), "it lacks what it builds on");
+    refused(a.notes.import(whole.clone()).await);
+    assert_eq!(a.notes.documents().await.unwrap(), []);
+    a.notes.import::<Yrs>(whole).await.unwrap();
+    a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handles_of_a_closed_engine_answer_with_errors_and_never_hang() {
     let home = Home::new();
     let a = home.open("a", &[]).await;

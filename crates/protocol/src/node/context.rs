@@ -109,8 +109,6 @@ pub(super) struct Context {
     pub(super) awaiting: BTreeMap<LogId, Halt>,
     /// Logs that are being cut back: nothing of them is taken or sent meanwhile.
     pub(super) excluding: BTreeSet<LogId>,
-    /// Whether the store has a record of this context.
-    pub(super) recorded: bool,
     /// The sessions that have this context open, or try to.
     pub(super) sessions: BTreeSet<SessionId>,
     /// Since when nobody has it open, as far as was noticed.
@@ -146,7 +144,6 @@ impl Context {
             quarantined: Quarantine::of(state.quarantined.clone()),
             awaiting: BTreeMap::new(),
             excluding: BTreeSet::new(),
-            recorded: !state.logs.is_empty(),
             sessions: BTreeSet::new(),
             left: None,
             heard: BTreeMap::new(),

@@ -40,6 +40,7 @@ impl Node {
             own = [false, true].map(|control| OwnLog::derived(&info, &self.replica, control));
         }
         let mut context = Context::new(info.clone(), strategy, &state, own);
+        let is_recorded = !state.logs.is_empty();
         for (log, record) in state.logs {
             // Later than every stamp in the store, as far as the clock follows anybody.
             let _ = self.clock.observe(self.now, record.time);
@@ -48,7 +49,7 @@ impl Node {
                 return self.fail(StoreError::Damaged(what));
             }
         }
-        if !context.recorded {
+        if !is_recorded {
             let kind = Bytes::copy_from_slice(info.kind.as_str().as_bytes());
             self.commits.put(Key::Context(info.id), kind);
         }

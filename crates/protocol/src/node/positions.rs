@@ -192,7 +192,7 @@ impl Node {
                 }
                 match local.logs.get(&tip.log) {
                     Some(log) => log.durable < tip.seq.min(log.cap),
-                    None => !local.quarantined.get(&tip.log).is_some(),
+                    None => local.quarantined.get(&tip.log).is_none(),
                 }
             });
             let peer = session.peer.clone();

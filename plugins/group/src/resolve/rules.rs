@@ -183,12 +183,16 @@ impl Resolver<'_> {
         let may_count = |one: &(MemberId, Admission)| {
             one.0 == *member && self.sees(point, one.1.op) && self.resolution.counts(one.1.op) != Tri::No
         };
-        let is_gone = |about: &crate::ledger::AboutDevice| {
-            about.ends.iter().any(|end| self.sees(point, *end) && self.resolution.counts(*end) == Tri::Yes)
+        // One that knew of the end began it anew.
+        let is_over = |one: &(MemberId, Admission), ends: &[OpNo]| {
+            ends.iter().any(|end| {
+                let counts = self.sees(point, *end) && self.resolution.counts(*end) == Tri::Yes;
+                counts && !self.ledger.sees(one.1.op, *end)
+            })
         };
         let of_member = |device: &&ReplicaId| {
             let about = self.ledger.devices.get(*device);
-            about.is_some_and(|about| about.admissions.iter().any(may_count) && !is_gone(about))
+            about.is_some_and(|about| about.admissions.iter().any(|one| may_count(one) && !is_over(one, &about.ends)))
         };
         about.devices.iter().filter(of_member).count() < MAX_DEVICES
     }

@@ -63,6 +63,7 @@ fn tangle(seed: u64, ops: usize) -> World {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test says how long")]
 fn every_causal_order_of_up_to_seven_ops_ends_in_the_same_bytes() {
     // 600 tangles of each size in the tests; PARTITA_TANGLES says otherwise.
     let sets: u64 = std::env::var("PARTITA_TANGLES").ok().and_then(|text| text.parse().ok()).unwrap_or(600);

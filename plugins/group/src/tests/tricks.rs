@@ -306,6 +306,25 @@ fn nobody_is_safe_from_removal_by_having_much() {
     assert_eq!(ada.role_of(&ben), None);
 }
 
+/// Every epoch has a box for each device. One that was taken out and came back counts again.
+#[test]
+fn taking_devices_out_and_back_in_makes_no_room_for_more() {
+    let mut world = World::founded(&["ada"]);
+    let further = |range: std::ops::Range<u32>| range.map(|n| format!("ada.{n}")).collect::<Vec<_>>();
+    for name in further(0..64) {
+        world.act(&name, "ada", &["add-device", &name], &[]);
+    }
+    for name in further(0..8) {
+        world.act(&format!("out {name}"), "ada", &["remove-device", &name], &[]);
+        world.act(&format!("again {name}"), "ada", &["add-device", &name], &[]);
+    }
+    for name in further(64..72) {
+        world.act(&name, "ada", &["add-device", &name], &[]);
+    }
+    let member = world.member("ada");
+    assert_eq!(world.all().view().members[&member].devices.len(), 65);
+}
+
 #[test]
 fn empty_epochs_and_those_of_people_without_the_right_make_nobody_complain() {
     let (mut ada, mut ben) = pair(Policy::default());
