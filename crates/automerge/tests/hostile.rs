@@ -91,7 +91,7 @@ fn chunk_unparsed(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn framing_is_strict() {
+fn a_payload_of_another_framing_is_refused() {
     let mut a = open(1);
     let payload = written(&mut a, "k", "v");
     assert_eq!(check(&payload, 1), Ok(()));
@@ -122,7 +122,7 @@ fn framing_is_strict() {
 }
 
 #[test]
-fn limits_are_kept() {
+fn what_is_over_a_limit_is_refused_by_its_name() {
     let mut a = open(1);
     let payload = written(&mut a, "k", "v");
     let mut limits = Limits::default();

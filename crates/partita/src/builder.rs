@@ -218,7 +218,7 @@ impl Builder {
         ways.lead_to(&driver);
         let _ = driver.command(Command::Start(self.contexts));
 
-        let shared = Shared::new(driver, store, ways, self.transports, Box::new(SystemRandom));
+        let shared = Shared::new(driver, store, ways, self.transports, Box::new(SystemRandom), self.limits);
         for listener in listeners {
             shared.accept(listener);
         }

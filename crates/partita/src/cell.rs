@@ -7,6 +7,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId, Limits, Now};
@@ -196,9 +197,17 @@ impl Held<'_> {
     }
 }
 
-/// The thread has the document locked already.
+/// Why a document cannot be locked.
 #[derive(Debug)]
-pub(crate) struct AlreadyHeld;
+pub(crate) enum NotHeld {
+    /// The thread has it locked already.
+    Already,
+    /// It is being loaded, and that may wait for another document, which this thread has locked.
+    Loading,
+}
+
+/// How long whoever has a document locked waits for another one to be loaded.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Cell {
     pub(crate) fn new(
@@ -279,22 +288,36 @@ impl Cell {
     }
 
     /// Locks the document, waiting for others and for it to be loaded.
-    pub(crate) fn hold(&self) -> Result<Held<'_>, AlreadyHeld> {
+    pub(crate) fn hold(&self) -> Result<Held<'_>, NotHeld> {
         let address = std::ptr::from_ref(self) as usize;
         if HELD.with_borrow(|held| held.contains(&address)) {
-            return Err(AlreadyHeld);
+            return Err(NotHeld::Already);
         }
+        let holds_others = !Self::this_thread_holds_none();
         let mut guard = self.inner.lock();
         while guard.doc.is_none() && guard.broken.is_none() {
-            guard = self.loaded.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            if holds_others {
+                let waited = self.loaded.wait_timeout(guard, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+                guard = waited.0;
+                if waited.1.timed_out() && guard.doc.is_none() && guard.broken.is_none() {
+                    drop(self.held(guard)); // says so if there is something to take
+                    return Err(NotHeld::Loading);
+                }
+            } else {
+                guard = self.loaded.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            }
         }
-        HELD.with_borrow_mut(|held| held.push(address));
-        Ok(Held { guard: Some(guard), cell: self })
+        Ok(self.held(guard))
+    }
+
+    fn held<'a>(&'a self, guard: MutexGuard<'a, Inner>) -> Held<'a> {
+        HELD.with_borrow_mut(|held| held.push(std::ptr::from_ref(self) as usize));
+        Held { guard: Some(guard), cell: self }
     }
 
     /// Locks it whether it is loaded or not, if nobody else has it. For the driver, which waits for nobody.
     pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
-        self.inner.try_lock().map(|guard| Held { guard: Some(guard), cell: self })
+        self.inner.try_lock().map(|guard| self.held(guard))
     }
 
     /// Whether there are changes that are in no entry: they may be waiting for a key. If somebody has it, there may be.
@@ -316,7 +339,7 @@ impl Cell {
 
     /// Locks it whether it is loaded or not. For the worker.
     pub(crate) fn hold_any(&self) -> Held<'_> {
-        Held { guard: Some(self.inner.lock()), cell: self }
+        self.held(self.inner.lock())
     }
 
     /// Lets those go on who wait for the document to be loaded.

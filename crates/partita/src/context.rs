@@ -54,7 +54,7 @@ impl Context {
     /// [`NodeConfig::max_payload`](crate::NodeConfig::max_payload), or the store has failed; [`DocumentError::Engine`].
     pub async fn import<T: DocumentType>(&self, history: Vec<u8>) -> Result<Document<T>, DocumentError> {
         if !history.is_empty() {
-            try_history::<T>(&history).map_err(DocumentError::History)?;
+            try_history::<T>(&history, &self.engine.shared.limits).map_err(DocumentError::History)?;
         }
         let nonce = self.engine.shared.random_bytes();
         let create = |reply| Command::Create {
@@ -89,7 +89,8 @@ impl Context {
         // and that from the copy.
         let (log, name) = (self.engine.shared.random_bytes(), self.engine.shared.random_bytes());
         let actor = ActorSeed::derive(&LogId::from_bytes(log), &DocumentId::from_bytes(name));
-        let flatten = |view: &T::View<'_>| partita_core::flatten::<T>(view, actor, &Limits::default());
+        let limits = self.engine.shared.limits;
+        let flatten = |view: &T::View<'_>| partita_core::flatten::<T>(view, actor, &limits);
         let copied = catch_unwind(AssertUnwindSafe(|| document.try_read(flatten)));
         let copied = copied.map_err(|_| CopyError::Failed("it panicked".into()))?;
         self.import(copied.map_err(|error| DocumentError::Unreadable(id, error.to_string()))??).await
@@ -209,10 +210,10 @@ impl Context {
 }
 
 /// What becomes of a history in a document that nobody sees.
-fn try_history<T: DocumentType>(history: &[u8]) -> Result<(), CrdtError> {
+fn try_history<T: DocumentType>(history: &[u8], limits: &Limits) -> Result<(), CrdtError> {
     guarded(|| {
         let crdt = T::default();
-        crdt.validate(history, None, &Limits::default())?;
+        crdt.validate(history, None, limits)?;
         let mut document = crdt.create(ActorSeed::derive(&LogId::default(), &DocumentId::default()));
         document.apply(&[history]).into_iter().collect::<Result<Vec<_>, _>>()?;
         match document.pending() {

@@ -10,7 +10,7 @@ use partita_core::{Bytes, ContextId, CrdtDocument, Digest, DocumentId, DocumentT
 use tokio::sync::watch;
 
 use crate::{
-    cell::{Cell, Mark},
+    cell::{Cell, Mark, NotHeld},
     commit::Commit,
     error::{ChangeError, DocumentError, EngineError},
 };
@@ -82,7 +82,7 @@ impl<T: DocumentType> Document<T> {
         &self,
         f: impl FnOnce(&mut T::Doc) -> Result<R, Transact<T::Error>>,
     ) -> Result<Commit<R>, ChangeError<T::Error>> {
-        let mut held = self.cell.hold().map_err(|_| ChangeError::Reentrant)?;
+        let mut held = self.cell.hold().map_err(not_held)?;
         if let Some(reason) = &held.broken {
             return Err(ChangeError::Unusable(reason.clone()));
         }
@@ -102,6 +102,8 @@ impl<T: DocumentType> Document<T> {
             }
             Ok(Err(Transact::Closure(error))) => {
                 self.count(&mut held); // an earlier transaction of the closure may have gone well
+                drop(held);
+                self.cell.say_changed(false, false);
                 Err(ChangeError::Closure(error))
             }
             Ok(Err(Transact::Reload(error))) => {
@@ -110,8 +112,12 @@ impl<T: DocumentType> Document<T> {
                     .map_or_else(|| ChangeError::Unusable("the transaction was undone".into()), ChangeError::Closure))
             }
             Ok(Err(Transact::Refused(error))) => {
+                self.count(&mut held); // as above
                 if held.doc.as_ref().is_none_or(|doc| !doc.is_sound()) {
                     self.reload(held);
+                } else {
+                    drop(held);
+                    self.cell.say_changed(false, false);
                 }
                 Err(ChangeError::Refused(error))
             }
@@ -158,7 +164,7 @@ impl<T: DocumentType> Document<T> {
     }
 
     fn with_doc<R>(&self, f: impl FnOnce(&T::Doc) -> R) -> Result<R, ChangeError<T::Error>> {
-        let held = self.cell.hold().map_err(|_| ChangeError::Reentrant)?;
+        let held = self.cell.hold().map_err(not_held)?;
         let unusable = || ChangeError::Unusable(held.broken.clone().unwrap_or_else(|| "it is of another type".into()));
         let doc = held.doc.as_ref().and_then(|doc| doc.as_any().downcast_ref::<T::Doc>()).ok_or_else(unusable)?;
         Ok(f(doc))
@@ -190,7 +196,7 @@ impl<T: DocumentType> Document<T> {
         // that it does not show and that is not told.
         let mut marks = self.cell.marks.subscribe();
         let seen = *marks.borrow_and_update();
-        let changes = Changes { seen, marks };
+        let changes = Changes { seen, marks, _cell: self.cell.clone() };
         let now = self.try_read(f)?;
         Ok((now, changes))
     }
@@ -218,6 +224,16 @@ impl<T: DocumentType> Document<T> {
     }
 }
 
+fn not_held<E: std::error::Error>(why: NotHeld) -> ChangeError<E> {
+    match why {
+        NotHeld::Already => ChangeError::Reentrant,
+        NotHeld::Loading => ChangeError::Unusable(
+            "it is being loaded, and this thread has another document locked: load it before, or change one after the other"
+                .into(),
+        ),
+    }
+}
+
 /// What happened to a document since the last look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -235,6 +251,8 @@ pub struct Change {
 pub struct Changes {
     seen: Mark,
     marks: watch::Receiver<Mark>,
+    /// What somebody watches is not unloaded, though no handle of it is left.
+    _cell: Arc<Cell>,
 }
 
 impl Changes {

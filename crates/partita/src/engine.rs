@@ -6,7 +6,7 @@ use std::{
 };
 
 use partita_core::{
-    ContextId, ContextInfo, CryptoRng, Listener, Maintained, Now, PartitionStrategy, ReplicaId, Store, Turn,
+    ContextId, ContextInfo, CryptoRng, Limits, Listener, Maintained, Now, PartitionStrategy, ReplicaId, Store, Turn,
 };
 use partita_protocol::Node;
 use partita_sync::{ConnectionEvent, DriverHandle, Transports, accept_connections};
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     /// The way from documents to the driver: taken away at the close, so that the driver's thread can end.
     late: Arc<Mutex<Option<DriverHandle<Command>>>>,
     random: Mutex<Box<dyn CryptoRng + Send>>,
+    /// What histories are tried with before they are imported.
+    pub(crate) limits: Limits,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -58,6 +60,7 @@ impl Shared {
         ways: Ways,
         transports: Transports,
         random: Box<dyn CryptoRng + Send>,
+        limits: Limits,
     ) -> Arc<Self> {
         Arc::new(Self {
             driver,
@@ -68,6 +71,7 @@ impl Shared {
             addresses: Mutex::default(),
             late: ways.late,
             random: Mutex::new(random),
+            limits,
         })
     }
 
@@ -172,9 +176,10 @@ impl Engine {
     /// [`EngineError::Store`] when the store failed before everything had reached a remote; [`EngineError::Closed`], also when a
     /// context is closed while this waits for it.
     pub async fn acknowledged(&self, by: Option<ReplicaId>) -> Result<(), EngineError> {
-        let contexts = self.with_node(|node, _| node.context_status()).await?;
-        for context in contexts {
-            match self.ask(|reply| Command::Acknowledged(context.info.id, by, reply)).await? {
+        // Also of those that are still being loaded: what was written there before counts as well.
+        let contexts = self.ask(Command::Contexts).await?;
+        for id in contexts {
+            match self.ask(|reply| Command::Acknowledged(id, by, reply)).await? {
                 Err(EngineError::NoContext(_)) => {} // it was closed meanwhile
                 answer => answer?,
             }
@@ -305,11 +310,11 @@ impl Engine {
     pub async fn close(self) -> Result<(), EngineError> {
         let snapshots = self.ask::<()>(Command::SnapshotAll).await;
         drop(snapshots); // the reply is dropped when they are on their way
-        let failure = self.with_node(|node, _| node.failure().cloned()).await?;
-        self.shared.driver.stop().await;
+        // What is changed until then is stored within that: only its end says whether it was.
+        let stopped = self.shared.driver.stop().await;
         self.shared.disconnect();
         *lock(&self.shared.late) = None;
         *lock(&self.shared.store) = None;
-        failure.map_or(Ok(()), |error| Err(EngineError::Store(error)))
+        Ok(stopped?)
     }
 }

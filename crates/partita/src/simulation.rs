@@ -100,7 +100,9 @@ impl SimulatedEngine {
         let (driver, handle) = Stepped::new(driver, parts.clock);
         ways.lead_to(&handle);
         let _ = handle.command(Command::Start(parts.contexts));
-        let engine = Engine { shared: Shared::new(handle, store, ways, Transports::default(), (parts.random)()) };
+        let random = (parts.random)();
+        let shared = Shared::new(handle, store, ways, Transports::default(), random, Limits::default());
+        let engine = Engine { shared };
         Self { engine, driver, worker, receiver, jobs: Jobs::default() }
     }
 

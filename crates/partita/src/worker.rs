@@ -214,7 +214,8 @@ impl Worker {
                 Some(reason.to_string())
             }),
         };
-        let sound = made.and_then(|mut doc| if self.apply_to(cell, &mut *doc, items) { Ok(doc) } else { Err(None) });
+        let sound =
+            made.and_then(|mut doc| if self.apply_to(cell, &mut *doc, items, false) { Ok(doc) } else { Err(None) });
         let Some(mut held) = cell.hold_for(*number) else { return };
         match sound {
             Ok(mut doc) => {
@@ -262,7 +263,7 @@ impl Worker {
         let mut held = cell.hold_any();
         // It is being loaded again: that reads these entries too.
         let Some(doc) = &mut held.doc else { return };
-        let sound = doc.is_sound() && self.apply_to(cell, &mut **doc, items);
+        let sound = doc.is_sound() && self.apply_to(cell, &mut **doc, items, true);
         if !sound {
             held.take_out();
         }
@@ -274,8 +275,10 @@ impl Worker {
         }
     }
 
-    /// Applies what can be applied and reports the rest; false when the document is damaged and must be loaded again.
-    fn apply_to(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[Item]) -> bool {
+    /// Applies what can be applied and reports the rest; false when the document is damaged and must be loaded again. What damages
+    /// one that somebody has may be an observer of the application: it is the payload's fault if it does so again while the
+    /// document is loaded, when nobody has it.
+    fn apply_to(&self, cell: &Arc<Cell>, doc: &mut dyn CrdtDocument, items: &[Item], is_live: bool) -> bool {
         let mut good: Vec<(&Item, Bytes)> = Vec::with_capacity(items.len());
         for item in items {
             match self.payload(cell, item) {
@@ -305,6 +308,9 @@ impl Worker {
         }
         for ((item, _), outcome) in good.iter().zip(outcomes) {
             if let Err(error) = outcome {
+                if is_live && matches!(error, CrdtError::Poisoned(_)) {
+                    return false;
+                }
                 self.set_aside(cell, item, Reason::from(&error), error.to_string());
                 if matches!(error, CrdtError::Poisoned(_)) {
                     // What comes after it was not tried: it is, when the document is loaded again without this one.

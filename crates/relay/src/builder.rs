@@ -6,7 +6,8 @@ use std::{
 };
 
 use partita_core::{
-    DeviceKeys, Incarnation, Keystore, Listener, Observer, PartitionStrategy, Store, StoreError, Transport,
+    DeviceKeys, Incarnation, Keystore, KeystoreError, Listener, Observer, PartitionStrategy, Store, StoreError,
+    Transport,
 };
 use partita_crypto::rand_core::Rng as _;
 use partita_group::GroupRelay;
@@ -223,9 +224,12 @@ async fn accept(driver: DriverHandle<Command>, listener: Box<dyn Listener>, most
 
 fn relay_keys(store: &Path) -> Result<DeviceKeys, RelayError> {
     let path = store.with_added_extension("key");
-    if path.exists() || store.exists() {
-        return Ok(DeviceKeys::load(&FileKeystore::open(path)?)?);
+    let is_new = !store.exists();
+    let keystore: &dyn Keystore =
+        &if path.exists() || !is_new { FileKeystore::open(path)? } else { FileKeystore::create(path)? };
+    match DeviceKeys::load(keystore) {
+        // The first start may have ended between the file and what goes into it. Nobody has seen a key yet.
+        Err(KeystoreError::Missing(_)) if is_new => Ok(DeviceKeys::create(keystore, &mut SystemRandom)?),
+        keys => Ok(keys?),
     }
-    let keystore: &dyn Keystore = &FileKeystore::create(path)?;
-    Ok(DeviceKeys::create(keystore, &mut SystemRandom)?)
 }

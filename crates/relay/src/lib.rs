@@ -97,14 +97,15 @@ impl Relay {
         self.driver.replica()
     }
 
-    /// Waits until the store fails: the relay then only serves what it has, and should be closed and opened again.
+    /// Waits until the store fails: the relay then only serves what it has, and should be closed and opened again. Also when the
+    /// node's thread panicked, which is a bug: then it serves nothing.
     pub async fn failed(&self) -> StoreError {
         let mut failure = self.failure.clone();
         let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
-        match failed {
-            Some(error) => error,
-            None => std::future::pending().await, // it was closed
-        }
+        // The node says so until it is gone, and nobody closed it.
+        failed.unwrap_or_else(|| {
+            StoreError::Io("the relay's node panicked: what it wrote to standard error says where".into())
+        })
     }
 
     /// Before the relay goes away: from now on it takes no entries and says so, and is not ready; it goes on sending what it
@@ -120,6 +121,6 @@ impl Relay {
         if let Some(serving) = &self.serving {
             serving.abort();
         }
-        self.driver.stop().await;
+        let _ = self.driver.stop().await; // a failure is what `failed` tells
     }
 }

@@ -39,7 +39,7 @@ pub(crate) enum Input<C> {
     HangUp(SessionId),
     Probe(Probing),
     ProbeBack(oneshot::Sender<()>),
-    Stop(oneshot::Sender<()>),
+    Stop(oneshot::Sender<Option<StoreError>>),
 }
 
 /// What a driver is made of.
@@ -57,7 +57,7 @@ pub struct DriverParts<H: Host> {
 }
 
 /// Those who asked for the end, and wait for it.
-pub(crate) type Stop = Vec<oneshot::Sender<()>>;
+pub(crate) type Stop = Vec<oneshot::Sender<Option<StoreError>>>;
 
 /// What tells the time: the machine's clocks, or a simulator's.
 pub(crate) type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -442,13 +442,14 @@ impl<H: Host> Driver<H> {
             }
         }
         self.say_goodbye();
+        let failure = self.node.failure().cloned();
         drop(self.store);
         if let Some(thread) = self.store_thread {
             let _ = thread.join();
         }
         drop(self.host);
         for done in stop {
-            let _ = done.send(()); // whoever asked may have gone
+            let _ = done.send(failure.clone()); // whoever asked may have gone
         }
     }
 

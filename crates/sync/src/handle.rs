@@ -74,11 +74,15 @@ impl<C: Send + 'static> DriverHandle<C> {
     }
 
     /// Lets everything that was written become durable, ends all sessions, and stops the driver.
-    pub async fn stop(&self) {
+    ///
+    /// # Errors
+    /// The store's failure, if it failed by the end: what was not durable before is not stored.
+    pub async fn stop(&self) -> Result<(), StoreError> {
         let (done, stopped) = oneshot::channel();
-        if self.sender.leave(Input::Stop(done)).is_ok() {
-            let _ = stopped.await;
+        if self.sender.leave(Input::Stop(done)).is_err() {
+            return Ok(()); // it has ended already
         }
+        stopped.await.ok().flatten().map_or(Ok(()), Err)
     }
 }
 

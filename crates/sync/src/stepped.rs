@@ -135,7 +135,7 @@ impl<H: Host> Stepped<H> {
             self.driver.say_goodbye();
             self.ended = true;
             for done in self.ending.take().into_iter().flatten() {
-                let _ = done.send(());
+                let _ = done.send(self.driver.node().failure().cloned());
             }
         }
     }

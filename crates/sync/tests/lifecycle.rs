@@ -201,7 +201,7 @@ async fn a_node_that_is_over_is_dialled_from_no_more() {
     let _accepting = listen(&network, &relay).await;
     let dialer = dial(&device, network, relay.replica());
     connected(&mut dialer.handle()).await;
-    device.stop().await;
+    device.stop().await.unwrap();
     patiently("the end", dialer.handle().until(|state| *state == ConnectionState::Closed)).await.unwrap();
 }
 
@@ -209,7 +209,7 @@ async fn a_node_that_is_over_is_dialled_from_no_more() {
 async fn a_probe_comes_round_and_a_stopped_node_says_so() {
     let node = driver(1, NodeConfig::default(), quiet());
     patiently("the probe", node.probe().unwrap().home()).await.unwrap();
-    node.stop().await;
+    node.stop().await.unwrap();
     if let Ok(mut probe) = node.probe() {
         patiently("an answer", probe.home()).await.unwrap_err();
     }

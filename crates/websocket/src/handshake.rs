@@ -45,6 +45,8 @@ fn first_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .write_buffer_size(crate::sink::PIECE)
+        // Whoever pings and does not read gets one answer, not one for each: they would pile up here.
+        .max_write_buffer_size(4 * crate::sink::PIECE)
         .max_message_size(Some(FIRST_MAX_FRAME))
         .max_frame_size(Some(FIRST_MAX_FRAME))
 }

@@ -186,7 +186,7 @@ fn shapes_that_yrs_does_not_write_are_refused() {
 }
 
 #[test]
-fn limits_are_kept() {
+fn what_is_over_a_limit_is_refused_by_its_name() {
     let mut doc = open(1);
     let payload = typed(&mut doc, 0, "hello");
     let mut limits = Limits::default();

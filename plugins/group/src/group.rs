@@ -224,6 +224,7 @@ impl Group {
                     record.used.truncate(MOST_USED);
                     record.save(&*keystore)?;
                 }
+                record.list(&*keystore)?;
                 record
             }
             Err(GroupError::UnknownGroup(_)) => {

@@ -100,7 +100,9 @@ impl Keyring {
                 self.broken.insert(id);
             }
         }
-        if recipients.binary_search(me).is_ok() {
+        // Boxed to this device, or to an invitation that it has: and no box opens.
+        let is_boxed = |key: &ReplicaId| recipients.binary_search(key).is_ok();
+        if is_boxed(me) || openers.iter().any(|opener| is_boxed(&opener.id)) {
             self.broken.insert(id);
         }
     }

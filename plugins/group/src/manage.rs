@@ -119,7 +119,12 @@ impl Group {
     /// [`GroupError::NothingPending`], [`GroupError::Lacks`].
     pub fn refuse(&mut self, turn: &mut Turn<'_>, device: ReplicaId) -> Result<(), GroupError> {
         let decide = self.decision(device, false)?;
-        self.decide_and_rotate(turn, vec![Op::Decide(decide)])
+        let mut ops = vec![Op::Decide(decide)];
+        if self.state.is_single_use(&decide.invite) {
+            // Or its holder would come again with another key, and be the first who is not refused.
+            ops.push(Op::RevokeInvite(decide.invite));
+        }
+        self.decide_and_rotate(turn, ops)
     }
 
     fn decision(&self, device: ReplicaId, admit: bool) -> Result<Decide, GroupError> {

@@ -62,7 +62,15 @@ impl Record {
             return Err(GroupError::Exists(self.context));
         }
         self.save(keystore)?;
+        self.list(keystore)
+    }
+
+    /// Has the group among the device's groups: whoever kept it may have ended before that.
+    pub(crate) fn list(&self, keystore: &dyn Keystore) -> Result<(), GroupError> {
         let mut all = Self::all(keystore)?;
+        if all.contains(&self.context) {
+            return Ok(());
+        }
         all.push(self.context);
         let mut out = Writer::new();
         out.varint(all.len() as u64);

@@ -61,7 +61,7 @@ impl EngineHost {
         }
         self.worker.send(Job::Apply { cell, items });
         if due {
-            self.ask_snapshot(context, name);
+            self.ask_snapshot(name);
         }
     }
 

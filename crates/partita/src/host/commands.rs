@@ -67,6 +67,8 @@ pub(crate) enum Command {
     /// Let the next checkpoint that is made here say what is not so.
     #[cfg(feature = "simulation")]
     Tamper(super::checkpoint::Tamper),
+    /// The contexts of this engine, also those that are being loaded.
+    Contexts(oneshot::Sender<Vec<ContextId>>),
     /// Make snapshots of all loaded documents that changed; the reply is dropped when they are on their way.
     SnapshotAll(oneshot::Sender<()>),
     /// The worker did everything that was asked before: the reply is dropped.
@@ -125,9 +127,12 @@ impl EngineHost {
             Command::Checkpoint(id, reply) => self.on_checkpoint(context, id, reply),
             #[cfg(feature = "simulation")]
             Command::Tamper(how) => self.tamper(how),
-            Command::SnapshotAll(done) => self.on_snapshot_all(context, done),
+            Command::SnapshotAll(done) => self.on_snapshot_all(done),
             Command::Fence(done) => drop(done),
             Command::Acknowledged(id, by, reply) => self.on_wait_acknowledged(context, id, by, reply),
+            Command::Contexts(reply) => {
+                let _ = reply.send(self.contexts.keys().copied().collect());
+            }
             Command::CaughtUp(id, reply) => self.on_wait_caught_up(context, id, reply),
             Command::Documents(reply) => {
                 let _ = reply.send((self.slots.len(), self.set_aside_status()));

@@ -142,7 +142,8 @@ impl EngineHost {
             let _ = reply.send(Err(EngineError::NoContext(id)));
             return;
         };
-        if untaken && context.node.failure().is_none() {
+        // What it wrote before is not known while the context is being loaded.
+        if (untaken || !state.ready) && context.node.failure().is_none() {
             return self.asked_acknowledged.push((id, by, reply));
         }
         let awaited = Awaited { tips: context.node.own_tips(&id), by, reply };

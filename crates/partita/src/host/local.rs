@@ -25,6 +25,15 @@ struct Written {
     refused: Option<(AppendError, Vec<Unwritten>)>,
 }
 
+/// How much is taken of what was changed in documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Take {
+    /// Until enough of a document is in flight, and nothing of one that is being loaded.
+    Few,
+    /// All that there is: somebody waits for it.
+    All,
+}
+
 enum Taken {
     /// Nothing is left to take.
     All,
@@ -34,17 +43,17 @@ enum Taken {
 
 impl EngineHost {
     pub(super) fn take_dirty(&mut self, context: &mut Context<'_>) {
-        for name in std::mem::take(&mut self.dirty) {
-            if matches!(self.take_local(context, name, IN_FLIGHT), Taken::Later) {
-                self.dirty.insert(name);
-            }
-        }
+        self.take(context, Take::Few);
     }
 
     /// Takes what there is, however much is in flight.
     pub(super) fn take_all(&mut self, context: &mut Context<'_>) {
+        self.take(context, Take::All);
+    }
+
+    fn take(&mut self, context: &mut Context<'_>, much: Take) {
         for name in std::mem::take(&mut self.dirty) {
-            if matches!(self.take_local(context, name, usize::MAX), Taken::Later) {
+            if matches!(self.take_local(context, name, much), Taken::Later) {
                 self.dirty.insert(name);
             }
         }
@@ -65,7 +74,7 @@ impl EngineHost {
         }
     }
 
-    fn take_local(&mut self, context: &mut Context<'_>, name: Name, in_flight: usize) -> Taken {
+    fn take_local(&mut self, context: &mut Context<'_>, name: Name, much: Take) -> Taken {
         let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
         let Some(cell) = slot.cell.clone() else { return Taken::All };
         if !Self::is_of_own_log(context, name, &cell) {
@@ -74,7 +83,7 @@ impl EngineHost {
             }
             return Taken::All; // it is told again once it is loaded
         }
-        if slot.in_flight.len() >= in_flight {
+        if much == Take::Few && slot.in_flight.len() >= IN_FLIGHT {
             return Taken::Later; // a durable entry wakes it
         }
         // Whoever has it says so again when it is given back, if there is something to take.
@@ -82,15 +91,17 @@ impl EngineHost {
             return if self.closing && cell.is_dirty() { Taken::Later } else { Taken::All };
         };
         cell.clear_dirty();
-        if held.doc.is_none() && held.broken.is_none() && in_flight != usize::MAX {
+        if held.doc.is_none() && held.broken.is_none() && much == Take::Few {
             // It is being loaded, from what was stored when that began: what waits is put into it, and taken from there.
             return Taken::All;
         }
+        let was_loaded = held.doc.is_some();
         held.set_local_aside();
         let made = held.made;
         let unwritten = std::mem::take(&mut held.backlog);
         // What is being made of it was read before this is written, and lacks it.
-        let must_load = !unwritten.is_empty() && held.doc.is_none() && held.broken.is_none();
+        let is_stale = was_loaded || !unwritten.is_empty(); // it could not give back what was changed in it, or lacks it
+        let must_load = is_stale && held.doc.is_none() && held.broken.is_none();
         if must_load {
             cell.await_no_load();
         }
@@ -118,7 +129,6 @@ impl EngineHost {
         let Some(slot) = self.slots.get_mut(&name) else { return Taken::All };
         match (last, slot.in_flight.back_mut()) {
             (Some(arrival), _) => {
-                slot.through = slot.through.max(arrival);
                 slot.in_flight.push_back((arrival, slot.taken));
             }
             // What came to nothing is as durable as what was before it.
@@ -211,8 +221,10 @@ impl EngineHost {
         let from = (id, DocumentId::from_bytes([0; 32]));
         for (_, slot) in self.slots.range_mut(from..).take_while(|((context, _), _)| *context == id) {
             let mut reached = None;
-            while let Some((_, number)) = slot.in_flight.pop_front_if(|(at, _)| *at <= arrival) {
+            while let Some((at, number)) = slot.in_flight.pop_front_if(|(at, _)| *at <= arrival) {
                 reached = Some(number);
+                // Not before: entries of others may have come ahead of it and be told behind it.
+                slot.through = slot.through.max(at);
             }
             if let (Some(number), Some(cell)) = (reached, &slot.cell) {
                 say_durable(cell, number);

@@ -197,7 +197,10 @@ impl Host for EngineHost {
 
     fn notice(&mut self, context: &mut Context<'_>, notice: Notice) {
         match notice {
-            Notice::ContextReady(info) => self.on_ready(info),
+            Notice::ContextReady(info) => {
+                self.on_ready(info);
+                self.ask_acknowledged_again(context);
+            }
             Notice::Arrived { context: id, entries } => self.on_arrived(context, id, entries),
             Notice::Durable { context: id, arrival } => {
                 self.on_durable(id, arrival);

@@ -15,7 +15,7 @@ const LOOK_EVERY: u64 = 256;
 
 impl EngineHost {
     /// Asks the worker for a snapshot of everything that was handed to it so far, if that is worth its while.
-    pub(super) fn ask_snapshot(&mut self, context: &Context<'_>, name: Name) -> bool {
+    pub(super) fn ask_snapshot(&mut self, name: Name) -> bool {
         let Some(slot) = self.slots.get_mut(&name) else { return false };
         let Some(cell) = slot.cell.clone() else { return false };
         let added = &slot.since_snapshot;
@@ -26,15 +26,13 @@ impl EngineHost {
         }
         slot.since_snapshot = Added::default();
         slot.snapshot_of = self.contexts.get(&name.0).map_or(0, |state| state.adopted);
-        // What was written here may have come behind entries that the worker gets only with their notice.
-        let told = context.node.first_untold(&name.0).map_or(u64::MAX, |arrival| arrival.saturating_sub(1));
-        self.worker.send(Job::Snapshot { cell, through: slot.through.min(told), taken: slot.taken });
+        self.worker.send(Job::Snapshot { cell, through: slot.through, taken: slot.taken });
         true
     }
 
-    pub(super) fn on_snapshot_all(&mut self, context: &Context<'_>, done: oneshot::Sender<()>) {
+    pub(super) fn on_snapshot_all(&mut self, done: oneshot::Sender<()>) {
         for name in self.slots.keys().copied().collect::<Vec<_>>() {
-            self.ask_snapshot(context, name);
+            self.ask_snapshot(name);
         }
         self.worker.send(Job::Fence(done));
     }
@@ -54,7 +52,7 @@ impl EngineHost {
         }
     }
 
-    pub(super) fn unload_idle(&mut self, context: &mut Context<'_>) {
+    pub(super) fn unload_idle(&mut self, _context: &mut Context<'_>) {
         if !self.rounds.is_multiple_of(LOOK_EVERY) || self.slots.len() <= KEEP_LOADED {
             return;
         }
@@ -74,7 +72,7 @@ impl EngineHost {
         let most = self.slots.len() - KEEP_LOADED;
         for (_, name) in idle.into_iter().take(most) {
             // First its snapshot; at the next look there is nothing left to save, and it goes.
-            if !self.ask_snapshot(context, name) {
+            if !self.ask_snapshot(name) {
                 self.slots.remove(&name);
             }
         }

@@ -226,12 +226,6 @@ impl Node {
         strategy.opener(context, &arrival.author, arrival.epoch)
     }
 
-    /// The first arrival in a context of which no [`Notice::Arrived`](crate::Notice::Arrived) has told yet, though it was taken:
-    /// what this replica writes now comes after it.
-    pub fn first_untold(&self, context: &ContextId) -> Option<u64> {
-        self.arrived.get(context)?.first().map(|arrival| arrival.arrival)
-    }
-
     /// The changes of a document that may not be in the store yet, by arrival; others may be among them.
     pub fn recent(&self, context: &ContextId, document: &partita_core::DocumentId) -> Vec<Arrival> {
         let Some(local) = self.contexts.get(context) else {

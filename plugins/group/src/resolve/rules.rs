@@ -4,7 +4,7 @@ use partita_core::ReplicaId;
 
 use super::{Notes, Point, Resolver, Trail, Tri, is_beyond};
 use crate::{
-    ledger::{Admission, Held, OpNo},
+    ledger::{Held, OpNo},
     op::Op,
     role::{MemberId, Role},
 };
@@ -63,7 +63,7 @@ impl Resolver<'_> {
             }
             Op::AddDevice(card) => {
                 needed = Role::Relay;
-                own(&card.member(), notes).and(self.has_room(point, &card.member()).into())
+                own(&card.member(), notes).and(self.has_room(point, &card.member(), notes))
             }
             Op::RemoveDevice(remove) => {
                 let members = self.memberships(point, &remove.device).into_iter();
@@ -175,26 +175,38 @@ impl Resolver<'_> {
         spans.fold(Tri::No, |any, span| any.or(span.at_least(Role::Admin)))
     }
 
-    /// Whether a member may have one more device: every epoch has a box for each.
-    fn has_room(&self, point: Point<'_>, member: &MemberId) -> bool {
-        let Some(about) = self.ledger.members.get(member) else {
-            return true;
-        };
-        let may_count = |one: &(MemberId, Admission)| {
-            one.0 == *member && self.sees(point, one.1.op) && self.resolution.counts(one.1.op) != Tri::No
-        };
-        // One that knew of the end began it anew.
-        let is_over = |one: &(MemberId, Admission), ends: &[OpNo]| {
-            ends.iter().any(|end| {
-                let counts = self.sees(point, *end) && self.resolution.counts(*end) == Tri::Yes;
-                counts && !self.ledger.sees(one.1.op, *end)
-            })
-        };
-        let of_member = |device: &&ReplicaId| {
-            let about = self.ledger.devices.get(*device);
-            about.is_some_and(|about| about.admissions.iter().any(|one| may_count(one) && !is_over(one, &about.ends)))
-        };
-        about.devices.iter().filter(of_member).count() < MAX_DEVICES
+    /// Whether a member may have one more device: every epoch has a box for each. Open as long as that rests on what is not
+    /// decided yet, or those who hear of things in another order would come to another answer.
+    fn has_room(&self, point: Point<'_>, member: &MemberId, notes: &mut Notes<'_>) -> Tri {
+        let devices = self.ledger.members.get(member).into_iter().flat_map(|about| &about.devices);
+        let (mut sure, mut possible) = (0, 0);
+        // What makes somebody a device takes this one's room, and what ends that gives it.
+        let mut trail = Trail::default();
+        for device in devices.filter_map(|device| self.ledger.devices.get(device)) {
+            let mut is_device = Tri::No;
+            for (_, one) in device.admissions.iter().filter(|(of, one)| of == member && self.sees(point, one.op)) {
+                let mut stands = self.attack(one.op, &mut Some(&mut trail));
+                // One that knew of the end began it anew.
+                let ends = device.ends.iter().filter(|end| self.sees(point, **end) && !self.ledger.sees(one.op, **end));
+                for end in ends {
+                    stands = stands.and(self.support(*end, &mut Some(&mut trail)).not());
+                }
+                is_device = is_device.or(stands);
+            }
+            sure += usize::from(is_device == Tri::Yes);
+            possible += usize::from(is_device != Tri::No);
+        }
+        if sure >= MAX_DEVICES {
+            return Tri::No;
+        }
+        if possible < MAX_DEVICES {
+            return Tri::Yes;
+        }
+        if let Some(notes) = notes {
+            notes.attacks.extend(trail.attacks);
+            notes.supports.extend(trail.supports);
+        }
+        Tri::Open
     }
 
     fn judge_accept(
@@ -213,9 +225,9 @@ impl Resolver<'_> {
         let mut invited = Tri::No;
         for made in about.made.iter().filter(|made| self.sees(point, **made)) {
             if let Some((_, Op::Invite(invite))) = self.ledger.op(*made) {
-                let has_room = invite.member.is_none_or(|member| self.has_room(point, &member));
-                let fits = invite.fits(&accept.card) && has_room;
-                invited = invited.or(self.support(*made, notes).and(fits.into()));
+                let room = invite.member.map_or(Tri::Yes, |member| self.has_room(point, &member, notes));
+                let fits = Tri::from(invite.fits(&accept.card)).and(room);
+                invited = invited.or(self.support(*made, notes).and(fits));
             }
         }
         if accept.card.is_first() {

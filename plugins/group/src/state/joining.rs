@@ -4,7 +4,7 @@ use partita_core::{Brought, ContextInfo, Now, Refusal, ReplicaId, Timestamp};
 
 use super::{State, Waiting};
 use crate::{
-    invite::{Invite, Terms},
+    invite::{Invite, Terms, Uses},
     ledger::OpNo,
     op::Op,
     proof,
@@ -63,6 +63,11 @@ impl State {
             .iter()
             .filter_map(|no| self.ledger.op(*no))
             .any(|(held, op)| held.author == *by && matches!(op, Op::Decide(decide) if decide.device == about.device))
+    }
+
+    /// Whether an invitation lets one device in.
+    pub(crate) fn is_single_use(&self, id: &ReplicaId) -> bool {
+        self.invite(id).is_some_and(|invite| invite.terms.uses == Uses::Once)
     }
 
     fn invite(&self, id: &ReplicaId) -> Option<&Invite> {

@@ -619,3 +619,48 @@ fn an_invitation_that_is_repeated_accepted_and_decided_again_and_again_takes_no_
     assert!(admissions <= ops, "{admissions} admissions of {ops} ops");
     assert_eq!(role(&mut world, "eve"), None);
 }
+
+/// Whether there is room for one more device rests on ops that are not decided when it is asked first.
+#[test]
+fn whether_a_device_has_room_does_not_rest_on_the_order_in_which_things_are_heard() {
+    let mut world = World::founded(&["ada"]);
+    world.act("m", "ada", &["add", "mal", "read"], &[]);
+    for n in 0..63 {
+        world.act(&format!("{n}"), "mal", &["add-device", &format!("mal.{n}")], &["m"]);
+    }
+    world.act("ready", "mal.1", &["rotate"], &["62"]);
+    world.act("a", "mal.0", &["add-device", "mal.64"], &["62"]);
+    world.act("b", "mal", &["add-device", "mal.65"], &["a"]);
+    let device = world.device("mal.0");
+    let lost = crate::op::RemoveDevice { device, caps: Vec::new() };
+    world.say("l", "mal.1", &["62"], vec![Op::RemoveDevice(lost)]);
+    let mut found = Vec::new();
+    let (a, b, l) = (world.said.len() - 3, world.said.len() - 2, world.said.len() - 1);
+    let before: Vec<usize> = (0..a).collect();
+    for last in [[a, b, l], [l, a, b], [a, l, b]] {
+        let order: Vec<usize> = before.iter().copied().chain(last).collect();
+        let state = world.heard(&order);
+        let member = world.member("mal");
+        found.push(state.view().members[&member].devices.clone());
+    }
+    assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", found.iter().map(std::collections::BTreeMap::len).collect::<Vec<_>>());
+}
+
+/// Whoever holds a single-use link that was refused makes another key.
+#[test]
+fn a_link_whose_use_was_refused_lets_nobody_else_in() {
+    let (mut ada, mut ben) = pair(Policy { confirm_by_hand: true, ..Policy::default() });
+    let link = invite(&mut ada, Terms::new(Role::Write));
+    settle(&mut [&mut ada, &mut ben]);
+    let mut fay = Device::invited(&link, 78);
+    fay.writing = false;
+    fay.pull(&ada);
+    let eve = joined(&link, 77, &ada);
+    ada.pull(&eve);
+    ada.call(|group, turn| group.refuse(turn, eve.replica)).unwrap();
+    fay.duties(); // under what it knew before
+    ada.pull(&fay);
+    settle(&mut [&mut ada, &mut ben]);
+    assert_eq!(ada.role_of(&fay), None);
+    assert!(ada.strategy.waiting().is_empty());
+}

@@ -24,6 +24,10 @@ impl EngineHost {
                 self.make_checkpoint(context, id, 1, Vec::new());
             }
         }
+        for document in documents {
+            // One that was made before this may have been put there since the node deleted it, and would hide the checkpoint's.
+            context.node.delete_record(Key::Snapshot(id, *document));
+        }
         let known: Vec<Name> = self.slots.keys().filter(|(of, _)| *of == id).copied().collect();
         for name in known {
             let slot = self.slots.get(&name);
