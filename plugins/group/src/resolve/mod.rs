@@ -236,7 +236,9 @@ impl<'a> Resolver<'a> {
                 continue;
             }
             let concerns = match self.ledger.op(*end) {
-                Some((_, Op::Decide(_))) => Tri::from(self.is_by_invitation(admission)),
+                // A refusal says nothing of how far logs count, so it takes no right away that somebody has: whoever was confirmed
+                // beside it is removed, if it is to go.
+                Some((_, Op::Decide(_))) => Tri::from(admission.pending.is_some()),
                 _ => of.map_or(Tri::Yes, |member| self.concerns(*end, member)),
             };
             if concerns != Tri::No {
@@ -249,10 +251,6 @@ impl<'a> Resolver<'a> {
     /// Whether an admission stands, once everything is decided.
     pub(crate) fn stands_now(&self, of: Option<&MemberId>, admission: &Admission, ends: &[OpNo]) -> bool {
         self.stands(Point::All, of, admission, ends, &mut None) == Tri::Yes
-    }
-
-    fn is_by_invitation(&self, admission: &Admission) -> bool {
-        admission.pending.is_some() || matches!(self.ledger.op(admission.op), Some((_, Op::Decide(_))))
     }
 
     /// Whether an end of a member's time is one: somebody leaves with its own member alone, whatever cards it shows.

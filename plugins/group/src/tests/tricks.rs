@@ -664,3 +664,26 @@ fn a_link_whose_use_was_refused_lets_nobody_else_in() {
     assert_eq!(ada.role_of(&fay), None);
     assert!(ada.strategy.waiting().is_empty());
 }
+
+/// A refusal cannot say how far what somebody wrote counts. Where somebody else confirmed at the same time, it takes nothing away.
+#[test]
+fn who_was_confirmed_beside_a_refusal_is_in_until_it_is_removed() {
+    let (mut ada, mut ben) = pair(Policy { confirm_by_hand: true, ..Policy::default() });
+    let link = invite(&mut ada, Terms::new(Role::Write));
+    settle(&mut [&mut ada, &mut ben]);
+    let mut eve = joined(&link, 79, &ada);
+    ada.pull(&eve);
+    ben.pull(&eve);
+    ada.call(|group, turn| group.confirm(turn, eve.replica)).unwrap();
+    ben.call(|group, turn| group.refuse(turn, eve.replica)).unwrap();
+    assert_eq!(ben.role_of(&eve), None, "while nobody else decided");
+    settle(&mut [&mut ada, &mut ben, &mut eve]);
+    for device in [&ada, &ben, &eve] {
+        assert_eq!(device.role_of(&eve), Some(Role::Write));
+    }
+    let who = eve.member();
+    ben.call(|group, turn| group.remove(turn, who)).unwrap();
+    settle(&mut [&mut ada, &mut ben]);
+    assert_eq!(ada.role_of(&eve), None);
+    assert!(eve.cap_at(&ada).is_some(), "and what it wrote since counts as far as ben held it");
+}
