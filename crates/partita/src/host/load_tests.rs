@@ -22,7 +22,7 @@ use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 use super::Command;
 use crate::{
-    ChangeError, CheckpointOutcome, Context, Document, DocumentError,
+    ChangeError, CheckpointOutcome, Context, Document, DocumentError, EngineError,
     simulation::{SimulatedEngine, SimulatedParts},
     yrs::Yrs,
 };
@@ -39,6 +39,13 @@ struct Desk {
 impl Desk {
     /// Opens a store, as after a crash if an engine had it.
     fn open(store: MemoryStore, incarnation: u8, keys: &Arc<DeviceKeys>) -> Self {
+        let mut desk = Self::begin(store, incarnation, keys);
+        desk.settle();
+        desk
+    }
+
+    /// The same, with nothing loaded yet.
+    fn begin(store: MemoryStore, incarnation: u8, keys: &Arc<DeviceKeys>) -> Self {
         let context = Fleet::context(1);
         let incarnation = Incarnation::from_bytes([incarnation; 16]);
         let passed = Arc::new(AtomicU64::new(0));
@@ -58,9 +65,7 @@ impl Desk {
                 Now { monotonic: Duration::from_secs(1) + passed, wall: Duration::from_secs(1_800_000_000) + passed }
             }),
         });
-        let mut desk = Self { sim, store, keys: keys.clone(), context, passed };
-        desk.settle();
-        desk
+        Self { sim, store, keys: keys.clone(), context, passed }
     }
 
     /// Lets time pass, and all parts do what there is to do.
@@ -309,4 +314,43 @@ fn a_checkpoint_lacks_nothing_that_was_written_while_other_things_were_being_sto
     let notes = again.notes();
     let found = again.until(notes.get::<Yrs>(other.id())).unwrap();
     assert_eq!(text(&found), "d");
+}
+
+#[test]
+fn a_close_says_that_what_was_changed_last_is_not_stored() {
+    let (mut desk, document) = desk();
+    write(&document, "lost");
+    desk.store.fail_next_commit(StoreError::OutOfSpace);
+    let engine = desk.sim.engine().clone();
+    let closed = desk.until(engine.close());
+    assert_eq!(closed, Err(EngineError::Store(StoreError::OutOfSpace)));
+}
+
+#[test]
+fn nothing_is_acknowledged_while_what_was_written_before_is_being_loaded() {
+    let (desk, _) = desk();
+    let mut again = Desk::begin(desk.store, 2, &desk.keys);
+    let engine = again.sim.engine().clone();
+    let mut acknowledged = pin!(engine.acknowledged(None));
+    for _ in 0..20 {
+        let answer = acknowledged.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+        assert!(answer.is_pending(), "nobody holds it: {answer:?}");
+        again.settle();
+    }
+}
+
+#[test]
+fn a_document_that_somebody_watches_stays_though_no_handle_is_left() {
+    let (mut desk, document) = desk();
+    let notes = desk.notes();
+    let id = document.id();
+    let ((), mut changes) = document.subscribe(|_| ()).unwrap();
+    drop(document);
+    for _ in 0..300 {
+        drop(desk.until(notes.create::<Yrs>()).unwrap());
+        desk.settle();
+    }
+    let document = desk.until(notes.get::<Yrs>(id)).unwrap();
+    write(&document, "b");
+    assert!(desk.until(changes.next()).is_some());
 }

@@ -643,7 +643,11 @@ fn whether_a_device_has_room_does_not_rest_on_the_order_in_which_things_are_hear
         let member = world.member("mal");
         found.push(state.view().members[&member].devices.clone());
     }
-    assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", found.iter().map(std::collections::BTreeMap::len).collect::<Vec<_>>());
+    assert!(
+        found.windows(2).all(|pair| pair[0] == pair[1]),
+        "{:?}",
+        found.iter().map(std::collections::BTreeMap::len).collect::<Vec<_>>()
+    );
 }
 
 /// Whoever holds a single-use link that was refused makes another key.
