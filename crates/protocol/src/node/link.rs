@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use partita_core::{
@@ -19,6 +19,22 @@ pub(super) struct LargeOut {
     pub(super) entry: Arc<Entry>,
     /// The next byte to send, once the remote asked.
     pub(super) offset: Option<u64>,
+}
+
+/// The large entries that are on their way out. Each session reads its own from the store, and keeps it until the remote has it:
+/// those that send the same one share it, or whoever asks for it often enough would fill the memory.
+#[derive(Debug, Default)]
+pub(super) struct LargeEntries(BTreeMap<EntryId, Weak<Entry>>);
+
+impl LargeEntries {
+    pub(super) fn shared(&mut self, entry: Arc<Entry>) -> Arc<Entry> {
+        if let Some(known) = self.0.get(&entry.id).and_then(Weak::upgrade) {
+            return known;
+        }
+        self.0.retain(|_, entry| entry.strong_count() > 0);
+        self.0.insert(entry.id, Arc::downgrade(&entry));
+        entry
+    }
 }
 
 /// What has to happen here before a refused log is asked for again.
@@ -314,5 +330,26 @@ impl Link {
     /// Remembers a refusal; false when the remote had more refused than anybody has.
     pub(super) fn halt(&mut self, log: LogId, halt: Halt) -> bool {
         self.halted.insert(log, halt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use partita_core::{ContextId, DocumentId};
+    use partita_testing::samples::SampleLog;
+
+    use super::*;
+
+    #[test]
+    fn a_large_entry_that_several_sessions_send_is_in_memory_once() {
+        let read = || SampleLog::new(1, ContextId::default(), 1).change(DocumentId::default(), vec![7; 1000]);
+        let (one, other) = (read(), read());
+        assert!(one.id == other.id && !Arc::ptr_eq(&one, &other), "each read its own");
+        let mut large = LargeEntries::default();
+        let (one, other) = (large.shared(one), large.shared(other));
+        assert!(Arc::ptr_eq(&one, &other));
+        drop((one, other));
+        large.shared(SampleLog::new(2, ContextId::default(), 1).change(DocumentId::default(), vec![8; 1000]));
+        assert_eq!(large.0.len(), 1, "what nobody sends any more is forgotten");
     }
 }

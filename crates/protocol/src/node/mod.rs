@@ -100,6 +100,8 @@ pub struct Node {
     probed: BTreeSet<SessionId>,
     reads: BTreeMap<u64, Purpose>,
     next_read: u64,
+    /// Large entries on their way out.
+    large: link::LargeEntries,
     /// Reads that have to see what is pending: they go out behind its commit.
     reads_after_commit: Vec<(u64, ReadRequest)>,
     commits: Commits,
@@ -152,6 +154,7 @@ impl Node {
             probed: BTreeSet::new(),
             reads: BTreeMap::new(),
             next_read: 0,
+            large: link::LargeEntries::default(),
             reads_after_commit: Vec::new(),
             commits: Commits::default(),
             control_changed: BTreeSet::new(),

@@ -210,7 +210,7 @@ impl Node {
 
     fn next_of_link(&mut self, id: SessionId, context: ContextId) -> Turn {
         loop {
-            let Self { sessions, contexts, config, .. } = self;
+            let Self { sessions, contexts, config, large, .. } = self;
             let (Some(session), Some(local)) = (sessions.get_mut(&id), contexts.get(&context)) else {
                 return Turn::Nothing;
             };
@@ -258,8 +258,7 @@ impl Node {
                 }
                 Gathered::Large(entry, signature) => {
                     let run = withheld(&entry, signature);
-                    let offset = None;
-                    link.large.insert(log, LargeOut { entry, offset });
+                    link.large.insert(log, LargeOut { entry: large.shared(entry), offset: None });
                     session.drop_page(context, log);
                     let cost = run.cost();
                     return Turn::Say(Box::new(Message::Entries(run)), cost);
