@@ -9,27 +9,30 @@ use tokio::sync::watch;
 
 /// How often it is looked, at most, whether the store's file has much free space in it: that takes a while in a large one.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// And so many times as long as it took: nothing is stored meanwhile, and anybody's checkpoint has it looked at.
+const REST: u32 = 100;
 /// Less than this is not worth the wait; nor is less than what is in use.
 const WORTHWHILE: u64 = 16 << 20;
 
 /// Passes the store's failure on, and makes the store small when checkpoints had much of it pruned.
 pub(crate) struct RelayHost {
     failed: watch::Sender<Option<StoreError>>,
-    /// When it may be looked again.
+    /// When it may be looked again; while it is looked at, since when it is.
     look: Duration,
+    since: Option<Duration>,
 }
 
 impl RelayHost {
     pub(crate) fn new(failed: watch::Sender<Option<StoreError>>) -> Self {
-        Self { failed, look: Duration::ZERO }
+        Self { failed, look: Duration::ZERO, since: None }
     }
 
     fn maintain(&mut self, context: &mut HostContext<'_, Command>) {
         let now = context.now.monotonic;
-        if now < self.look {
+        if now < self.look || self.since.is_some() {
             return;
         }
-        self.look = now.saturating_add(LOOK_EVERY);
+        self.since = Some(now);
         context.jobs.push(Box::new(|store| Command::Maintained(maintain(store))));
     }
 }
@@ -57,6 +60,12 @@ impl Host for RelayHost {
     }
 
     fn command(&mut self, context: &mut HostContext<'_, Command>, command: Command) {
+        if matches!(command, Command::Maintained(_))
+            && let Some(since) = self.since.take()
+        {
+            let now = context.now.monotonic;
+            self.look = now.saturating_add(LOOK_EVERY.max(now.saturating_sub(since).saturating_mul(REST)));
+        }
         match command {
             Command::TakeEntries(takes) => context.node.set_takes_entries(context.now, takes),
             Command::Maintained(Ok(Maintained { done: true, bytes_before, bytes_after, .. })) => {

@@ -122,19 +122,25 @@ impl<'a> Resolver<'a> {
 
     fn member(&self, id: &MemberId) -> Option<Member> {
         let mut role = self.role_of_member(Point::All, id)?;
-        let (mut since, mut history, mut confirmed, mut pending) = (Bits::default(), History::All, false, None);
+        let (mut since, mut history, mut confirmed, mut pending) = (Bits::default(), History::All, false, Vec::new());
         for admission in self.admissions(Point::All, id) {
             if let Some(place) = self.ledger.ops.get(admission.op) {
                 since.set(place.number);
             }
             history = history.max(admission.history);
             confirmed |= admission.pending.is_none();
-            pending = pending.or(admission.pending.map(|invite| (invite, admission)));
+            pending.extend(admission.pending.map(|invite| (invite, admission)));
         }
-        let pending = pending.filter(|_| !confirmed);
-        let membership = match pending {
-            None => Membership::Active,
-            Some((invite, admission)) => self.pending(&invite, admission)?,
+        let (membership, invite) = if confirmed || pending.is_empty() {
+            (Membership::Active, None)
+        } else {
+            // Of several acceptances the one by which it may do most, and of those one that is the same for all.
+            let ways = pending.iter().filter_map(|(invite, admission)| {
+                let (held, _) = self.ledger.op(admission.op)?;
+                Some((self.pending(invite, admission)?, held.depth, held.id, *invite))
+            });
+            let (membership, _, _, invite) = ways.min()?;
+            (membership, Some(invite))
         };
         if membership == Membership::Pending {
             role = role.min(Role::Read);
@@ -148,7 +154,7 @@ impl<'a> Resolver<'a> {
                 devices.insert(*device, own);
             }
         }
-        Some(Member { role, history, membership, since, invite: pending.map(|(invite, _)| invite), devices })
+        Some(Member { role, history, membership, since, invite, devices })
     }
 
     /// What a device may do as one of this member's: less than the member, while it joined by an invitation that nobody

@@ -130,8 +130,13 @@ impl State {
     /// What a remote may do that is no relay which the application pinned.
     pub(crate) fn access(&self, device: &ReplicaId, granted: Option<Access>) -> Access {
         let view = self.view();
-        if self.is_target(device) {
+        if view.role(device).is_some() {
             return Access::Both;
+        }
+        if self.is_guest(device) {
+            // What its proof gave it: one that only says how the group began gives a guest nothing to read, once the invitation
+            // has expired.
+            return granted.unwrap_or(Access::Refused(Refusal::Denied));
         }
         if view.was_removed(device) {
             // Who left may still bring what it wrote before: its departure, a control entry, arrives ahead of its last data.

@@ -691,3 +691,22 @@ fn who_was_confirmed_beside_a_refusal_is_in_until_it_is_removed() {
     assert_eq!(ada.role_of(&eve), None);
     assert!(eve.cap_at(&ada).is_some(), "and what it wrote since counts as far as ben held it");
 }
+
+/// Which of two acceptances is meant is no matter of which one came first.
+#[test]
+fn who_accepts_two_links_is_the_same_to_all_whichever_they_heard_of_first() {
+    let mut world = World::founded(&["ada"]);
+    world.act("x", "ada", &["invite", "x", "write"], &[]);
+    world.act("y", "ada", &["invite", "y", "write"], &["x"]);
+    world.act("jx", "eve", &["accept", "x"], &["y"]);
+    world.forget("eve");
+    world.act("jy", "eve", &["accept", "y"], &["y"]);
+    world.act("r", "ada", &["revoke", "x"], &["y"]);
+    let member = world.member("eve");
+    let mut found = Vec::new();
+    for order in world.orders() {
+        found.push(world.heard(&order).view().members.get(&member).map(|eve| (eve.membership, eve.invite)));
+    }
+    assert!(found.len() > 1);
+    assert!(found.iter().all(|one| *one == Some((Membership::Pending, Some(invite_keys("y").id())))), "{found:?}");
+}

@@ -138,6 +138,11 @@ impl World {
         heads
     }
 
+    /// What an actor says next it says without what it said before, as from a store that was restored.
+    pub(super) fn forget(&mut self, actor: &str) {
+        self.last.remove(actor);
+    }
+
     /// An entry of an actor, after its own last one and these.
     pub(super) fn say(&mut self, label: &str, actor: &str, after: &[&str], ops: Vec<Op>) -> EntryId {
         let heads = self.heads(actor, after);
