@@ -156,6 +156,8 @@ pub(super) struct Checkpoints {
     claims: BTreeMap<EntryId, Claimed>,
     /// Claims that cover something that the base does not, [so many](MOST_LIVE) of each author.
     live: BTreeSet<EntryId>,
+    /// Claims that are not looked at, because too many of their author's are.
+    passed_over: BTreeSet<EntryId>,
     /// What this node relies on.
     base: Arc<CheckpointBase>,
     /// The log of the snapshots that this replica is making.
@@ -262,8 +264,10 @@ impl Checkpoints {
         let author = self.author(&id);
         let beside = self.live.iter().filter(|other| **other != id && self.author(other) == author).count();
         if beside >= MOST_LIVE {
-            return; // until one of those is live no more
+            self.passed_over.insert(id); // until one of those is live no more
+            return;
         }
+        self.passed_over.remove(&id);
         let table = self.table(&id).filter(|table| !self.base.covers(table)).map(Arc::new);
         if table.is_some() {
             self.live.insert(id);
@@ -284,9 +288,7 @@ impl Checkpoints {
         let mut parts: Vec<_> = beside.collect();
         parts.push(Arc::new(table));
         self.base = Arc::new(CheckpointBase::of(parts));
-        let live = self.live.iter().copied();
-        let others = self.claims.keys().filter(|id| !self.live.contains(*id)).copied();
-        for id in live.chain(others).collect::<Vec<_>>() {
+        for id in self.live.iter().chain(&self.passed_over).copied().collect::<Vec<_>>() {
             self.look_at(id);
         }
         true
