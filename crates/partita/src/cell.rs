@@ -293,21 +293,16 @@ impl Cell {
         if HELD.with_borrow(|held| held.contains(&address)) {
             return Err(NotHeld::Already);
         }
-        let holds_others = !Self::this_thread_holds_none();
-        let mut guard = self.inner.lock();
-        while guard.doc.is_none() && guard.broken.is_none() {
-            if holds_others {
-                let waited = self.loaded.wait_timeout(guard, PATIENCE).unwrap_or_else(PoisonError::into_inner);
-                guard = waited.0;
-                if waited.1.timed_out() && guard.doc.is_none() && guard.broken.is_none() {
-                    drop(self.held(guard)); // says so if there is something to take
-                    return Err(NotHeld::Loading);
-                }
-            } else {
-                guard = self.loaded.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            }
+        let is_loading = |inner: &mut Inner| inner.doc.is_none() && inner.broken.is_none();
+        let guard = self.inner.lock();
+        if Self::this_thread_holds_none() {
+            let guard = self.loaded.wait_while(guard, is_loading).unwrap_or_else(PoisonError::into_inner);
+            return Ok(self.held(guard));
         }
-        Ok(self.held(guard))
+        let waited = self.loaded.wait_timeout_while(guard, PATIENCE, is_loading);
+        let (guard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        let held = self.held(guard); // also to give it back: that says so if there is something to take
+        if waited.timed_out() { Err(NotHeld::Loading) } else { Ok(held) }
     }
 
     fn held<'a>(&'a self, guard: MutexGuard<'a, Inner>) -> Held<'a> {

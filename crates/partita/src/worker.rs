@@ -308,12 +308,12 @@ impl Worker {
         }
         for ((item, _), outcome) in good.iter().zip(outcomes) {
             if let Err(error) = outcome {
-                if is_live && matches!(error, CrdtError::Poisoned(_)) {
-                    return false;
+                let is_poisoned = matches!(error, CrdtError::Poisoned(_));
+                if !(is_live && is_poisoned) {
+                    self.set_aside(cell, item, Reason::from(&error), error.to_string());
                 }
-                self.set_aside(cell, item, Reason::from(&error), error.to_string());
-                if matches!(error, CrdtError::Poisoned(_)) {
-                    // What comes after it was not tried: it is, when the document is loaded again without this one.
+                if is_poisoned {
+                    // What comes after it was not tried: it is, when the document is loaded again.
                     return false;
                 }
             }

@@ -17,8 +17,9 @@ const WORTHWHILE: u64 = 16 << 20;
 /// Passes the store's failure on, and makes the store small when checkpoints had much of it pruned.
 pub(crate) struct RelayHost {
     failed: watch::Sender<Option<StoreError>>,
-    /// When it may be looked again; while it is looked at, since when it is.
+    /// When it may be looked again.
     look: Duration,
+    /// Since when it is being looked.
     since: Option<Duration>,
 }
 
@@ -34,6 +35,18 @@ impl RelayHost {
         }
         self.since = Some(now);
         context.jobs.push(Box::new(|store| Command::Maintained(maintain(store))));
+    }
+
+    fn on_maintained(&mut self, now: Duration, result: Result<Maintained, StoreError>) {
+        let took = self.since.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.look = now.saturating_add(LOOK_EVERY.max(took.saturating_mul(REST)));
+        match result {
+            Ok(Maintained { done: true, bytes_before, bytes_after, .. }) => {
+                tracing::info!(bytes_before, bytes_after, "the store's file was made smaller");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the store's file was not made smaller"),
+        }
     }
 }
 
@@ -60,19 +73,9 @@ impl Host for RelayHost {
     }
 
     fn command(&mut self, context: &mut HostContext<'_, Command>, command: Command) {
-        if matches!(command, Command::Maintained(_))
-            && let Some(since) = self.since.take()
-        {
-            let now = context.now.monotonic;
-            self.look = now.saturating_add(LOOK_EVERY.max(now.saturating_sub(since).saturating_mul(REST)));
-        }
         match command {
             Command::TakeEntries(takes) => context.node.set_takes_entries(context.now, takes),
-            Command::Maintained(Ok(Maintained { done: true, bytes_before, bytes_after, .. })) => {
-                tracing::info!(bytes_before, bytes_after, "the store's file was made smaller");
-            }
-            Command::Maintained(Ok(_)) => {}
-            Command::Maintained(Err(error)) => tracing::warn!(%error, "the store's file was not made smaller"),
+            Command::Maintained(result) => self.on_maintained(context.now.monotonic, result),
         }
     }
 

@@ -20,12 +20,14 @@ impl Node {
         };
         let (why, seq) = (halt.why, halt.seq);
         session.out.push(Message::Refused(Refused { context, log, seq, why, heads: halt.heads() }));
-        let link = session.links.get(&context);
-        let is_awaited = link.is_some_and(|link| link.missing.iter().flatten().any(|tip| tip.log == log));
-        if is_awaited && (why.is_final() || why == Refusal::Excluded) {
+        let link = session.links.get_mut(&context);
+        if (why.is_final() || why == Refusal::Excluded)
+            && let Some(link) = &link
+            && link.missing.iter().flatten().any(|tip| tip.log == log)
+        {
             self.review.insert(context); // it may have been the last one
         }
-        let remembered = match session.links.get_mut(&context) {
+        let remembered = match link {
             // A session that may offer nothing has nothing to remember.
             Some(link) if !matches!(why, Refusal::Denied | Refusal::NotWriter) => link.halt(log, halt),
             _ => true,
