@@ -84,7 +84,7 @@ impl Node {
             local.control_arrivals.push((log, entry.header.seq));
         }
         local.tail.push(arrival, entry.clone());
-        local.pieces.forget(&log); // the store has the whole entry
+        local.pieces.remove(&log); // the store has the whole entry
         if let EntryKind::Create(document) = entry.header.kind {
             let value = Bytes::copy_from_slice(&arrival.to_be_bytes());
             commits.put(Key::Document(context, document), value);

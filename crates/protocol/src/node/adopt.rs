@@ -151,7 +151,7 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        local.pieces.forget(&log);
+        local.pieces.remove(&log);
         if let Some(kept) = local.quarantined.remove(&log) {
             // What counts of it is covered, or comes again.
             self.commits.forget_quarantine(context, log, held, &kept);
@@ -185,7 +185,7 @@ impl Node {
                 self.commits.forget_quarantine(context, log, state.record.seq, &kept);
             }
             local.tail.truncate(log, 0);
-            local.pieces.forget(&log);
+            local.pieces.remove(&log);
             self.commits.pending.ops.push(Op::Truncate { context, log, from: 0 });
             self.commits.delete(Key::Log(context, log));
             for id in &local.sessions {

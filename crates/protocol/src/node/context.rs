@@ -15,11 +15,11 @@ use partita_crypto::VerifyingKey;
 use super::{
     checkpoints::Checkpoints,
     ephemeral::Saying,
-    fragments::{Incoming, Pieces},
+    fragments::Incoming,
     heard::{Heard, Topic},
     link::{Halt, SendOrder},
-    quarantine::Quarantine,
     tail::Tail,
+    weighed::Weighed,
 };
 use crate::{
     NodeConfig,
@@ -101,10 +101,11 @@ pub(super) struct Context {
     pub(super) remote_bytes: u64,
     /// Large payloads on their way.
     pub(super) incoming: BTreeMap<LogId, Incoming>,
-    /// What the store has of large payloads, also of those that nobody sends.
-    pub(super) pieces: Pieces,
+    /// How many bytes the store has of large entries that are not whole: of each log those of its next one. They stay when whoever
+    /// sent them is gone, for the next one to go on, and count towards what remotes may have stored.
+    pub(super) pieces: Weighed<u64>,
     /// What is in quarantine of each log.
-    pub(super) quarantined: Quarantine,
+    pub(super) quarantined: Weighed<Quarantined>,
     /// Logs of which quarantine holds what counts again, and that rest on what is not here: why they are not taken back.
     pub(super) awaiting: BTreeMap<LogId, Halt>,
     /// Logs that are being cut back: nothing of them is taken or sent meanwhile.
@@ -140,8 +141,8 @@ impl Context {
             own_control,
             remote_bytes: 0,
             incoming: BTreeMap::new(),
-            pieces: Pieces::stored(state.pieces.clone()),
-            quarantined: Quarantine::of(state.quarantined.clone()),
+            pieces: state.pieces.clone().into(),
+            quarantined: state.quarantined.clone().into(),
             awaiting: BTreeMap::new(),
             excluding: BTreeSet::new(),
             sessions: BTreeSet::new(),
@@ -284,7 +285,7 @@ impl Context {
     pub(super) fn has_room(&self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> bool {
         let on_their_way: u64 = self.incoming.values().map(Incoming::len).sum();
         let others = self.incoming.keys().filter(|other| *other != log);
-        let stored = self.remote_bytes + others.map(|other| self.pieces.of(other)).sum::<u64>();
+        let stored = self.remote_bytes + others.filter_map(|other| self.pieces.get(other)).sum::<u64>();
         stored.saturating_add(bytes) <= most_with(sort, config)
             && on_their_way.saturating_add(bytes) <= config.max_payload.saturating_mul(2)
     }
@@ -317,7 +318,7 @@ impl Context {
             // What is pruned cannot be cut off any more; decision 16 says why nobody asks for it.
             log.cap = cap.unwrap_or(u64::MAX).max(log.base);
         }
-        let caps = quarantined.logs().iter().map(|(id, kept)| match logs.get(id) {
+        let caps = quarantined.all().iter().map(|(id, kept)| match logs.get(id) {
             Some(log) => (*id, log.cap),
             None => (*id, standing.cap(&kept.author, id, |lifts| knew(&kept.knew, lifts)).unwrap_or(u64::MAX)),
         });

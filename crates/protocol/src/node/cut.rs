@@ -49,7 +49,7 @@ impl Node {
         }
         let lifted: Vec<LogId> = local
             .quarantined
-            .logs()
+            .all()
             .iter()
             .filter(|(log, kept)| {
                 let held = local.logs.get(log).map_or(0, |log| log.record.seq);
@@ -167,7 +167,7 @@ impl Node {
         }
         self.commits.pending.ops.push(Op::Truncate { context, log, from: keep.saturating_add(1) });
         local.tail.truncate(log, keep.saturating_add(1));
-        local.pieces.forget(&log);
+        local.pieces.remove(&log);
         local.forget_frontier();
         if let Some(before) = local.quarantined.remove(&log) {
             kept.entries += before.entries;

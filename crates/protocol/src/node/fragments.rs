@@ -1,9 +1,6 @@
 //! Large payloads: a header that was admitted, then pieces, stored durably outside the frontier and resumed by offset.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use partita_core::{
     Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, LogSort, Op, Refusal, SessionId,
@@ -49,41 +46,6 @@ impl Incoming {
 
     fn sessions(&self) -> impl Iterator<Item = SessionId> {
         self.others.iter().copied().chain([self.from])
-    }
-}
-
-/// How many bytes of large entries that are not whole are in the store, by log: each has those of its next entry. They stay when
-/// whoever sent them is gone, for the next one to go on, and count towards what remotes may have stored.
-#[derive(Debug, Default)]
-pub(super) struct Pieces {
-    of: BTreeMap<LogId, u64>,
-    total: u64,
-}
-
-impl Pieces {
-    pub(super) fn stored(of: BTreeMap<LogId, u64>) -> Self {
-        Self { total: of.values().sum(), of }
-    }
-
-    pub(super) fn of(&self, log: &LogId) -> u64 {
-        self.of.get(log).copied().unwrap_or(0)
-    }
-
-    pub(super) fn forget(&mut self, log: &LogId) {
-        self.total -= self.of.remove(log).unwrap_or(0);
-    }
-
-    fn set(&mut self, log: LogId, bytes: u64) {
-        self.forget(&log);
-        if bytes > 0 {
-            self.of.insert(log, bytes);
-            self.total += bytes;
-        }
-    }
-
-    fn add(&mut self, log: LogId, bytes: u64) {
-        *self.of.entry(log).or_default() += bytes;
-        self.total += bytes;
     }
 }
 
@@ -231,7 +193,7 @@ impl Node {
             incoming.source = None;
         }
         if let Some(local) = self.contexts.get_mut(&context) {
-            local.pieces.add(log, cost);
+            local.pieces.change(log, || 0, |bytes| *bytes += cost);
         }
         self.commits.put(Key::Fragment(context, log, seq, offset), pack_fragment(&of, bytes));
         self.complete(context, log);
@@ -280,7 +242,7 @@ impl Node {
         let blamed = incoming.source == Some(from);
         incoming.source = Some(from);
         if let Some(local) = self.contexts.get_mut(&context) {
-            local.pieces.forget(&log);
+            local.pieces.remove(&log);
             local.incoming.insert(log, incoming);
         }
         if blamed {
@@ -353,13 +315,15 @@ impl Context {
     /// their entries.
     fn make_room(&mut self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> Vec<(LogId, u64)> {
         let Self { pieces, incoming, logs, remote_bytes, .. } = self;
-        let stored = remote_bytes.saturating_add(pieces.total - pieces.of(log));
+        let stored = remote_bytes.saturating_add(pieces.total() - pieces.get(log).unwrap_or(&0));
         if stored.saturating_add(bytes) <= most_with(sort, config) {
             return Vec::new();
         }
         let is_abandoned = |of: &&LogId| *of != log && !incoming.contains_key(of);
-        let abandoned: Vec<LogId> = pieces.of.keys().filter(is_abandoned).copied().collect();
-        abandoned.iter().for_each(|log| pieces.forget(log));
+        let abandoned: Vec<LogId> = pieces.all().keys().filter(is_abandoned).copied().collect();
+        for log in &abandoned {
+            pieces.remove(log);
+        }
         let next = |log: LogId| (log, logs.get(&log).map_or(0, |state| state.record.seq) + 1);
         abandoned.into_iter().map(next).collect()
     }

@@ -10,7 +10,10 @@ use partita_core::{
     planted::{Bug, planted},
 };
 
-use super::context::{Context, Successor};
+use super::{
+    context::{Context, Successor},
+    weighed::{Weighed, Weight},
+};
 use crate::{NodeConfig, effect::Progress, message::MAX_ITEMS};
 
 /// A large entry on its way out.
@@ -85,16 +88,6 @@ impl Halt {
         }
     }
 
-    /// How many bytes it takes: whoever sends an entry chooses how much that rests on.
-    fn size(&self) -> usize {
-        let ids = match &self.until {
-            Until::Control { heads: ids, .. } | Until::Lifted { knew: ids, .. } => ids.len(),
-            Until::Held { of, tips } => of.knew.len() + 2 * tips.len(),
-            _ => 0,
-        };
-        LogId::LEN + EntryId::LEN * (1 + ids)
-    }
-
     /// Whether its cause has gone.
     pub(super) fn is_over(&self, log: &LogId, local: &Context, config: &NodeConfig) -> bool {
         if local.excluding.contains(log) {
@@ -115,37 +108,20 @@ impl Halt {
     }
 }
 
+/// Whoever sends an entry chooses how much that rests on.
+impl Weight for Halt {
+    fn weight(&self) -> u64 {
+        let ids = match &self.until {
+            Until::Control { heads: ids, .. } | Until::Lifted { knew: ids, .. } => ids.len(),
+            Until::Held { of, tips } => of.knew.len() + 2 * tips.len(),
+            _ => 0,
+        };
+        (LogId::LEN + EntryId::LEN * (1 + ids)) as u64
+    }
+}
+
 /// The most bytes of what one link has refused.
-const MOST_HALTED: usize = 16 << 20;
-
-/// Why which logs were not taken from a remote.
-#[derive(Debug, Default)]
-pub(super) struct Halts {
-    of: BTreeMap<LogId, Halt>,
-    bytes: usize,
-}
-
-impl Halts {
-    pub(super) fn get(&self, log: &LogId) -> Option<&Halt> {
-        self.of.get(log)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&LogId, &Halt)> {
-        self.of.iter()
-    }
-
-    pub(super) fn remove(&mut self, log: &LogId) {
-        self.bytes -= self.of.remove(log).map_or(0, |halt| halt.size());
-    }
-
-    /// False when they are more than one remote may have.
-    fn insert(&mut self, log: LogId, halt: Halt) -> bool {
-        self.remove(&log);
-        self.bytes += halt.size();
-        self.of.insert(log, halt);
-        self.of.len() <= MAX_ITEMS && self.bytes <= MOST_HALTED
-    }
-}
+const MOST_HALTED: u64 = 16 << 20;
 
 /// What a log to send is ordered by: control first, then snapshots, and each by when it began here, so that what a log rests
 /// on goes before it. Control logs rest on each other in their middle, too: [`Link::next_ready`] looks closer at them.
@@ -201,7 +177,7 @@ pub(super) struct Link {
     pub(super) pages: BTreeMap<LogId, Vec<Arc<Entry>>>,
     pub(super) large: BTreeMap<LogId, LargeOut>,
     /// Logs that this node refused.
-    pub(super) halted: Halts,
+    pub(super) halted: Weighed<Halt>,
     /// What they held when the context was opened and is not durable here yet; `None` once it is.
     pub(super) missing: Option<Vec<Tip>>,
     /// How far that went.
@@ -329,7 +305,8 @@ impl Link {
 
     /// Remembers a refusal; false when the remote had more refused than anybody has.
     pub(super) fn halt(&mut self, log: LogId, halt: Halt) -> bool {
-        self.halted.insert(log, halt)
+        self.halted.set(log, halt);
+        self.halted.all().len() <= MAX_ITEMS && self.halted.total() <= MOST_HALTED
     }
 }
 

@@ -33,6 +33,7 @@ mod syncing;
 mod tail;
 mod turns;
 mod verdict;
+mod weighed;
 
 use std::collections::{BTreeMap, BTreeSet};
 

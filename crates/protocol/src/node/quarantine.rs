@@ -1,52 +1,15 @@
 //! Excluded entries: kept within bounds, never applied, never served, and taken back when a vouch lifts a limit.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use partita_core::{ContextId, Entry, EntryId, Key, LogId, LogSort, ReplicaId, Tip};
+use partita_core::{ContextId, Entry, EntryId, Key, LogId, LogSort, Tip};
 
-use super::Node;
+use super::{Node, weighed::Weight};
 use crate::reads::{Page, Quarantined, pack};
 
-/// What is in quarantine of each log of a context. How much it is altogether is kept beside, because everybody can ask for it
-/// with every entry, and there may be as many logs as entries.
-#[derive(Debug, Default)]
-pub(super) struct Quarantine {
-    logs: BTreeMap<LogId, Quarantined>,
-    bytes: u64,
-}
-
-impl Quarantine {
-    pub(super) fn of(logs: BTreeMap<LogId, Quarantined>) -> Self {
-        Self { bytes: logs.values().map(|kept| kept.bytes).sum(), logs }
-    }
-
-    pub(super) fn logs(&self) -> &BTreeMap<LogId, Quarantined> {
-        &self.logs
-    }
-
-    pub(super) fn get(&self, log: &LogId) -> Option<&Quarantined> {
-        self.logs.get(log)
-    }
-
-    /// What is in quarantine of a log from now on.
-    pub(super) fn set(&mut self, log: LogId, kept: Quarantined) {
-        self.remove(&log);
-        if kept.entries > 0 {
-            self.bytes += kept.bytes;
-            self.logs.insert(log, kept);
-        }
-    }
-
-    pub(super) fn remove(&mut self, log: &LogId) -> Option<Quarantined> {
-        let kept = self.logs.remove(log)?;
-        self.bytes -= kept.bytes;
-        Some(kept)
-    }
-
-    /// One more entry of a log that this author writes.
-    fn add(&mut self, author: ReplicaId, entry: &Entry) {
-        self.logs.entry(entry.header.log).or_insert_with(|| Quarantined::none(author)).add(entry);
-        self.bytes += entry.size() as u64;
+impl Weight for Quarantined {
+    fn weight(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -74,9 +37,9 @@ impl Node {
         let whole = entry.payload.len() as u64 == header.payload_len;
         let follows = header.seq == held + entries + 1 && header.backlink == last;
         let fits = entries < self.config.max_quarantine
-            && local.quarantined.bytes.saturating_add(entry.size() as u64) <= self.config.max_quarantine_bytes;
+            && local.quarantined.total().saturating_add(entry.size() as u64) <= self.config.max_quarantine_bytes;
         if whole && follows && fits {
-            local.quarantined.add(author, entry);
+            local.quarantined.change(header.log, || Quarantined::none(author), |kept| kept.add(entry));
             self.commits.put(Key::Quarantine(context, header.log, header.seq), pack(entry));
         }
     }

@@ -58,7 +58,7 @@ impl Node {
                 continue;
             };
             let lost = |halt: &Halt| planted(Bug::RetryLost) && halt.why == Refusal::NeedControl;
-            let halted = link.halted.iter().filter(|(_, halt)| !lost(halt));
+            let halted = link.halted.all().iter().filter(|(_, halt)| !lost(halt));
             let over: Vec<LogId> =
                 halted.filter(|(log, halt)| halt.is_over(log, local, config)).map(|(log, _)| *log).collect();
             if over.is_empty() {

@@ -105,7 +105,7 @@ impl Node {
             pruned: local.logs.values().map(|log| log.base).sum(),
             claims: local.checkpoints.status(),
             bytes: local.logs.values().map(|log| log.record.bytes).sum(),
-            quarantined: local.quarantined.logs().values().map(|kept| kept.entries).sum(),
+            quarantined: local.quarantined.all().values().map(|kept| kept.entries).sum(),
             control_entries: local.graph.len(),
         };
         self.contexts.values().map(status).collect()
@@ -156,7 +156,7 @@ impl Node {
                     sent,
                     acknowledged,
                     paused: link.paused.iter().map(|(log, why)| (*log, *why)).collect(),
-                    refused: link.halted.iter().map(|(log, halt)| (*log, halt.why)).collect(),
+                    refused: link.halted.all().iter().map(|(log, halt)| (*log, halt.why)).collect(),
                 });
             }
         }
