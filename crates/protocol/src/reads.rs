@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use partita_core::{
-    ContextId, ContextKind, Covered, DocumentId, Entry, EntryId, EntryKind, EntryRef, Key, LogId, LogSort, ReplicaId,
-    SignedTip, StoreError, StoreRead, Tip,
+    ContextId, ContextKind, Covered, DocumentId, Entry, EntryHeader, EntryId, EntryKind, EntryRef, Hash, Key, LogId,
+    LogSort, ReplicaId, SignedTip, StoreError, StoreRead, Tip,
+    planted::{Bug, planted},
 };
 
 use crate::{
@@ -33,7 +34,7 @@ pub enum ReadRequest {
         /// About how many bytes.
         bytes: usize,
     },
-    /// The stored fragments of a large payload, put together as far as they are contiguous.
+    /// How much is there of a large payload.
     Fragments {
         /// The context.
         context: ContextId,
@@ -41,8 +42,21 @@ pub enum ReadRequest {
         log: LogId,
         /// The entry's number.
         seq: u64,
-        /// The entry: pieces of another one at the same place are stale.
+        /// The entry.
         entry: EntryId,
+    },
+    /// A large payload of which all pieces are there.
+    Payload {
+        /// The context.
+        context: ContextId,
+        /// The log.
+        log: LogId,
+        /// The entry's number.
+        seq: u64,
+        /// How long the payload is, in bytes.
+        len: u64,
+        /// The hash of the payload, as the entry's header names it.
+        hash: Hash,
     },
     /// The last entry of a log, at `from` or later, that `replica` had built on: it wrote later in the same document.
     BuiltOn {
@@ -93,8 +107,10 @@ pub enum ReadResult {
     Context(Box<ContextState>),
     /// To [`ReadRequest::Entries`] and [`ReadRequest::Quarantine`].
     Entries(Page),
-    /// To [`ReadRequest::Fragments`].
-    Fragments(StoredFragments),
+    /// To [`ReadRequest::Fragments`]; `None` when there is anything of another entry at the same place, or a hole.
+    Fragments(Option<StoredFragments>),
+    /// To [`ReadRequest::Payload`]; `None` when what is there is not what the header names.
+    Payload(Option<Bytes>),
     /// To [`ReadRequest::BuiltOn`]: the entry, if there is one.
     BuiltOn(Option<Arc<Entry>>),
     /// To [`ReadRequest::Rewind`].
@@ -132,8 +148,8 @@ pub struct ContextState {
     pub last_arrival: u64,
     /// What is in quarantine of each log.
     pub quarantined: BTreeMap<LogId, Quarantined>,
-    /// The bytes of the pieces of large payloads that are not whole.
-    pub pieces: BTreeMap<LogId, u64>,
+    /// The pieces of large payloads that are not whole.
+    pub pieces: BTreeMap<LogId, StoredFragments>,
     /// The claims of the checkpoints that stand for what was pruned.
     pub base: Vec<EntryId>,
 }
@@ -170,15 +186,29 @@ impl Quarantined {
     }
 }
 
-/// The pieces of a large payload that a store holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a store has of a large payload: pieces from the first byte on, without a hole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoredFragments {
-    /// What they are together, from the first byte on, without holes.
-    pub payload: Vec<u8>,
-    /// The offsets of these pieces.
-    pub offsets: Vec<u64>,
-    /// The offsets of pieces that are of no use: of another entry, or behind a hole.
-    pub stale: Vec<u64>,
+    /// How many bytes they are together.
+    pub bytes: u64,
+    /// How many pieces they are.
+    pub count: u64,
+}
+
+impl StoredFragments {
+    /// What a piece takes in a store beside its bytes, about: nobody fills a disk with pieces of one byte.
+    const COST: u64 = 128;
+
+    /// What they count towards what remotes may have stored.
+    pub(crate) fn weight(self) -> u64 {
+        self.bytes.saturating_add(self.count.saturating_mul(Self::COST))
+    }
+
+    /// One piece more.
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.count += 1;
+    }
 }
 
 /// Answers a question from a consistent view of a store.
@@ -194,6 +224,9 @@ pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult
         }
         ReadRequest::Fragments { context, log, seq, entry } => {
             ReadResult::Fragments(fragments(store, context, log, *seq, entry)?)
+        }
+        ReadRequest::Payload { context, log, seq, len, hash } => {
+            ReadResult::Payload(payload(store, context, log, *seq, *len, hash)?)
         }
         ReadRequest::BuiltOn { context, log, from, replica } => {
             ReadResult::BuiltOn(built_on(store, context, log, *from, replica)?)
@@ -341,7 +374,7 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
     state.quarantined = load_quarantine(store, context, &state.logs)?;
     store.scan(&Key::all_fragments(context), &mut |key, value| {
         if let Some(log) = log_id(key) {
-            *state.pieces.entry(log).or_default() += value.len().saturating_sub(EntryId::LEN) as u64;
+            state.pieces.entry(log).or_default().add(value.len().saturating_sub(EntryId::LEN) as u64);
         }
         ControlFlow::Continue(())
     })?;
@@ -409,30 +442,63 @@ fn page(store: &dyn StoreRead, context: &ContextId, log: &LogId, from: u64, byte
     Ok(found)
 }
 
+/// Visits the pieces of a large payload by rising offset: offset, entry, bytes.
+fn pieces(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    log: &LogId,
+    seq: u64,
+    mut take: impl FnMut(u64, &[u8], &[u8]) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut bad = false;
+    store.scan(&Key::fragments(context, log, seq), &mut |key, value| match (
+        key.last_chunk::<8>(),
+        value.split_first_chunk::<{ EntryId::LEN }>(),
+    ) {
+        (Some(offset), Some((of, bytes))) => take(u64::from_be_bytes(*offset), of, bytes),
+        _ => {
+            bad = true;
+            ControlFlow::Break(())
+        }
+    })?;
+    if bad { Err(damaged("a fragment")) } else { Ok(()) }
+}
+
 fn fragments(
     store: &dyn StoreRead,
     context: &ContextId,
     log: &LogId,
     seq: u64,
     entry: &EntryId,
-) -> Result<StoredFragments, StoreError> {
-    let mut found = StoredFragments::default();
-    let mut bad = false;
-    store.scan(&Key::fragments(context, log, seq), &mut |key, value| {
-        let Some(offset) = key.last_chunk::<8>().map(|key| u64::from_be_bytes(*key)) else {
-            bad = true;
-            return ControlFlow::Break(());
-        };
-        match value.split_first_chunk::<{ EntryId::LEN }>() {
-            Some((of, bytes)) if of == entry.as_bytes() && offset == found.payload.len() as u64 => {
-                found.payload.extend_from_slice(bytes);
-                found.offsets.push(offset);
-            }
-            _ => found.stale.push(offset),
+) -> Result<Option<StoredFragments>, StoreError> {
+    let mut found = Some(StoredFragments::default());
+    pieces(store, context, log, seq, |offset, of, bytes| {
+        found = found.filter(|found| of == entry.as_bytes() && offset == found.bytes);
+        match &mut found {
+            Some(found) => found.add(bytes.len() as u64),
+            None => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
     })?;
-    if bad { Err(damaged("a fragment's name")) } else { Ok(found) }
+    Ok(found)
+}
+
+fn payload(
+    store: &dyn StoreRead,
+    context: &ContextId,
+    log: &LogId,
+    seq: u64,
+    len: u64,
+    hash: &Hash,
+) -> Result<Option<Bytes>, StoreError> {
+    let len = usize::try_from(len).map_err(|_| damaged("a payload of such a length"))?;
+    let mut payload = Vec::with_capacity(len);
+    pieces(store, context, log, seq, |_, _, bytes| {
+        payload.extend_from_slice(&bytes[..bytes.len().min(len - payload.len())]);
+        if payload.len() == len { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let is_meant = payload.len() == len && EntryHeader::hash_payload(&payload) == *hash;
+    Ok((is_meant || planted(Bug::FragmentsMixed)).then(|| Bytes::from(payload)))
 }
 
 /// A piece of a large payload as a record: behind the entry that it belongs to.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partita_core::{Bytes, Entry, Key};
+use partita_core::{Bytes, Entry, EntryHeader, Key};
 use partita_protocol::{
     CloseReason, NodeConfig,
     message::{Message, Piece, Run},
@@ -261,4 +261,107 @@ fn pieces_that_nobody_sends_make_room_for_what_somebody_does() {
     fleet.run();
     assert!(fleet.agree(&[b, relay]));
     assert_eq!(stored(&fleet), 0);
+}
+
+/// Whoever begins large entries and does not go on with them keeps nobody else from sending large ones.
+#[test]
+fn large_entries_that_stand_still_hold_up_no_others() {
+    let mut fleet = Fleet::new(21);
+    let (b, relay) = (fleet.replica(), fleet.relay());
+    fleet.connect(b, relay);
+    fleet.run();
+    let context = Fleet::context(0).id;
+    for seed in 40..44 {
+        let mut log = samples::SampleLog::new(seed, context, 1);
+        let mut header = log.change(samples::document(1), &b"never"[..]).header.clone();
+        header.payload_len = NodeConfig::default().max_payload;
+        let mut entry = Entry::new(header, Bytes::new());
+        entry.signature = Some(EntryHeader::sign(&entry.id, &samples::signing_key(seed)));
+        let puppet = offering(&mut fleet, relay, seed, &entry);
+        assert_eq!(offsets(&fleet.said(puppet, 0)), [0], "it may go on, and does not");
+    }
+    fleet.write(b, 1, samples::noise(21, LARGE));
+    fleet.run();
+    assert_eq!(fleet.held(b), fleet.held(relay));
+}
+
+/// A member who sends large entries from many devices at once fills no memory with them.
+#[test]
+fn of_large_entries_that_are_whole_at_the_same_time_few_are_in_memory() {
+    let mut fleet = Fleet::new(22);
+    let a = fleet.replica();
+    let len = 10 << 20;
+    let payload = samples::noise(22, len);
+    let mut puppets = Vec::new();
+    for seed in 50..58 {
+        let mut log = samples::SampleLog::new(seed, Fleet::context(0).id, 1);
+        let entry = log.change(samples::document(1), payload.clone());
+        let puppet = offering(&mut fleet, a, seed, &entry);
+        let most = len - (64 << 10);
+        for at in (0..most).step_by(64 << 10) {
+            fleet.say(puppet, &[piece(&entry, at as u64, payload.slice(at..at + (64 << 10)))]);
+        }
+        puppets.push((puppet, piece(&entry, most as u64, payload.slice(most..))));
+    }
+    fleet.hold_commits(a);
+    for (puppet, last) in &puppets {
+        fleet.say(*puppet, std::slice::from_ref(last));
+    }
+    fleet.release(a);
+    fleet.run();
+    assert_eq!(fleet.held(a).len(), puppets.len());
+    let most = fleet.most_assembled(a);
+    assert!((1..=32 << 20).contains(&most), "{most} bytes at once");
+}
+
+/// What a store needs for a piece does not depend on its length alone.
+#[test]
+fn who_sends_a_large_payload_byte_by_byte_is_shown_the_door() {
+    let mut fleet = Fleet::new(23);
+    let a = fleet.replica();
+    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
+    let entry = log.change(samples::document(1), samples::noise(23, 100_000));
+    let hostile = offering(&mut fleet, a, 61, &entry);
+    let mut sent = 0;
+    while fleet.is_up(hostile) && sent < 10_000 {
+        fleet.say(hostile, &[piece(&entry, sent, entry.payload.slice(sent as usize..sent as usize + 1))]);
+        sent += 1;
+    }
+    assert!((1_000..5_000).contains(&sent), "{sent}");
+    assert!(matches!(fleet.closed(a).last().unwrap().1, CloseReason::Protocol(_)));
+}
+
+/// Each of two has room when it begins, and both together have not.
+#[test]
+fn large_entries_that_come_at_the_same_time_keep_within_the_quota_and_one_of_them_arrives() {
+    let mut fleet = Fleet::new(24);
+    let config = NodeConfig { max_context_bytes: 300_000, ..NodeConfig::default() };
+    let a = fleet.add(config, OpenStrategy::new(), 1);
+    let context = Fleet::context(0).id;
+    let stored = |fleet: &Fleet| {
+        let mut bytes = 0;
+        let view = partita_core::Store::read(fleet.store(a)).unwrap();
+        let count = &mut |_: &[u8], value: &[u8]| {
+            bytes += value.len();
+            std::ops::ControlFlow::Continue(())
+        };
+        view.scan(&Key::all_fragments(&context), count).unwrap();
+        bytes
+    };
+    let mut offers = Vec::new();
+    for seed in 70..72 {
+        let mut log = samples::SampleLog::new(seed, context, 1);
+        let entry = log.change(samples::document(1), samples::noise(seed.into(), 200_000));
+        let puppet = offering(&mut fleet, a, seed, &entry);
+        offers.push((puppet, entry));
+    }
+    for at in (0..200_000).step_by(20_000) {
+        for (puppet, entry) in &offers {
+            let bytes = entry.payload.slice(at..at + 20_000);
+            fleet.say(*puppet, &[piece(entry, at as u64, bytes)]);
+            assert!(stored(&fleet) <= 300_000, "{} at {at}", stored(&fleet));
+        }
+    }
+    assert_eq!(fleet.held(a).len(), 1);
+    assert!(offers.iter().all(|(puppet, _)| fleet.is_up(*puppet)), "nobody is to blame");
 }

@@ -34,6 +34,8 @@ pub(super) struct Consequences {
     /// Logs that a checkpoint covers from now on: nobody sends what is covered, so everybody who may have the context is told
     /// that it is held, whenever it opened it.
     pub(super) covered: BTreeSet<(ContextId, LogId)>,
+    /// Bytes of large payloads that were put together, and leave memory.
+    pub(super) assembled: u64,
 }
 
 #[derive(Debug, Default)]
@@ -246,6 +248,9 @@ impl Node {
             self.acknowledge(session, logs);
         }
         self.review.extend(changed);
+        if then.assembled > 0 {
+            self.assembled(then.assembled);
+        }
     }
 
     /// Tells a session how far a log is durable here, once everything that was taken so far is.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     NodeConfig,
-    reads::{ContextState, Quarantined},
+    reads::{ContextState, Quarantined, StoredFragments},
     record::LogRecord,
 };
 
@@ -101,9 +101,9 @@ pub(super) struct Context {
     pub(super) remote_bytes: u64,
     /// Large payloads on their way.
     pub(super) incoming: BTreeMap<LogId, Incoming>,
-    /// How many bytes the store has of large entries that are not whole: of each log those of its next one. They stay when whoever
+    /// What the store has of large entries that are not whole: of each log the pieces of its next one. They stay when whoever
     /// sent them is gone, for the next one to go on, and count towards what remotes may have stored.
-    pub(super) pieces: Weighed<u64>,
+    pub(super) pieces: Weighed<StoredFragments>,
     /// What is in quarantine of each log.
     pub(super) quarantined: Weighed<Quarantined>,
     /// Logs of which quarantine holds what counts again, and that rest on what is not here: why they are not taken back.
@@ -278,16 +278,6 @@ impl Context {
             own.or_else(|| held.and_then(signed)).or_else(|| named().and_then(signed)).or(before)
         });
         counted.collect()
-    }
-
-    /// Whether a remote's entries of so many bytes in a log fit, on their way and in the store. Pieces that nobody sends any more
-    /// make room.
-    pub(super) fn has_room(&self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> bool {
-        let on_their_way: u64 = self.incoming.values().map(Incoming::len).sum();
-        let others = self.incoming.keys().filter(|other| *other != log);
-        let stored = self.remote_bytes + others.filter_map(|other| self.pieces.get(other)).sum::<u64>();
-        stored.saturating_add(bytes) <= most_with(sort, config)
-            && on_their_way.saturating_add(bytes) <= config.max_payload.saturating_mul(2)
     }
 
     /// How far a log counts whose first entry names these control heads; `u64::MAX` without a limit. Control logs are

@@ -1,9 +1,12 @@
 //! Large payloads: a header that was admitted, then pieces, stored durably outside the frontier and resumed by offset.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use partita_core::{
-    Bytes, ContextId, Entry, EntryHeader, EntryId, Key, LogId, LogSort, Op, Refusal, SessionId,
+    Bytes, ContextId, Entry, EntryId, Key, LogId, LogSort, Op, Refusal, SessionId,
     planted::{Bug, planted},
 };
 
@@ -18,14 +21,11 @@ use crate::{
     reads::{ReadRequest, StoredFragments, pack_fragment},
 };
 
-/// A large entry on its way in.
+/// A large entry on its way in. Its pieces are in the store, and nothing of them in memory.
 #[derive(Debug)]
 pub(super) struct Incoming {
     entry: Arc<Entry>,
-    /// What is here of the payload; `None` while the store is asked.
-    payload: Option<Vec<u8>>,
-    /// The offsets of the pieces in the store: all of them go when they turn out to be wrong.
-    offsets: Vec<u64>,
+    state: State,
     /// The only session that sent any of it; `None` when others did, or the store had some.
     source: Option<SessionId>,
     /// Who sends it.
@@ -34,20 +34,47 @@ pub(super) struct Incoming {
     others: BTreeSet<SessionId>,
 }
 
-impl Incoming {
-    pub(super) fn len(&self) -> u64 {
-        self.entry.header.payload_len
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The store is asked what it has.
+    Asked,
+    /// Pieces come in.
+    Taking,
+    /// All of it is in the store; it waits until it may be read as a whole.
+    Whole,
+    /// It is being read as a whole.
+    Read,
+}
 
-    fn is_whole(&self) -> bool {
-        let here = self.payload.as_ref().map(|payload| payload.len() as u64);
-        here == Some(self.len())
+impl Incoming {
+    /// What it takes in memory while it is on its way, about, beside its header.
+    const COST: u64 = 512;
+
+    fn len(&self) -> u64 {
+        self.entry.header.payload_len
     }
 
     fn sessions(&self) -> impl Iterator<Item = SessionId> {
         self.others.iter().copied().chain([self.from])
     }
 }
+
+/// The large payloads whose pieces are all here. Each is read as a whole, and is in memory until its entry is stored: few
+/// at a time, however many there are.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    waiting: VecDeque<(ContextId, LogId, EntryId)>,
+    /// The bytes of those that are in memory.
+    bytes: u64,
+}
+
+/// The most bytes of large payloads that are in memory as a whole, unless a single one is larger.
+const MOST_ASSEMBLED: u64 = 32 << 20;
+
+/// The most pieces of a payload, and one more for each of so many bytes: what a piece takes in a store is not proportional
+/// to its length.
+const MOST_PIECES: u64 = 4096;
+const BYTES_OF_PIECE: u64 = 1024;
 
 impl Node {
     fn incoming(&mut self, context: ContextId, log: LogId) -> Option<&mut Incoming> {
@@ -94,69 +121,77 @@ impl Node {
             let halt = Halt::until(seq, Refusal::Quota, until);
             return self.refuse(id, context, log, halt);
         }
-        // What nobody sends any more has its room only as long as nobody else needs it.
-        let abandoned = local.make_room(sort, &log, len, &self.config).into_iter();
-        let truncated = abandoned.map(|(log, from)| Op::Truncate { context, log, from });
-        self.commits.pending.ops.extend(truncated);
+        self.make_room_for_pieces(context, log, sort, len);
         let of = entry.id;
-        let incoming =
-            Incoming { entry, payload: None, offsets: Vec::new(), source: Some(id), from: id, others: BTreeSet::new() };
-        local.incoming.insert(log, incoming);
+        let incoming = Incoming { entry, state: State::Asked, source: Some(id), from: id, others: BTreeSet::new() };
+        if let Some(local) = self.contexts.get_mut(&context) {
+            local.incoming.insert(log, incoming);
+        }
         self.read_settled(
             Purpose::Fragments(context, log, of),
             ReadRequest::Fragments { context, log, seq, entry: of },
         );
     }
 
-    pub(super) fn on_fragments_read(&mut self, context: ContextId, log: LogId, of: EntryId, stored: StoredFragments) {
-        let incoming = self.incoming(context, log);
-        let Some(incoming) = incoming.filter(|found| found.entry.id == of) else {
+    pub(super) fn on_fragments_read(
+        &mut self,
+        context: ContextId,
+        log: LogId,
+        of: EntryId,
+        stored: Option<StoredFragments>,
+    ) {
+        let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
-        let seq = incoming.entry.header.seq;
-        if incoming.payload.is_some() {
+        let asked = |incoming: &&mut Incoming| incoming.entry.id == of && incoming.state == State::Asked;
+        let Some(incoming) = local.incoming.get_mut(&log).filter(asked) else {
             return;
+        };
+        incoming.state = State::Taking;
+        let stored = stored.filter(|stored| stored.bytes <= incoming.len());
+        if stored.is_some_and(|stored| stored.bytes > 0) {
+            incoming.source = None;
         }
-        let here = stored.payload.len() as u64;
-        let fits = here <= incoming.len();
-        if !fits {
-            // Not what this node stores: all of it goes.
-            incoming.payload = Some(Vec::new());
-            self.delete_fragments(context, log, seq, stored.offsets);
-        } else {
-            if !stored.payload.is_empty() {
-                incoming.source = None;
-            }
-            incoming.payload = Some(stored.payload);
-            incoming.offsets = stored.offsets;
+        match stored {
+            Some(stored) => local.pieces.set(log, stored),
+            None => self.forget_pieces(context, log),
         }
-        if let Some(local) = self.contexts.get_mut(&context) {
-            local.pieces.set(log, if fits { here } else { 0 });
-        }
-        self.delete_fragments(context, log, seq, stored.stale);
-        if !self.complete(context, log) {
+        if !self.is_whole(context, log) {
             self.want(context, log);
         }
     }
 
-    fn delete_fragments(&mut self, context: ContextId, log: LogId, seq: u64, offsets: Vec<u64>) {
-        for offset in offsets {
-            self.commits.delete(Key::Fragment(context, log, seq, offset));
+    /// Nothing is kept of the next entry of a log.
+    fn forget_pieces(&mut self, context: ContextId, log: LogId) {
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
+        local.pieces.remove(&log);
+        let from = local.next_of(&log);
+        self.commits.pending.ops.push(Op::Truncate { context, log, from });
+    }
+
+    /// What nobody sends any more has its room only as long as nobody else needs it.
+    fn make_room_for_pieces(&mut self, context: ContextId, log: LogId, sort: LogSort, bytes: u64) {
+        let local = self.contexts.get(&context);
+        let abandoned = local.map(|local| local.in_the_way(sort, &log, bytes, &self.config));
+        for log in abandoned.into_iter().flatten() {
+            self.forget_pieces(context, log);
         }
     }
 
     /// Asks the one who sends it for what is missing.
     fn want(&mut self, context: ContextId, log: LogId) {
-        let Some(incoming) = self.incoming(context, log) else {
+        let Some(local) = self.contexts.get(&context) else {
             return;
         };
-        let Some(payload) = &incoming.payload else {
+        let Some(incoming) = local.incoming.get(&log).filter(|incoming| incoming.state == State::Taking) else {
             return;
         };
-        let from = incoming.from;
-        let offset = if planted(Bug::FragmentsMixed) { 0 } else { payload.len() as u64 };
+        let here = local.pieces.get(&log).map_or(0, |pieces| pieces.bytes);
+        let offset = if planted(Bug::FragmentsMixed) { 0 } else { here };
         let seq = incoming.entry.header.seq;
-        if let Some(session) = self.sessions.get_mut(&from) {
+        if let Some(session) = self.sessions.get_mut(&incoming.from) {
             session.out.push(Message::Want(Piece { context, log, seq, offset }));
         }
     }
@@ -171,50 +206,110 @@ impl Node {
         if self.may_offer(id, &context).is_err() {
             return;
         }
-        let incoming = self.incoming(context, log);
-        let Some(incoming) = incoming.filter(|found| found.from == id && found.entry.header.seq == seq) else {
-            return; // it was completed or cut off while this was on its way
-        };
-        let (len, of) = (incoming.len(), incoming.entry.id);
-        let Some(payload) =
-            incoming.payload.as_mut().filter(|payload| planted(Bug::FragmentsMixed) || payload.len() as u64 == offset)
-        else {
+        let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
+        let taken = |incoming: &&mut Incoming| {
+            incoming.from == id && incoming.entry.header.seq == seq && incoming.state == State::Taking
+        };
+        let Some(incoming) = local.incoming.get_mut(&log).filter(taken) else {
+            return; // it was completed or cut off while this was on its way
+        };
+        let mut here = local.pieces.get(&log).copied().unwrap_or_default();
+        if here.bytes != offset && !planted(Bug::FragmentsMixed) {
+            return;
+        }
+        let (len, of, sort) = (incoming.len(), incoming.entry.id, incoming.entry.header.kind.sort());
+        let at = here.bytes;
+        here.add(cost);
         if bytes.is_empty() || offset.saturating_add(cost) > len {
             return self.violation_text(id, "a fragment outside its payload".into());
         }
-        payload.extend_from_slice(bytes);
-        if planted(Bug::FragmentsMixed) {
-            payload.truncate(len as usize);
+        if here.count > MOST_PIECES + len / BYTES_OF_PIECE {
+            return self.violation_text(id, "a payload in very many small fragments".into());
         }
-        incoming.offsets.push(offset);
         if incoming.source != Some(id) {
             incoming.source = None;
         }
-        if let Some(local) = self.contexts.get_mut(&context) {
-            local.pieces.change(log, || 0, |bytes| *bytes += cost);
+        // There was room when it began, and others may have needed it since.
+        let bytes_here = here.weight().min(len);
+        if !local.has_room(sort, &log, bytes_here, &self.config) {
+            return self.abandon_log(context, log, |seq| Halt::until(seq, Refusal::Quota, Until::Room(sort, len)));
         }
-        self.commits.put(Key::Fragment(context, log, seq, offset), pack_fragment(&of, bytes));
-        self.complete(context, log);
+        local.pieces.set(log, here);
+        self.make_room_for_pieces(context, log, sort, bytes_here);
+        self.commits.put(Key::Fragment(context, log, seq, at), pack_fragment(&of, bytes));
+        self.is_whole(context, log);
     }
 
-    /// Admits the entry once its payload is whole; false while something is missing.
-    fn complete(&mut self, context: ContextId, log: LogId) -> bool {
+    /// Whether all of a payload is here; then its turn to be read comes.
+    fn is_whole(&mut self, context: ContextId, log: LogId) -> bool {
         let Some(local) = self.contexts.get_mut(&context) else {
             return true;
         };
-        if !local.incoming.get(&log).is_some_and(Incoming::is_whole) {
-            return false;
-        }
-        let Some(mut incoming) = local.incoming.remove(&log) else {
+        let here = local.pieces.get(&log).map_or(0, |pieces| pieces.bytes);
+        let Some(incoming) = local.incoming.get_mut(&log) else {
             return true;
         };
-        let payload = Bytes::from(incoming.payload.take().unwrap_or_default());
-        if EntryHeader::hash_payload(&payload) != incoming.entry.header.payload_hash && !planted(Bug::FragmentsMixed) {
-            self.begin_again(context, log, incoming);
-            return true;
+        let is_whole = here >= incoming.len();
+        if is_whole && incoming.state == State::Taking {
+            incoming.state = State::Whole;
+            self.assembly.waiting.push_back((context, log, incoming.entry.id));
+            self.assemble();
         }
+        is_whole
+    }
+
+    /// Has payloads read as a whole that may be in memory now.
+    pub(super) fn assemble(&mut self) {
+        while let Some((context, log, of)) = self.assembly.waiting.front().copied() {
+            let waits = |incoming: &&mut Incoming| incoming.entry.id == of && incoming.state == State::Whole;
+            let local = self.contexts.get_mut(&context);
+            let Some(incoming) = local.and_then(|local| local.incoming.get_mut(&log)).filter(waits) else {
+                self.assembly.waiting.pop_front();
+                continue;
+            };
+            let (seq, len, hash) = (incoming.entry.header.seq, incoming.len(), incoming.entry.header.payload_hash);
+            if self.assembly.bytes > 0 && self.assembly.bytes.saturating_add(len) > MOST_ASSEMBLED {
+                return;
+            }
+            incoming.state = State::Read;
+            self.assembly.waiting.pop_front();
+            self.assembly.bytes = self.assembly.bytes.saturating_add(len);
+            let request = ReadRequest::Payload { context, log, seq, len, hash };
+            self.read_settled(Purpose::Payload(context, log, of, len), request);
+        }
+    }
+
+    /// What was assembled is in the store, and no longer in memory.
+    pub(super) fn assembled(&mut self, bytes: u64) {
+        self.assembly.bytes = self.assembly.bytes.saturating_sub(bytes);
+        self.assemble();
+    }
+
+    /// Admits a large entry, now that its payload is here; `None` when the pieces are not what its header names.
+    pub(super) fn on_payload_read(
+        &mut self,
+        context: ContextId,
+        log: LogId,
+        of: EntryId,
+        len: u64,
+        payload: Option<Bytes>,
+    ) {
+        self.commits.then.assembled += len;
+        let Some(local) = self.contexts.get_mut(&context) else {
+            return;
+        };
+        let is_read = |incoming: &Incoming| incoming.entry.id == of && incoming.state == State::Read;
+        if !local.incoming.get(&log).is_some_and(is_read) {
+            return; // it came another way, or was cut off
+        }
+        let Some(payload) = payload else {
+            return self.begin_again(context, log);
+        };
+        let Some(incoming) = local.incoming.remove(&log) else {
+            return;
+        };
         let sessions: Vec<_> = incoming.sessions().collect();
         let mut entry = incoming.entry;
         Arc::make_mut(&mut entry).payload = payload;
@@ -228,23 +323,20 @@ impl Node {
             }
         }
         self.review.insert(context);
-        true
     }
 
     /// The pieces were not what the header names. Who sent all of them did it on purpose; where they came from several,
     /// or from the store, nobody is blamed, and everything is asked for again from one.
-    fn begin_again(&mut self, context: ContextId, log: LogId, mut incoming: Incoming) {
-        let seq = incoming.entry.header.seq;
-        let offsets = std::mem::take(&mut incoming.offsets);
-        self.delete_fragments(context, log, seq, offsets);
-        incoming.payload = Some(Vec::new());
+    fn begin_again(&mut self, context: ContextId, log: LogId) {
+        self.forget_pieces(context, log);
+        let local = self.contexts.get_mut(&context);
+        let Some(incoming) = local.and_then(|local| local.incoming.get_mut(&log)) else {
+            return;
+        };
+        incoming.state = State::Taking;
         let from = incoming.from;
         let blamed = incoming.source == Some(from);
         incoming.source = Some(from);
-        if let Some(local) = self.contexts.get_mut(&context) {
-            local.pieces.remove(&log);
-            local.incoming.insert(log, incoming);
-        }
         if blamed {
             // With the session's end, the next one that offered it is asked.
             self.violation_text(from, "a large payload that is not the one its header names".into());
@@ -259,15 +351,16 @@ impl Node {
             return;
         };
         let mut next = Vec::new();
-        local.incoming.retain(|log, incoming| {
+        let Context { incoming, pieces, .. } = local;
+        incoming.retain(|log, incoming| {
             incoming.others.remove(&gone);
             if incoming.from == gone {
-                // The pieces are in the store: nothing is kept in memory for nobody.
+                // The pieces stay in the store: nothing is kept in memory for nobody.
                 let Some(other) = incoming.others.pop_first() else {
                     return false;
                 };
                 incoming.from = other;
-                if incoming.payload.as_ref().is_some_and(Vec::is_empty) {
+                if incoming.state == State::Taking && pieces.get(log).is_none() {
                     incoming.source = Some(other);
                 }
                 next.push(*log);
@@ -311,20 +404,37 @@ impl Node {
 }
 
 impl Context {
-    /// Forgets the pieces that nobody sends, if so much of this log has no room beside them: of which logs, and of which of
-    /// their entries.
-    fn make_room(&mut self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> Vec<(LogId, u64)> {
-        let Self { pieces, incoming, logs, remote_bytes, .. } = self;
-        let stored = remote_bytes.saturating_add(pieces.total() - pieces.get(log).unwrap_or(&0));
-        if stored.saturating_add(bytes) <= most_with(sort, config) {
+    /// The number of the next entry of a log.
+    fn next_of(&self, log: &LogId) -> u64 {
+        self.logs.get(log).map_or(0, |state| state.record.seq) + 1
+    }
+
+    /// What large entries take that are on their way, beside their pieces.
+    fn on_their_way(&self) -> u64 {
+        self.incoming.values().map(|incoming| Incoming::COST + incoming.entry.encoded.len() as u64).sum()
+    }
+
+    /// Whether a remote's entries of so many bytes in a log fit, on their way and in the store. Pieces that nobody sends any more
+    /// make room.
+    pub(super) fn has_room(&self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> bool {
+        let most = most_with(sort, config);
+        let fits = |stored: u64| stored.saturating_add(bytes) <= most;
+        let of = |log: &LogId| self.pieces.get(log).map_or(0, |pieces| pieces.weight());
+        let stored = self.remote_bytes.saturating_add(self.on_their_way());
+        fits(stored.saturating_add(self.pieces.total() - of(log))) || {
+            let others = self.incoming.keys().filter(|other| *other != log);
+            fits(others.map(of).fold(stored, u64::saturating_add))
+        }
+    }
+
+    /// The logs of which pieces are kept that nobody sends, if so much of this log has no room beside them.
+    fn in_the_way(&self, sort: LogSort, log: &LogId, bytes: u64, config: &NodeConfig) -> Vec<LogId> {
+        let own = self.pieces.get(log).map_or(0, |pieces| pieces.weight());
+        let stored = [self.on_their_way(), self.pieces.total() - own, bytes];
+        if stored.into_iter().fold(self.remote_bytes, u64::saturating_add) <= most_with(sort, config) {
             return Vec::new();
         }
-        let is_abandoned = |of: &&LogId| *of != log && !incoming.contains_key(of);
-        let abandoned: Vec<LogId> = pieces.all().keys().filter(is_abandoned).copied().collect();
-        for log in &abandoned {
-            pieces.remove(log);
-        }
-        let next = |log: LogId| (log, logs.get(&log).map_or(0, |state| state.record.seq) + 1);
-        abandoned.into_iter().map(next).collect()
+        let is_abandoned = |of: &&LogId| *of != log && !self.incoming.contains_key(of);
+        self.pieces.all().keys().filter(is_abandoned).copied().collect()
     }
 }

@@ -76,6 +76,7 @@ enum Purpose {
     Load(ContextInfo),
     Send(SessionId, ContextId, partita_core::LogId),
     Fragments(ContextId, partita_core::LogId, partita_core::EntryId),
+    Payload(ContextId, partita_core::LogId, partita_core::EntryId, u64),
     BuiltOn(ContextId, partita_core::LogId),
     Rewind(ContextId, partita_core::LogId, u64),
     Adopt(ContextId, adopt::Adopting),
@@ -103,6 +104,8 @@ pub struct Node {
     next_read: u64,
     /// Large entries on their way out.
     large: link::LargeEntries,
+    /// Those that came in, and wait to be put together.
+    assembly: fragments::Assembly,
     /// Reads that have to see what is pending: they go out behind its commit.
     reads_after_commit: Vec<(u64, ReadRequest)>,
     commits: Commits,
@@ -156,6 +159,7 @@ impl Node {
             reads: BTreeMap::new(),
             next_read: 0,
             large: link::LargeEntries::default(),
+            assembly: fragments::Assembly::default(),
             reads_after_commit: Vec::new(),
             commits: Commits::default(),
             control_changed: BTreeSet::new(),
@@ -307,6 +311,9 @@ impl Node {
             }
             (Purpose::Fragments(context, log, entry), ReadResult::Fragments(stored)) => {
                 self.on_fragments_read(context, log, entry, stored);
+            }
+            (Purpose::Payload(context, log, entry, len), ReadResult::Payload(payload)) => {
+                self.on_payload_read(context, log, entry, len, payload);
             }
             (Purpose::BuiltOn(context, log), ReadResult::BuiltOn(entry)) => self.on_built_on(context, log, entry),
             (Purpose::Rewind(context, log, keep), ReadResult::Rewind { record, after }) => {

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use partita_core::LogId;
 
+use crate::reads::StoredFragments;
+
 /// What counts towards a limit.
 pub(super) trait Weight {
     /// In bytes; nothing that is kept weighs nothing.
     fn weight(&self) -> u64;
 }
 
-impl Weight for u64 {
+impl Weight for StoredFragments {
     fn weight(&self) -> u64 {
-        *self
+        (*self).weight()
     }
 }
 

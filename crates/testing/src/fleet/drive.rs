@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use partita_core::{Durability, Store, StoreError};
-use partita_protocol::{Effect, Event, reads};
+use partita_protocol::{
+    Effect, Event,
+    reads::{self, ReadRequest},
+};
 
 use super::{Fleet, Member, StoreWork};
 
@@ -103,7 +106,14 @@ impl Fleet {
                 seat.commits += 1;
                 seat.work.push_back(StoreWork::Commit(id, batch));
             }
-            Effect::Read(id, request) => seat.work.push_back(StoreWork::Read(id, request)),
+            Effect::Read(id, request) => {
+                seat.work.push_back(StoreWork::Read(id, request));
+                let payloads = seat.work.iter().map(|work| match work {
+                    StoreWork::Read(_, ReadRequest::Payload { len, .. }) => *len,
+                    _ => 0,
+                });
+                seat.most_assembled = payloads.sum::<u64>().max(seat.most_assembled);
+            }
             Effect::Notice(notice) => seat.notices.push(notice),
             Effect::Send(session, frame) => {
                 if let Some((link, end)) = self.place(member, session) {

@@ -20,6 +20,11 @@ impl Fleet {
         self.seats[member].commits
     }
 
+    /// The most bytes of large payloads that it wanted to have from its store as a whole at once.
+    pub fn most_assembled(&self, member: Member) -> u64 {
+        self.seats[member].most_assembled
+    }
+
     /// Takes the notices so far.
     pub fn notices(&mut self, member: Member) -> Vec<Notice> {
         std::mem::take(&mut self.seats[member].notices)

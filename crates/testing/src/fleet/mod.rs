@@ -64,6 +64,8 @@ struct Seat {
     /// How many commits go on before they are held back.
     commits_left: Option<usize>,
     commits: usize,
+    /// The most bytes of large payloads that it wanted read at once.
+    most_assembled: u64,
     notices: Vec<Notice>,
     closed: Vec<(SessionId, CloseReason)>,
 }
@@ -167,6 +169,7 @@ impl Fleet {
             work: VecDeque::new(),
             commits_left: None,
             commits: 0,
+            most_assembled: 0,
             notices: Vec::new(),
             closed: Vec::new(),
         });
