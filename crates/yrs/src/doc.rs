@@ -9,6 +9,7 @@ use yrs::updates::decoder::Decode;
 use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Transaction, TransactionMut, Update};
 
 use crate::held::{Held, Payload};
+use crate::history::History;
 use crate::lists::{Added, Lists, MAX_NESTING};
 use crate::local::Local;
 use crate::validate::{self, Id, Outline};
@@ -255,6 +256,26 @@ impl YrsDoc {
         let deletes = deletes.collect();
         (clocks, deletes)
     }
+
+    /// All of it as one update, as this library happens to write it.
+    fn encoded(&self) -> Result<Vec<u8>, CrdtError> {
+        if self.damaged {
+            return Err(CrdtError::Poisoned(DAMAGED.into()));
+        }
+        let encode = || self.doc.transact().encode_state_as_update_v1(&StateVector::default());
+        let state = catch_unwind(AssertUnwindSafe(encode));
+        state.map_err(|_| CrdtError::Poisoned("the library could not encode the document".into()))
+    }
+
+    /// Compares what both documents are made of.
+    fn compare(
+        &self,
+        other: &Self,
+        compare: impl FnOnce(&History<'_>, &History<'_>) -> Result<bool, CrdtError>,
+    ) -> Result<bool, CrdtError> {
+        let (own, others) = (self.encoded()?, other.encoded()?);
+        compare(&History::of(&own)?, &History::of(&others)?)
+    }
 }
 
 impl CrdtDocument for YrsDoc {
@@ -276,12 +297,7 @@ impl CrdtDocument for YrsDoc {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
-        if self.damaged {
-            return Err(CrdtError::Poisoned(DAMAGED.into()));
-        }
-        let encode = || self.doc.transact().encode_state_as_update_v1(&StateVector::default());
-        let state = catch_unwind(AssertUnwindSafe(encode))
-            .map_err(|_| CrdtError::Poisoned("the library could not encode the document".into()))?;
+        let state = self.encoded()?;
         Ok(snapshot::write(&state, &self.waiting()))
     }
 
@@ -290,27 +306,19 @@ impl CrdtDocument for YrsDoc {
     }
 
     fn digest(&self) -> Digest {
-        let (clocks, deletes) = self.state();
         let mut hasher = digest_hasher();
-        hasher.update(&(clocks.len() as u64).to_le_bytes());
-        for (client, clock) in clocks {
-            hasher.update(&client.to_le_bytes());
-            hasher.update(&clock.to_le_bytes());
-        }
-        for (client, ranges) in deletes {
-            hasher.update(&client.to_le_bytes());
-            hasher.update(&(ranges.len() as u64).to_le_bytes());
-            for (start, end) in ranges {
-                hasher.update(&start.to_le_bytes());
-                hasher.update(&end.to_le_bytes());
-            }
+        let encoded = self.encoded();
+        let hashed = encoded.and_then(|state| History::of(&state)?.hash(|bytes| hasher.update(bytes)));
+        if hashed.is_err() {
+            // It shows nothing until it is loaded again.
+            hasher.update(DAMAGED.as_bytes());
         }
         hasher.finish()
     }
 
     fn same_history(&self, other: &dyn CrdtDocument) -> bool {
         other.as_any().downcast_ref::<Self>().is_some_and(|other| {
-            !self.damaged && !other.damaged && self.state() == other.state() && self.waiting() == other.waiting()
+            self.waiting() == other.waiting() && self.compare(other, |own, other| own.is(other)).unwrap_or(false)
         })
     }
 
@@ -341,12 +349,14 @@ impl CrdtDocument for YrsDoc {
             theirs.contains(payload) || sections.all(|(client, _, end)| !is_news(client, *end) || by.contains(client))
         };
         let mut here = clocks.iter();
-        // Who deleted what is not kept: whoever wrote more may have.
-        here.all(|(client, clock)| !is_news(client, *clock) || by.contains(client))
+        // Who deleted what is not kept: whoever wrote more may have, and nobody else.
+        (!by.is_empty() || deletes == deleted)
+            && here.all(|(client, clock)| !is_news(client, *clock) || by.contains(client))
             && self.held.all().all(is_theirs)
             && others.iter().all(|(client, clock)| reached(client, *clock))
             && deleted.iter().all(|(client, ranges)| ranges.iter().all(|range| is_deleted(client, *range)))
             && other.held.all().all(has)
+            && self.compare(other, |own, other| own.agrees(other)).unwrap_or(false)
     }
 
     fn merge(&mut self, bytes: &[u8]) -> Result<(), CrdtError> {

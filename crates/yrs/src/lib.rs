@@ -35,6 +35,7 @@ mod copy;
 mod doc;
 mod error;
 mod held;
+mod history;
 mod lists;
 mod local;
 mod snapshot;

@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use partita_core::{Applied, CrdtDocument, CrdtError, CrdtType, DocumentType, Limits, Transact};
 use partita_yrs::{Error, Yrs, YrsDoc};
-use yrs::{Array, ArrayPrelim, Map, MapPrelim, ReadTxn, Text, WriteTxn};
+use yrs::{Any, Array, ArrayPrelim, Map, MapPrelim, ReadTxn, Text, TransactionMut, WriteTxn};
 
 #[test]
 fn two_replicas_that_exchange_everything_show_the_same() {
@@ -415,4 +415,67 @@ fn how_deep_a_document_is_can_be_counted_where_a_text_has_characters_of_two_code
         apply(&mut b, &local(&mut a).unwrap()).unwrap();
     }
     assert!(b.same_history(&a));
+}
+
+/// What a forger of a snapshot would write: as much as somebody wrote, and something else.
+#[test]
+fn two_documents_in_which_as_much_was_written_and_something_else_are_not_the_same() {
+    type Edit = fn(&mut TransactionMut<'_>);
+    let pairs: [(Edit, Edit); 5] = [
+        (
+            |tx| tx.get_or_insert_text("text").insert(tx, 0, "yes"),
+            |tx| tx.get_or_insert_text("text").insert(tx, 0, "no!"),
+        ),
+        (
+            |tx| drop(tx.get_or_insert_map("map").insert(tx, "sum", 100)),
+            |tx| drop(tx.get_or_insert_map("map").insert(tx, "sum", 9_000_000)),
+        ),
+        (
+            |tx| drop(tx.get_or_insert_map("map").insert(tx, "mine", 1)),
+            |tx| drop(tx.get_or_insert_map("map").insert(tx, "yours", 1)),
+        ),
+        (
+            |tx| {
+                tx.get_or_insert_text("text").insert(tx, 0, "b");
+                tx.get_or_insert_text("text").insert(tx, 0, "a");
+            },
+            |tx| {
+                tx.get_or_insert_text("text").insert(tx, 0, "b");
+                tx.get_or_insert_text("text").insert(tx, 1, "a");
+            },
+        ),
+        (
+            |tx| drop(tx.get_or_insert_text("text").insert_embed(tx, 0, Any::from("cat"))),
+            |tx| drop(tx.get_or_insert_text("text").insert_embed(tx, 0, Any::from("dog"))),
+        ),
+    ];
+    for (n, (one, other)) in pairs.into_iter().enumerate() {
+        let of = |edit: Edit| {
+            let mut doc = open(1);
+            Yrs::transact(&mut doc, |tx| {
+                edit(tx);
+                Ok(())
+            })
+            .unwrap();
+            doc
+        };
+        let (honest, again, forged) = (of(one), of(one), of(other));
+        assert!(honest.same_history(&again) && honest.extends(&again, &[]), "{n}");
+        assert!(!honest.same_history(&forged) && honest.digest() != forged.digest(), "{n}");
+        for by in [&[][..], &[seed(2)]] {
+            assert!(!forged.extends(&honest, by), "{n}");
+        }
+    }
+}
+
+/// Who lacks nobody's work accepts no deletion that it does not know.
+#[test]
+fn what_nobody_else_can_have_deleted_is_not_gone_from_what_extends_a_document() {
+    let mut held = open(1);
+    let payload = typed(&mut held, 0, "kept");
+    let mut forged = open(2);
+    apply(&mut forged, &payload).unwrap();
+    remove(&mut forged, 0, 2);
+    assert!(!forged.extends(&held, &[]));
+    assert!(forged.extends(&held, &[seed(3)]), "somebody else may have");
 }

@@ -3,7 +3,8 @@
 use partita_core::CrdtError;
 
 use super::{
-    Id, content,
+    Id,
+    content::{self, Elements},
     reader::{Checked, Reader},
 };
 
@@ -21,10 +22,12 @@ pub(crate) struct Block<'u> {
     pub(crate) goes: Goes<'u>,
     /// Whether other items can live inside it.
     pub(crate) is_type: bool,
+    /// What it consists of.
+    pub(crate) elements: Elements<'u>,
 }
 
 /// Where a struct goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goes<'u> {
     /// Nowhere: it stands for what is gone.
     Gone,
@@ -54,7 +57,7 @@ pub(crate) fn read<'u>(reader: &mut Reader<'u>, id: Id, depth: usize) -> Checked
     if info == GC {
         return match reader.var_u32()? {
             0 => Err(CrdtError::Malformed("empty struct")),
-            length => Ok(Block { length, goes: Goes::Gone, is_type: false }),
+            length => Ok(Block { length, goes: Goes::Gone, is_type: false, elements: Elements::gone(length) }),
         };
     }
     if info == SKIP {
@@ -83,8 +86,10 @@ pub(crate) fn read<'u>(reader: &mut Reader<'u>, id: Id, depth: usize) -> Checked
             _ => return Err(CrdtError::Malformed("unknown parent")),
         }
     };
+    let from = *reader;
     let content = content::read(reader, info, depth)?;
-    Ok(Block { length: content.length, goes, is_type: content.is_type })
+    let elements = Elements::of(info, from, content.length);
+    Ok(Block { length: content.length, goes, is_type: content.is_type, elements })
 }
 
 /// Something that the struct `from` builds on. Within one client only earlier clocks: anything else waits for itself.

@@ -3,6 +3,7 @@
 use partita_core::CrdtError;
 
 use super::reader::{Checked, Reader};
+use crate::history::{self, Shown};
 
 const DELETED: u8 = 1;
 const JSON: u8 = 2;
@@ -20,6 +21,65 @@ pub(crate) struct Content {
     pub(crate) length: u32,
     /// Whether other items can live inside it.
     pub(crate) is_type: bool,
+}
+
+/// The elements of a content that was accepted, one for each clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Elements<'u> {
+    kind: u8,
+    /// At the content; behind the elements that were read.
+    reader: Reader<'u>,
+    left: u32,
+    /// What is left of a string.
+    text: std::str::EncodeUtf16<'u>,
+}
+
+impl<'u> Elements<'u> {
+    pub(super) fn of(info: u8, content: Reader<'u>, length: u32) -> Self {
+        let (kind, mut reader) = (info & 0x0f, content);
+        let text = if kind == STRING { reader.string().unwrap_or_default() } else { "" };
+        if kind == ANY {
+            let _ = reader.count(); // it is the length
+        }
+        Self { kind, reader, left: length, text: text.encode_utf16() }
+    }
+
+    /// What stands for what is gone.
+    pub(super) fn gone(length: u32) -> Self {
+        Self { kind: DELETED, reader: Reader::new(&[]), left: length, text: "".encode_utf16() }
+    }
+
+    /// The next one; `Some(None)` for one that is gone.
+    pub(crate) fn next(&mut self) -> Checked<Option<Option<Shown<'u>>>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let (kind, from) = (self.kind, self.reader);
+        Ok(Some(match kind {
+            DELETED => None,
+            STRING => {
+                let is_half = |unit: &u16| (0xd800..0xe000).contains(unit);
+                let unit = self.text.next().filter(|unit| !is_half(unit));
+                Some(Shown::Text(unit.unwrap_or(char::REPLACEMENT_CHARACTER as u16)))
+            }
+            ANY => {
+                any(&mut self.reader, usize::MAX)?;
+                Some(Shown::Value(kind, history::value(from.until(&self.reader))?))
+            }
+            EMBED => Some(Shown::Value(kind, history::json(self.reader.string()?)?)),
+            FORMAT => {
+                let mut shown = self.reader.string()?.as_bytes().to_vec();
+                shown.push(u8::MAX); // no text has this byte
+                shown.extend(history::json(self.reader.string()?)?);
+                Some(Shown::Value(kind, shown))
+            }
+            _ => {
+                read(&mut self.reader, kind, usize::MAX)?;
+                Some(Shown::Bytes(kind, from.until(&self.reader)))
+            }
+        }))
+    }
 }
 
 /// Reads one content of the kind that `info` names.

@@ -26,6 +26,11 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// The bytes up to where another reader of the same bytes is.
+    pub(crate) fn until(&self, later: &Self) -> &'a [u8] {
+        &self.rest[..self.rest.len().saturating_sub(later.rest.len())]
+    }
+
     pub(crate) fn byte(&mut self) -> Checked<u8> {
         let (&first, rest) = self.rest.split_first().ok_or(CrdtError::Malformed("truncated"))?;
         self.rest = rest;

@@ -1,0 +1,288 @@
+//! What a document is made of, element by element: what two replicas compare that say that they have the same.
+//!
+//! Clocks and deletions alone say how much each client wrote and what is gone, and not what it wrote: whoever makes a snapshot
+//! can put other letters there. Neither can the library's own encoding be compared, since how elements are joined to runs
+//! depends on the order in which they came, and the order of a map's keys on chance.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use partita_core::CrdtError;
+use yrs::{Any, Number};
+
+use crate::validate::{self, Blocks, Checked, Elements, Goes, Id, Outline};
+
+/// One element: where it went, and what it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Element<'u> {
+    goes: Goes<'u>,
+    /// `None` for what was deleted: it may have been kept, or not.
+    is: Option<Shown<'u>>,
+}
+
+/// What an element shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Shown<'u> {
+    /// A UTF-16 code unit. Half a character is the replacement character, as it is where the character was cut in two.
+    Text(u16),
+    /// What has one encoding, with the kind of content that it is.
+    Bytes(u8, &'u [u8]),
+    /// A value, or what a format or an embed says, canonically encoded.
+    Value(u8, Vec<u8>),
+}
+
+/// A document's elements and deletions.
+#[derive(Debug)]
+pub(crate) struct History<'u> {
+    update: &'u [u8],
+    outline: Outline,
+    deletions: HashMap<u64, Vec<(u32, u32)>>,
+}
+
+impl<'u> History<'u> {
+    /// Of a document's whole state.
+    pub(crate) fn of(update: &'u [u8]) -> Checked<Self> {
+        let outline = validate::outline(update, None, &crate::doc::unlimited())?;
+        let deletions = validate::deletions(update, &outline)?;
+        Ok(Self { update, outline, deletions })
+    }
+
+    /// Where each client's elements are.
+    fn sections(&self) -> BTreeMap<u64, &'u [u8]> {
+        let sections = self.outline.sections.iter().zip(&self.outline.sections_at);
+        sections.map(|(&(client, ..), &at)| (client, &self.update[at..])).collect()
+    }
+
+    fn elements(&self, client: u64, section: &'u [u8]) -> Checked<Walk<'u, '_>> {
+        let deleted = self.deletions.get(&client).map_or(&[][..], |deleted| deleted);
+        Ok(Walk { client, blocks: Blocks::open(section)?, block: None, deleted })
+    }
+
+    /// Whether both have the same elements and deletions.
+    pub(crate) fn is(&self, other: &Self) -> Checked<bool> {
+        let (own, others) = (self.sections(), other.sections());
+        if !own.keys().eq(others.keys()) || self.deletions != other.deletions {
+            return Ok(false);
+        }
+        for ((client, own), other_section) in own.into_iter().zip(others.into_values()) {
+            let (mut own, mut theirs) = (self.elements(client, own)?, other.elements(client, other_section)?);
+            loop {
+                match (own.next()?, theirs.next()?) {
+                    (None, None) => break,
+                    (own, theirs) if own != theirs => return Ok(false),
+                    _ => {}
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether what both have is the same, but for what is deleted in one of them.
+    pub(crate) fn agrees(&self, other: &Self) -> Checked<bool> {
+        let others = other.sections();
+        for (client, own) in self.sections() {
+            let Some(section) = others.get(&client) else { continue };
+            let (mut own, mut theirs) = (self.elements(client, own)?, other.elements(client, section)?);
+            while let (Some(own), Some(theirs)) = (own.next()?, theirs.next()?) {
+                let is_deleted = own.is.is_none() || theirs.is.is_none();
+                if own.goes != theirs.goes || (!is_deleted && own.is != theirs.is) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Feeds all of it to a hash.
+    pub(crate) fn hash(&self, mut take: impl FnMut(&[u8])) -> Checked<()> {
+        let mut out = Vec::new();
+        for (client, section) in self.sections() {
+            take(&client.to_le_bytes());
+            let mut elements = self.elements(client, section)?;
+            while let Some(element) = elements.next()? {
+                out.clear();
+                element.write(&mut out);
+                take(&out);
+            }
+            take(&[u8::MAX]);
+        }
+        let clients: BTreeSet<_> = self.deletions.iter().collect();
+        for (client, ranges) in clients {
+            take(&client.to_le_bytes());
+            take(&(ranges.len() as u64).to_le_bytes());
+            for (start, end) in ranges {
+                take(&start.to_le_bytes());
+                take(&end.to_le_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of one client, by rising clock.
+struct Walk<'u, 'h> {
+    client: u64,
+    blocks: Blocks<'u>,
+    /// What is left of the struct that is being walked through: the next clock, where that one goes, where those behind it do.
+    block: Option<(u32, Goes<'u>, Option<Id>, Elements<'u>)>,
+    /// The ranges of deleted clocks that are not behind.
+    deleted: &'h [(u32, u32)],
+}
+
+impl<'u> Walk<'u, '_> {
+    fn next(&mut self) -> Checked<Option<Element<'u>>> {
+        loop {
+            if let Some((clock, goes, right, elements)) = &mut self.block {
+                if let Some(shown) = elements.next()? {
+                    let (at, goes_here) = (*clock, *goes);
+                    *clock += 1;
+                    if !matches!(goes_here, Goes::Gone) {
+                        // As if the struct had been cut in two here.
+                        *goes = Goes::Between(Some((self.client, at)), *right);
+                    }
+                    while self.deleted.first().is_some_and(|(_, end)| *end <= at) {
+                        self.deleted = &self.deleted[1..];
+                    }
+                    let is_deleted = self.deleted.first().is_some_and(|(start, _)| *start <= at);
+                    return Ok(Some(Element { goes: goes_here, is: if is_deleted { None } else { shown } }));
+                }
+                self.block = None;
+            }
+            let Some((block, after)) = self.blocks.peek()? else {
+                return Ok(None);
+            };
+            let right = match block.goes {
+                Goes::Between(_, right) => right,
+                _ => None,
+            };
+            self.block = Some((self.blocks.clock(), block.goes, right, block.elements));
+            self.blocks = after;
+        }
+    }
+}
+
+impl Element<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let id = |out: &mut Vec<u8>, id: Option<Id>| match id {
+            None => out.push(0),
+            Some((client, clock)) => {
+                out.push(1);
+                out.extend(client.to_le_bytes());
+                out.extend(clock.to_le_bytes());
+            }
+        };
+        let text = |out: &mut Vec<u8>, text: Option<&str>| match text {
+            None => out.push(0),
+            Some(text) => {
+                out.push(1);
+                bytes(out, text.as_bytes());
+            }
+        };
+        match self.goes {
+            Goes::Gone => out.push(0),
+            Goes::Between(left, right) => {
+                out.push(1);
+                id(out, left);
+                id(out, right);
+            }
+            Goes::Root(root, key) => {
+                out.push(2);
+                text(out, Some(root));
+                text(out, key);
+            }
+            Goes::Inside(parent, key) => {
+                out.push(3);
+                id(out, Some(parent));
+                text(out, key);
+            }
+        }
+        match &self.is {
+            None => out.push(0),
+            Some(Shown::Text(unit)) => {
+                out.push(1);
+                out.extend(unit.to_le_bytes());
+            }
+            Some(Shown::Bytes(kind, shown)) => {
+                out.extend([2, *kind]);
+                bytes(out, shown);
+            }
+            Some(Shown::Value(kind, shown)) => {
+                out.extend([3, *kind]);
+                bytes(out, shown);
+            }
+        }
+    }
+}
+
+/// Bytes behind their length.
+fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// A value's one encoding here, whichever of its encodings it came in: keys in order, whole numbers as such. What is undefined
+/// is null as soon as it was JSON.
+pub(crate) fn canonical(value: &Any, out: &mut Vec<u8>) {
+    match value {
+        Any::Null | Any::Undefined => out.push(0),
+        Any::Bool(value) => out.extend([1, u8::from(*value)]),
+        Any::Number(number) => match whole(number) {
+            Ok(whole) => {
+                out.push(2);
+                out.extend(whole.to_le_bytes());
+            }
+            Err(number) => {
+                out.push(3);
+                out.extend(number.to_bits().to_le_bytes());
+            }
+        },
+        Any::String(text) => {
+            out.push(4);
+            bytes(out, text.as_bytes());
+        }
+        Any::Buffer(buffer) => {
+            out.push(5);
+            bytes(out, buffer);
+        }
+        Any::Array(values) => {
+            out.push(6);
+            out.extend((values.len() as u64).to_le_bytes());
+            values.iter().for_each(|value| canonical(value, out));
+        }
+        Any::Map(map) => {
+            out.push(7);
+            out.extend((map.len() as u64).to_le_bytes());
+            let sorted: BTreeMap<_, _> = map.iter().collect();
+            for (key, value) in sorted {
+                bytes(out, key.as_bytes());
+                canonical(value, out);
+            }
+        }
+    }
+}
+
+/// A number that is whole, which the encodings write as an integer or as a float as they like.
+fn whole(number: &Number) -> Result<i64, f64> {
+    const MOST: f64 = 9_007_199_254_740_992.0; // 2^53: from there on floats leave integers out
+    match number {
+        Number::Int(whole) => Ok(*whole),
+        Number::Float(float) if float.fract() == 0.0 && float.abs() <= MOST => Ok(*float as i64),
+        Number::Float(float) => Err(*float),
+    }
+}
+
+/// The value that an encoding begins with, which was accepted.
+pub(crate) fn value(bytes: &[u8]) -> Checked<Vec<u8>> {
+    let value = Any::decode(&mut yrs::encoding::read::Cursor::new(bytes));
+    let value = value.map_err(|_| CrdtError::Malformed("unknown value"))?;
+    let mut out = Vec::new();
+    canonical(&value, &mut out);
+    Ok(out)
+}
+
+/// The value of JSON that was accepted.
+pub(crate) fn json(text: &str) -> Checked<Vec<u8>> {
+    let value = Any::from_json(text).map_err(|_| CrdtError::Malformed("invalid JSON"))?;
+    let mut out = Vec::new();
+    canonical(&value, &mut out);
+    Ok(out)
+}
