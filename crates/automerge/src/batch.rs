@@ -14,6 +14,10 @@ pub(crate) const MAX_NESTING: usize = 1_000;
 /// the whole document's counter; but a change may not use up the counter's 32 bits, or nobody could write after it.
 pub(crate) const MAX_LEAD: u64 = 1 << 20;
 
+/// Up to which counter it may be ahead at all. Some thousand changes that are ahead of each other would use it up, too: from here
+/// on each number takes an operation.
+pub(crate) const LAST_LEAD: u64 = 1 << 30;
+
 /// How a change fits.
 pub(crate) enum Fit {
     /// It is there already, or another one with its number.
@@ -85,7 +89,8 @@ impl Batch {
         if start <= highest || before < highest || (seq > 0 && change.deps().is_empty()) {
             return Fit::Never;
         }
-        if start.checked_sub(before + 1).is_none_or(|lead| lead > MAX_LEAD) {
+        let most = if start > LAST_LEAD { 0 } else { MAX_LEAD };
+        if start.checked_sub(before + 1).is_none_or(|lead| lead > most) {
             return Fit::Never;
         }
         // The library unwraps the index of each.

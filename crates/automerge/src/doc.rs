@@ -7,7 +7,7 @@ use automerge::transaction::{Transactable, Transaction};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, PatchLog, ReadDoc};
 use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
 
-use crate::batch::{Batch, Fit, Last, MAX_LEAD, MAX_NESTING};
+use crate::batch::{Batch, Fit, LAST_LEAD, Last, MAX_LEAD, MAX_NESTING};
 use crate::deep::with_stack_for;
 use crate::digest;
 use crate::held::{self, Held, Place};
@@ -34,6 +34,8 @@ pub struct AutomergeDoc {
     limits: Limits,
     /// It holds a change that was refused.
     damaged: bool,
+    /// Somebody's saved document is in it, which need not be what its changes make.
+    loaded: bool,
 }
 
 impl AutomergeDoc {
@@ -56,6 +58,7 @@ impl AutomergeDoc {
             last_local: None,
             limits: Limits::default(),
             damaged: false,
+            loaded: false,
         }
     }
 
@@ -66,6 +69,7 @@ impl AutomergeDoc {
             return Err(CrdtError::Malformed("a snapshot begins with a document"));
         };
         let mut loaded = Self::around(validate::load(first)?, actor_id(seed));
+        loaded.loaded = true;
         let waiting: Vec<&[u8]> = rest.iter().map(|chunk| chunk.bytes).collect();
         loaded.apply_all(&waiting).into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(loaded)
@@ -110,7 +114,8 @@ impl AutomergeDoc {
             let metas = hashes.iter().filter_map(|hash| self.doc.get_change_meta_by_hash(hash));
             metas.map(|meta| meta.max_op).max().unwrap_or(0)
         };
-        if last(&before).saturating_sub(last(heads)) > MAX_LEAD {
+        let (ends, lead) = (last(&before), last(&before).saturating_sub(last(heads)));
+        if lead > MAX_LEAD || (lead > 0 && ends >= LAST_LEAD) {
             return Err(Transact::Refused(CrdtError::Malformed("the version is too old to be edited")));
         }
         let changes = self.changes();
@@ -194,6 +199,10 @@ impl AutomergeDoc {
         operations: usize,
     ) -> Result<(), Transact<AutomergeError>> {
         let Some(hash) = hash else { return Ok(()) };
+        if self.doc.get_change_meta_by_hash(&hash).is_some_and(|meta| meta.max_op >= validate::MAX_COUNTER) {
+            self.damaged = true;
+            return Err(Transact::Refused(CrdtError::TooLarge("number of operations in the document")));
+        }
         // One of few operations breaks no limit, but for that of an entry's size.
         if operations > self.limits.depth
             && let Some(mut change) = self.doc.get_change_by_hash(&hash)
@@ -247,7 +256,8 @@ impl AutomergeDoc {
                     if self.last.is_empty() && batch.changes.is_empty() && changes.is_empty() {
                         let held = self.held.take_all();
                         // Nothing was written yet, so nothing waits to be taken.
-                        *self = Self { limits: self.limits, ..Self::around(loaded, self.doc.get_actor().clone()) };
+                        let loaded = Self::around(loaded, self.doc.get_actor().clone());
+                        *self = Self { limits: self.limits, loaded: true, ..loaded };
                         adopted = !self.last.is_empty();
                         for change in held {
                             self.stage(batch, change);
@@ -324,6 +334,11 @@ impl AutomergeDoc {
             }
             self.commit(batch);
         }
+    }
+
+    /// Whether its operations are those of its changes, and no others.
+    fn is_what_it_says(&self) -> bool {
+        !self.loaded || validate::document::is_made_of_its_changes(&self.doc)
     }
 
     /// How many changes are in the document.
@@ -418,30 +433,31 @@ impl CrdtDocument for AutomergeDoc {
     }
 
     fn same_history(&self, other: &dyn CrdtDocument) -> bool {
-        // Heads cover all that they depend on, so equal heads are equal sets of changes.
+        // Heads cover all that they depend on, so equal heads are equal sets of changes; and what is shown is what these make.
         let heads = |doc: &Self| doc.heads().into_iter().collect::<HashSet<_>>();
         let held = |doc: &Self| doc.held.all().map(|change| change.hash()).collect::<Vec<_>>();
         other
             .as_any()
             .downcast_ref::<Self>()
             .is_some_and(|other| heads(self) == heads(other) && held(self) == held(other))
+            && self.is_what_it_says()
     }
 
     fn extends(&self, other: &dyn CrdtDocument, by: &[ActorSeed]) -> bool {
-        let Some(other) = other.as_any().downcast_ref::<Self>() else { return false };
+        let Some(other) = other.as_any().downcast_ref::<Self>().filter(|_| self.is_what_it_says()) else {
+            return false;
+        };
         let waiting: HashSet<ChangeHash> = self.held.all().map(|change| change.hash()).collect();
         let has = |hash: &ChangeHash| self.doc.get_change_meta_by_hash(hash).is_some() || waiting.contains(hash);
-        // Heads cover all that they depend on, and what waits is named one by one.
-        if !other.heads().iter().all(has) || !other.held.all().all(|change| has(&change.hash())) {
+        // Heads cover all that they depend on if they are applied: what waits may lack some of it. What waits is named one by one.
+        let is_applied = |hash: &ChangeHash| self.doc.get_change_meta_by_hash(hash).is_some();
+        if !other.heads().iter().all(is_applied) || !other.held.all().all(|change| has(&change.hash())) {
             return false;
         }
         let by: HashSet<ActorId> = by.iter().map(actor_id).collect();
         let waits_there: HashSet<ChangeHash> = other.held.all().map(|change| change.hash()).collect();
         let is_theirs = |change: &Change| by.contains(change.actor_id()) || waits_there.contains(&change.hash());
-        // What waits here for others is in neither's heads.
-        let known: Vec<ChangeHash> =
-            other.heads().into_iter().filter(|hash| self.doc.get_change_meta_by_hash(hash).is_some()).collect();
-        self.doc.get_changes(&known).iter().all(is_theirs) && self.held.all().all(is_theirs)
+        self.doc.get_changes(&other.heads()).iter().all(is_theirs) && self.held.all().all(is_theirs)
     }
 
     fn merge(&mut self, snapshot: &[u8]) -> Result<(), CrdtError> {

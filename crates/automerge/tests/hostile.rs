@@ -10,8 +10,9 @@ use automerge::transaction::Transactable;
 use automerge::{ActorId, Change, ObjType, ROOT};
 use common::*;
 use flate2::{Compression, write::DeflateEncoder};
-use partita_automerge::Automerge;
+use partita_automerge::{Automerge, AutomergeDoc};
 use partita_core::{Applied, CrdtDocument, CrdtError, CrdtType, DocumentType, Limits};
+use sha2::{Digest as _, Sha256};
 
 fn malformed(result: Result<impl Sized, CrdtError>) -> bool {
     matches!(result, Err(CrdtError::Malformed(_)))
@@ -478,4 +479,106 @@ fn damaged_snapshots_are_refused() {
     }
     assert!(Automerge.load(&[], seed(2)).is_err());
     let _ = Change::from_bytes(snapshot);
+}
+
+/// The parts of a saved document that is not compressed: actors, heads, both layouts, both data, where the heads are.
+fn parts(saved: &[u8]) -> Vec<Vec<u8>> {
+    let number = |at: &mut usize| {
+        let (mut value, mut shift) = (0usize, 0);
+        loop {
+            let byte = saved[*at];
+            *at += 1;
+            value |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return value;
+            }
+        }
+    };
+    let mut at = 9;
+    number(&mut at);
+    let mut parts = Vec::new();
+    let mut from = at;
+    let mut cut = |from: &mut usize, to: usize| {
+        parts.push(saved[*from..to].to_vec());
+        *from = to;
+    };
+    for _ in 0..number(&mut at) {
+        at = number(&mut at) + at;
+    }
+    cut(&mut from, at);
+    at = 32 * number(&mut at) + at;
+    cut(&mut from, at);
+    let mut lengths = Vec::new();
+    for _ in 0..2 {
+        let mut length = 0;
+        for _ in 0..number(&mut at) {
+            number(&mut at);
+            length += number(&mut at);
+        }
+        cut(&mut from, at);
+        lengths.push(length);
+    }
+    for length in lengths {
+        at += length;
+        cut(&mut from, at);
+    }
+    cut(&mut from, saved.len());
+    parts
+}
+
+/// A saved document has operations beside its changes, and the library believes them: they can hold what nobody wrote.
+#[test]
+fn a_document_that_shows_what_no_change_says_is_neither_imported_nor_taken_for_what_it_says() {
+    let mut honest = open(1);
+    written(&mut honest, "pay", "no");
+    let before = honest.automerge().save_nocompress();
+    let heads = honest.heads();
+    written(&mut honest, "pay", "yes");
+    let (before, after) = (parts(&before), parts(&honest.automerge().save_nocompress()));
+    // The changes of the one with the operations of the other.
+    let [actors, heads_of, layout, _, changes, _, end] = &before[..] else { panic!("seven parts") };
+    let [_, _, _, operations_layout, _, operations, _] = &after[..] else { panic!("seven parts") };
+    let body = [actors, heads_of, layout, operations_layout, changes, operations, end].map(Vec::as_slice).concat();
+    let mut forged = chunk_unparsed(0, &body);
+    let checksum = Sha256::digest(&forged[8..]);
+    forged[4..8].copy_from_slice(&checksum[..4]);
+    let loaded = Automerge.load(&forged, seed(2)).unwrap();
+    let shown = loaded.as_any().downcast_ref::<AutomergeDoc>().unwrap();
+    assert_eq!((shown.heads(), get(shown, "pay").as_deref()), (heads, Some("yes")), "the library was told a lie");
+    let mut true_one = open(3);
+    let first = honest.automerge().get_changes(&[]).remove(0);
+    apply(&mut true_one, first.raw_bytes()).unwrap();
+    assert_eq!(get(&true_one, "pay").as_deref(), Some("no"));
+    assert!(!loaded.same_history(&true_one) && !loaded.extends(&true_one, &[seed(1)]));
+    assert!(malformed(check_import(&forged)));
+}
+
+/// Each is a little ahead of what it depends on, as far as that is allowed.
+#[test]
+fn many_changes_that_are_ahead_of_each_other_leave_room_for_what_others_write() {
+    let mut hostile = expand(&written(&mut open(1), "key", "value"));
+    let mut doc = open(2);
+    let mut before = 0;
+    for seq in 1..3_000 {
+        hostile.seq = seq;
+        hostile.start_op = std::num::NonZeroU64::new(before + 1 + (1 << 20)).unwrap();
+        let payload = pack(hostile.clone());
+        if check(&payload, 1).is_err() {
+            break;
+        }
+        apply(&mut doc, &payload).unwrap();
+        let Some(last) = doc.heads().pop().filter(|_| doc.pending() == 0) else { break };
+        before = hostile.start_op.get();
+        hostile.deps = vec![last];
+    }
+    assert!(before > 1 << 29, "they got far: {before}");
+    let mut other = open(3);
+    for change in doc.automerge().get_changes(&[]) {
+        apply(&mut other, change.raw_bytes()).unwrap();
+    }
+    let payload = written(&mut other, "honest", "shown");
+    assert_eq!(check(&payload, 3), Ok(()));
+    apply(&mut doc, &payload).unwrap();
+    assert_eq!(get(&doc, "honest").as_deref(), Some("shown"));
 }

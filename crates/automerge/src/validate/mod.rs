@@ -4,7 +4,7 @@
 pub(crate) mod change;
 pub(crate) mod chunk;
 mod columns;
-mod document;
+pub(crate) mod document;
 mod nesting;
 mod reader;
 
@@ -17,6 +17,7 @@ use crate::deep::with_stack_for_bytes;
 use chunk::{Chunk, Kind};
 use columns::Budget;
 
+pub(crate) use columns::MAX_COUNTER;
 pub(crate) use reader::Checked;
 
 /// Accepts or refuses a payload. `actor` is the only one that may have written its changes; without one it is an import,
@@ -28,7 +29,7 @@ pub(crate) fn payload(bytes: &[u8], actor: Option<&[u8]>, limits: &Limits) -> Ch
             Kind::Document if actor.is_some() => return Err(CrdtError::ForeignActor),
             Kind::Document => {
                 document::check(chunk.body, &mut budget)?;
-                load(&chunk)?;
+                document::within(&load(&chunk)?, limits.depth)?;
             }
             Kind::Change | Kind::CompressedChange => {
                 change_body(&chunk, actor, &mut budget)?;
