@@ -562,7 +562,8 @@ fn many_changes_that_are_ahead_of_each_other_leave_room_for_what_others_write() 
     let mut before = 0;
     for seq in 1..3_000 {
         hostile.seq = seq;
-        hostile.start_op = std::num::NonZeroU64::new(before + 1 + (1 << 20)).unwrap();
+        let start = (before + 1 + (1 << 20)).min((1 << 31) - 1);
+        hostile.start_op = std::num::NonZeroU64::new(start).unwrap();
         let payload = pack(hostile.clone());
         if check(&payload, 1).is_err() {
             break;

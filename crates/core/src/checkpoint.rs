@@ -192,6 +192,9 @@ impl Checkpoint {
 }
 
 impl Covered {
+    /// No log gets so long, and numbers behind it can be counted without care.
+    const MOST: u64 = 1 << 62;
+
     /// The fewest bytes that one takes: log, first entry without predecessors, last entry, no heads, no epoch, time.
     const MIN_ENCODED: usize = 16 + (32 + 16 + 1) + (1 + 32 + 64) + 1 + 1 + 1 + 8;
 
@@ -218,7 +221,7 @@ impl Covered {
         let start = LogStart::decode(input, context, &log)?;
         let tip = Tip { log, seq: input.varint()?, head: EntryId::from_bytes(input.array()?) };
         let signature = partita_crypto::Signature::from_bytes(input.array()?);
-        if tip.seq == 0 {
+        if tip.seq == 0 || tip.seq > Self::MOST {
             return Err(DecodeError::Invalid("number of a covered entry"));
         }
         verify(&start.replica, &tip.head, &signature)?;

@@ -1,11 +1,14 @@
 //! Whose word a checkpoint needs. What snapshots hold is the engine's to compare.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use partita_core::{
     Checkpoint, CheckpointOp, Covered, DocumentId, EntryHeader, EntryId, LogId, LogStart, ReplicaId, SignedTip, Tip,
 };
-use partita_protocol::{Appended, NodeConfig};
+use partita_protocol::{Appended, NodeConfig, reads};
 use partita_testing::{
     fleet::{Fleet, Member},
     samples,
@@ -162,7 +165,7 @@ fn a_claim_of_what_nobody_holds_keeps_nobody_from_making_others() {
         let log = LogId::derive(&context, &start.replica, &nonce);
         let head = EntryId::from_bytes([3; 32]);
         let signature = EntryHeader::sign(&head, &samples::signing_key(ONE));
-        let last = SignedTip { tip: Tip { log, seq: u64::MAX, head }, signature };
+        let last = SignedTip { tip: Tip { log, seq: 1 << 62, head }, signature };
         let time = Default::default();
         let covered = Covered { start, last, heads: Vec::new(), knew: Vec::new(), epoch: None, time };
         let claim = Checkpoint { previous: None, logs: [(log, covered)].into(), ..Checkpoint::default() };
@@ -258,4 +261,73 @@ fn of_very_many_claims_of_one_author_some_are_looked_at() {
     fleet.run();
     let context = Fleet::context(0).id;
     assert!(fleet.node(other).plan_checkpoint(&context, 1, 0).is_some(), "and others make theirs");
+}
+
+/// With its control log pruned a context could never be opened again, and the node with it.
+#[test]
+fn a_claim_that_covers_control_entries_is_relied_upon_by_nobody() {
+    let mut fleet = Fleet::new(10);
+    let liar = author(&mut fleet, ONE, &[OTHER], &[]);
+    let other = author(&mut fleet, OTHER, &[OTHER], &[]);
+    let context = Fleet::context(0).id;
+    fleet.write(liar, 1, b"covered");
+    let first = claim(&mut fleet, liar);
+    fleet.connect(liar, other);
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, other).0, [first]);
+    let view = partita_core::Store::read(fleet.store(liar)).unwrap();
+    let mut begins = None;
+    view.arrivals(&context, 0, &mut |stored| {
+        let entry = reads::entry(&stored).unwrap();
+        begins = begins.take().or_else(|| {
+            entry.header.start.clone().filter(|_| entry.header.kind.is_control()).map(|start| (entry.header.log, start))
+        });
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    drop(view);
+    let (control, start) = begins.unwrap();
+    let seq = fleet.held(liar).iter().find(|tip| tip.log == control).unwrap().seq;
+    let last = SignedTip {
+        tip: Tip { log: control, seq, head: first },
+        signature: EntryHeader::sign(&first, &samples::signing_key(ONE)),
+    };
+    let covered = Covered { start, last, heads: Vec::new(), knew: Vec::new(), epoch: None, time: Default::default() };
+    let claim = Checkpoint { previous: Some(first), logs: [(control, covered)].into(), ..Checkpoint::default() };
+    fleet.control(liar, CheckpointOp::Claim(claim).encode());
+    fleet.run();
+    for member in [liar, other] {
+        assert_eq!(seen_by(&mut fleet, member).0, [first]);
+        fleet.crash(member);
+        fleet.start(member);
+        fleet.run();
+        assert_eq!(fleet.node(member).failure(), None);
+        assert_eq!(seen_by(&mut fleet, member).0, [first]);
+    }
+}
+
+/// Of all that one author ever claimed whoever begins with nothing needs the last.
+#[test]
+fn a_newcomer_relies_on_the_last_of_many_checkpoints_of_one_author() {
+    let mut fleet = Fleet::new(11);
+    let writer = author(&mut fleet, ONE, &[OTHER], &[]);
+    let mut last = None;
+    for _ in 0..70 {
+        fleet.write(writer, 1, b"covered");
+        let context = Fleet::context(0).id;
+        // Each stands for the one before it, whose snapshot nobody has any more.
+        last = Some(fleet.with(writer, |node, now| {
+            let plan = node.plan_checkpoint(&context, 1, 0).unwrap();
+            node.begin_checkpoint(&plan).unwrap();
+            let document = samples::document(1);
+            let at = node.write_snapshot(now, context, document, b"snapshot", &BTreeSet::new()).unwrap();
+            node.claim_checkpoint(now, &plan, [(document, at)].into(), Vec::new()).unwrap()
+        }));
+        fleet.run();
+    }
+    let newcomer = author(&mut fleet, OTHER, &[OTHER], &[]);
+    fleet.connect(writer, newcomer);
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, newcomer).0, [last.unwrap()]);
+    assert!(fleet.agree(&[writer, newcomer]));
 }

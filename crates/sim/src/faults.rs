@@ -305,7 +305,7 @@ impl World {
         });
         let could: Vec<_> = everybody.filter(|(machine, context)| self.could_falsify(*machine, *context)).collect();
         let (machine, context) = self.faults.dice.pick(&could)?;
-        let how = self.faults.dice.pick(&[Falsehood::More, Falsehood::Less, Falsehood::Bad])?;
+        let how = self.faults.dice.pick(&[Falsehood::More, Falsehood::Less, Falsehood::Altered, Falsehood::Bad])?;
         let name = self.name(machine);
         self.note(format!("{name} claims a false checkpoint of {context:?}: {how:?}"));
         self.truth.contexts.get_mut(&context)?.falsified = true;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use automerge::{ObjType, ROOT, ReadDoc as _, transaction::Transactable as _};
 use partita::{ChangeError, Commit, Document, automerge::Automerge, yrs::Yrs};
-use partita_core::{ActorSeed, CrdtDocument as _, Digest, DocumentId, DocumentType as _, Limits, LogId};
+use partita_core::{ActorSeed, CrdtDocument as _, CrdtType as _, Digest, DocumentId, DocumentType as _, Limits, LogId};
 use yrs::{Map as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 use crate::dice::Dice;
@@ -41,6 +41,8 @@ pub(crate) enum Falsehood {
     More,
     /// Its last change is missing.
     Less,
+    /// One of its edits says something else than its author wrote.
+    Altered,
     /// The last entry of each document is said to be bad, and missing.
     Bad,
 }
@@ -48,25 +50,68 @@ pub(crate) enum Falsehood {
 /// An edit that nobody ever makes.
 pub(crate) const NOBODYS: u64 = 1 << 40;
 
-/// A plain snapshot that holds what is not so; documents of other types stay as they are.
+/// A plain snapshot that holds what is not so; one in which there is nothing to change stays as it is.
 pub(crate) fn falsify(plain: Vec<u8>, how: Falsehood) -> Vec<u8> {
     let falsified = || {
-        let (id, snapshot) = plain.split_first_chunk::<4>().filter(|(id, _)| *id == b"amrg")?;
-        let mut doc = automerge::AutoCommit::load(snapshot).ok()?;
-        doc.set_actor(automerge::ActorId::from([7; 16]));
-        match how {
-            Falsehood::More => doc.put(ROOT, mark(NOBODYS), 1).ok()?,
-            Falsehood::Less => {
-                let mut changes = doc.get_changes(&[]);
-                changes.pop()?;
-                doc = automerge::AutoCommit::new();
-                doc.apply_changes(changes).ok()?;
-            }
-            Falsehood::Bad => {}
-        }
-        Some([&id[..], &doc.save()].concat())
+        let (id, snapshot) = plain.split_first_chunk::<4>()?;
+        let falsified = match id {
+            b"amrg" => falsify_automerge(snapshot, how)?,
+            b"yrs1" => falsify_yrs(snapshot, how)?,
+            _ => return None,
+        };
+        Some([&id[..], &falsified].concat())
     };
     falsified().unwrap_or(plain)
+}
+
+fn falsify_automerge(snapshot: &[u8], how: Falsehood) -> Option<Vec<u8>> {
+    let mut doc = automerge::AutoCommit::load(snapshot).ok()?;
+    doc.set_actor(automerge::ActorId::from([7; 16]));
+    match how {
+        Falsehood::More => doc.put(ROOT, mark(NOBODYS), 1).ok()?,
+        Falsehood::Less => {
+            let mut changes = doc.get_changes(&[]);
+            changes.pop()?;
+            doc = automerge::AutoCommit::new();
+            doc.apply_changes(changes).ok()?;
+        }
+        // Heads are hashes of what was written: what is altered has others.
+        Falsehood::Altered => {
+            let mut changes = doc.get_changes(&[]);
+            let mut last = changes.pop()?.decode();
+            last.message = Some("altered".into());
+            changes.push(last.into());
+            doc = automerge::AutoCommit::new();
+            doc.apply_changes(changes).ok()?;
+        }
+        Falsehood::Bad => {}
+    }
+    Some(doc.save())
+}
+
+/// Works on the bytes, as a forger would: the library writes under no client's name but its own.
+fn falsify_yrs(snapshot: &[u8], how: Falsehood) -> Option<Vec<u8>> {
+    let mut snapshot = snapshot.to_vec();
+    match how {
+        Falsehood::More => {
+            let mut doc = Yrs.load(&snapshot, ActorSeed::derive(&LogId::default(), &DocumentId::default())).ok()?;
+            let doc: &mut partita::yrs::YrsDoc = doc.as_any_mut().downcast_mut()?;
+            let write = |tx: &mut yrs::TransactionMut<'_>| {
+                tx.get_or_insert_map("marks").insert(tx, mark(NOBODYS), 1);
+                Ok(())
+            };
+            Yrs::transact(doc, write).ok()?;
+            return doc.snapshot().ok();
+        }
+        // One digit of a mark's key: as long as before, at the same clock.
+        Falsehood::Altered => {
+            let at = snapshot.windows(NEEDLE.len()).position(|bytes| bytes == NEEDLE.as_bytes())? + NEEDLE.len();
+            let digit = snapshot.get_mut(at).filter(|byte| byte.is_ascii_digit())?;
+            *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+        }
+        Falsehood::Less | Falsehood::Bad => {}
+    }
+    Some(snapshot)
 }
 
 /// What a second program would write first in a document, under the same name as the first.

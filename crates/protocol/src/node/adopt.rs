@@ -105,6 +105,7 @@ impl Node {
         if !local.checkpoints.rely_on(&table.claim) {
             return;
         }
+        local.checkpoints.look_at_all();
         let mut advanced: Vec<(LogId, u64)> = Vec::new();
         for (log, covered) in &table.logs {
             let tip = covered.last.tip;
@@ -208,6 +209,7 @@ impl Node {
         if !claims.iter().all(|claim| local.checkpoints.rely_on(claim)) {
             return false;
         }
+        local.checkpoints.look_at_all();
         let Context { checkpoints, logs, .. } = local;
         for (log, covered) in checkpoints.base().logs() {
             if let Some(state) = logs.get_mut(log) {

@@ -313,6 +313,7 @@ impl Node {
             };
             !covered.knew.iter().all(|head| seen.contains(head)) || local.logs.get(log).is_some_and(began_otherwise)
         });
+        let impossible = impossible || !local.is_possible(&table);
         Some(CheckpointCheck {
             context: *context,
             author: local.checkpoints.author(claim)?,

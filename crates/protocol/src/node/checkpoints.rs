@@ -2,8 +2,9 @@
 //! this node relies on.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use partita_core::{
@@ -13,10 +14,11 @@ use partita_core::{
 };
 
 use super::{
-    context::{Context, Log, OwnLog},
+    context::{Context, Log, OwnLog, Successor},
     link::{Halt, Until},
     status::ClaimStatus,
 };
+use crate::record::LogRecord;
 
 /// A checkpoint as a whole: what its claim says, with what that goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +141,8 @@ impl CheckpointBase {
 struct Claimed {
     claim: Checkpoint,
     author: ReplicaId,
+    /// How many claims came before it. Later ones of an author cover more, if it is honest.
+    number: usize,
     said: BTreeSet<ReplicaId>,
     /// As a whole, while it may still be relied upon.
     table: Option<Arc<CheckpointTable>>,
@@ -146,9 +150,13 @@ struct Claimed {
     lacks: Option<(usize, Option<BTreeSet<ReplicaId>>)>,
 }
 
-/// How many claims of one author are looked at together. While some wait, a new one is made of as much news again as the last
-/// was: an honest author does not come to half of this, and each takes the room of all that it stands for.
+/// How many claims of one author are looked at together, those first that most say hold, and the latest of these: each takes the
+/// room of all that it stands for. While some wait, a new one is made of as much news again as the last was, so an honest author
+/// has fewer that wait; who begins with nothing needs the last alone.
 const MOST_LIVE: usize = 64;
+
+/// The snapshots of each log that some checkpoint needs, by number.
+type Wanted = BTreeMap<LogId, BTreeMap<u64, BTreeSet<EntryId>>>;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -156,8 +164,12 @@ pub(super) struct Checkpoints {
     claims: BTreeMap<EntryId, Claimed>,
     /// Claims that cover something that the base does not, [so many](MOST_LIVE) of each author.
     live: BTreeSet<EntryId>,
-    /// Claims that are not looked at, because too many of their author's are.
+    /// Claims that are not looked at, because too many of their author's are, or because the base is not known yet.
     passed_over: BTreeSet<EntryId>,
+    /// Claims that the base goes on from, and those that it is made of: nothing of them is news any more.
+    settled: BTreeSet<EntryId>,
+    /// What [`wanted`](Self::wanted) says, until something changes: every snapshot asks.
+    wanted: OnceLock<Wanted>,
     /// What this node relies on.
     base: Arc<CheckpointBase>,
     /// The log of the snapshots that this replica is making.
@@ -172,6 +184,9 @@ pub(super) struct Checkpoints {
     pub(super) forked: BTreeSet<EntryId>,
     /// Whether the store is being asked what lies under a claim.
     pub(super) adopting: bool,
+    /// Whether all claims in the store are here, and what is relied upon is known. Before that each would be looked at once more
+    /// than it takes.
+    is_replayed: bool,
 }
 
 impl Checkpoints {
@@ -229,9 +244,13 @@ impl Checkpoints {
     }
 
     fn add_claim(&mut self, id: EntryId, author: ReplicaId, claim: Checkpoint) {
-        let claimed = Claimed { claim, author, said: [author].into(), table: None, lacks: None };
+        let number = self.claims.len();
+        let claimed = Claimed { claim, author, number, said: [author].into(), table: None, lacks: None };
         self.claims.insert(id, claimed);
-        self.look_at(id);
+        self.passed_over.insert(id);
+        if self.is_replayed {
+            self.look_at(id);
+        }
     }
 
     /// The claims that may still come to be relied upon.
@@ -259,23 +278,57 @@ impl Checkpoints {
         self.candidates().filter(move |table| !self.rejected.contains(&table.claim) && !waits_for(&table.claim))
     }
 
-    /// Whether a claim is live.
+    /// Which claims are looked at first.
+    fn rank(&self, id: &EntryId) -> (usize, usize) {
+        self.claims.get(id).map_or((0, 0), |claimed| (claimed.said.len(), claimed.number))
+    }
+
+    /// Looks at a claim from now on if it may come to be relied upon, and if not too many of its author's come before it.
     fn look_at(&mut self, id: EntryId) {
         let author = self.author(&id);
-        let beside = self.live.iter().filter(|other| **other != id && self.author(other) == author).count();
-        if beside >= MOST_LIVE {
-            self.passed_over.insert(id); // until one of those is live no more
+        let rank = self.rank(&id);
+        let of_author = self.live.iter().filter(|other| **other != id && self.author(other) == author);
+        let mut beside: Vec<_> = of_author.map(|other| (self.rank(other), *other)).collect();
+        beside.sort_unstable();
+        let too_many = beside.len() >= MOST_LIVE;
+        let last = beside.first().filter(|_| too_many).copied();
+        if last.is_some_and(|(last, _)| last > rank) {
+            self.pass_over(id);
             return;
         }
         self.passed_over.remove(&id);
-        let table = self.table(&id).filter(|table| !self.base.covers(table)).map(Arc::new);
+        let is_news = |table: &CheckpointTable| !self.base.covers(table);
+        let table = (!self.settled.contains(&id)).then(|| self.table(&id)).flatten().filter(is_news).map(Arc::new);
+        self.wanted = OnceLock::new();
         if table.is_some() {
             self.live.insert(id);
+            if let Some((_, last)) = last {
+                self.pass_over(last);
+            }
         } else {
             self.live.remove(&id);
         }
         if let Some(claimed) = self.claims.get_mut(&id) {
             claimed.table = table;
+        }
+    }
+
+    fn pass_over(&mut self, id: EntryId) {
+        self.wanted = OnceLock::new();
+        self.live.remove(&id);
+        self.passed_over.insert(id);
+        if let Some(claimed) = self.claims.get_mut(&id) {
+            claimed.table = None;
+        }
+    }
+
+    /// Looks at all claims anew, now that more is known of what is relied upon.
+    pub(super) fn look_at_all(&mut self) {
+        self.is_replayed = true;
+        let mut all: Vec<EntryId> = self.live.iter().chain(&self.passed_over).copied().collect();
+        all.sort_by_key(|id| Reverse(self.rank(id)));
+        for id in all {
+            self.look_at(id);
         }
     }
 
@@ -288,21 +341,32 @@ impl Checkpoints {
         let mut parts: Vec<_> = beside.collect();
         parts.push(Arc::new(table));
         self.base = Arc::new(CheckpointBase::of(parts));
-        for id in self.live.iter().chain(&self.passed_over).copied().collect::<Vec<_>>() {
-            self.look_at(id);
+        let mut at = Some(*id);
+        while let Some(id) = at.filter(|id| self.settled.insert(*id)) {
+            at = self.claims.get(&id).and_then(|claimed| claimed.claim.previous);
         }
+        self.wanted = OnceLock::new();
         true
     }
 
     /// The snapshots of this log that some checkpoint needs, by number. Of one number there may be several: whoever claims that
     /// another's log has other snapshots must not keep those away that it has.
-    pub(super) fn wanted(&self, log: &LogId) -> BTreeMap<u64, BTreeSet<EntryId>> {
-        let at = self.candidates().chain(&self.base.parts).flat_map(|table| table.documents.values());
-        let mut wanted: BTreeMap<u64, BTreeSet<EntryId>> = BTreeMap::new();
-        for SnapshotAt { entry, .. } in at.filter(|at| at.entry.log == *log) {
-            wanted.entry(entry.seq).or_default().insert(entry.head);
-        }
-        wanted
+    pub(super) fn wanted(&self, log: &LogId) -> Option<&BTreeMap<u64, BTreeSet<EntryId>>> {
+        let wanted = self.wanted.get_or_init(|| {
+            let at = self.candidates().chain(&self.base.parts).flat_map(|table| table.documents.values());
+            let mut wanted = Wanted::new();
+            for SnapshotAt { entry, .. } in at {
+                wanted.entry(entry.log).or_default().entry(entry.seq).or_default().insert(entry.head);
+            }
+            wanted
+        });
+        wanted.get(log)
+    }
+
+    /// Whether some checkpoint needs a snapshot of this log, at this number or behind it.
+    pub(super) fn wants(&self, log: &LogId, seq: u64) -> bool {
+        let last = self.wanted(log).and_then(BTreeMap::last_key_value);
+        last.is_some_and(|(last, _)| *last >= seq)
     }
 }
 
@@ -325,6 +389,9 @@ impl Context {
                 if let Some(claimed) = self.checkpoints.claims.get_mut(&claim) {
                     claimed.said.insert(author);
                     claimed.lacks = None;
+                }
+                if self.checkpoints.is_replayed && self.checkpoints.passed_over.contains(&claim) {
+                    self.checkpoints.look_at(claim);
                 }
             }
             _ => {}
@@ -387,13 +454,10 @@ impl Context {
         if self.checkpoints.making.is_some_and(|own| own.id == tip.log) {
             return Ok(());
         }
-        let wanted = self.checkpoints.wanted(&tip.log);
-        let is_wanted = wanted.last_key_value().is_some_and(|(last, _)| *last >= seq);
-        if !is_wanted {
-            let until = Until::Control { heads: Vec::new(), were: self.graph.len() };
-            return Err(Halt::until(seq, Refusal::NotNeeded, until));
+        if !self.checkpoints.wants(&tip.log, seq) {
+            return Err(Halt::until(seq, Refusal::NotNeeded, Until::Wanted));
         }
-        match wanted.get(&seq) {
+        match self.checkpoints.wanted(&tip.log).and_then(|wanted| wanted.get(&seq)) {
             Some(heads) if !heads.contains(&tip.head) => Err(Halt::at(seq, Refusal::Fork)),
             _ => Ok(()),
         }
@@ -401,7 +465,7 @@ impl Context {
 
     /// Whether a log's entries may be sent: snapshots only once a claim names them, or nobody would take them.
     pub(super) fn may_send_snapshots(&self, log: &LogId, state: &Log) -> bool {
-        state.record.sort != LogSort::Snapshot || !self.checkpoints.wanted(log).is_empty()
+        state.record.sort != LogSort::Snapshot || self.checkpoints.wanted(log).is_some()
     }
 
     /// Whether all snapshots that a checkpoint rests on are in the store.
@@ -422,6 +486,35 @@ impl Context {
         table.logs.iter().all(|(log, at)| self.counts(log, at.seq()) && is_durable(log, at.seq()))
     }
 
+    /// Whether a claim can be true. What it covers are logs of documents: control entries are never pruned. Each that is held
+    /// began as it says, goes on from logs of its author alone, and has the entry that was covered before at the number that it
+    /// had.
+    pub(super) fn is_possible(&self, table: &CheckpointTable) -> bool {
+        table.logs.iter().all(|(log, covered)| {
+            let record = |log: &LogId| self.logs.get(log).map(|state| &state.record);
+            let is_its_authors = |tip: &Tip| {
+                let is_data_of =
+                    |state: &LogRecord| state.sort == LogSort::Data && state.replica() == covered.start.replica;
+                record(&tip.log).is_none_or(|state| is_data_of(state))
+            };
+            let base = self.checkpoints.covered(log).map(|base| base.last.tip);
+            record(log).is_none_or(|held| held.sort == LogSort::Data && held.start == covered.start)
+                && covered.start.tips.iter().all(is_its_authors)
+                && base.is_none_or(|base| (base.seq == covered.seq()) == (base.head == covered.last.tip.head))
+        })
+    }
+
+    /// Whether what the logs go on from that a claim covers is held, covered too, or cut off. What a log's first entry names drops
+    /// out of the frontier, and whoever makes a claim says what it names.
+    fn reaches_predecessors(&self, table: &CheckpointTable) -> bool {
+        table.logs.values().all(|covered| {
+            let LogStart { replica, tips, .. } = &covered.start;
+            let of = || Successor { author: *replica, sort: LogSort::Data, knew: covered.knew.clone() };
+            let is_covered = |tip: &Tip| table.logs.get(&tip.log).is_some_and(|before| before.seq() >= tip.seq);
+            tips.iter().all(|tip| is_covered(tip) || self.holds_or_cut(tip, &of()))
+        })
+    }
+
     /// Whether a checkpoint may be relied upon: everybody said that it holds, and nothing that it covers is being cut back.
     pub(super) fn may_rely_on(
         &mut self,
@@ -430,14 +523,17 @@ impl Context {
         replica: &ReplicaId,
     ) -> bool {
         let is_attested = self.lacks(strategy, &table.claim, replica).is_some_and(|lacks| lacks.is_empty());
-        is_attested && !table.logs.keys().any(|log| self.excluding.contains(log))
+        is_attested
+            && !table.logs.keys().any(|log| self.excluding.contains(log))
+            && self.is_possible(table)
+            && self.reaches_predecessors(table)
     }
 
     /// The logs of snapshots that no checkpoint needs any more.
     pub(super) fn unwanted_snapshots(&self) -> Vec<LogId> {
         let of_snapshots = self.logs.iter().filter(|(_, log)| log.record.sort == LogSort::Snapshot);
         let unwanted = of_snapshots.filter(|(id, _)| {
-            self.checkpoints.making.is_none_or(|own| own.id != **id) && self.checkpoints.wanted(id).is_empty()
+            self.checkpoints.making.is_none_or(|own| own.id != **id) && self.checkpoints.wanted(id).is_none()
         });
         unwanted.map(|(id, _)| *id).collect()
     }

@@ -209,7 +209,7 @@ impl Context {
         frontier.get_or_insert_with(|| {
             let named = named_by(logs.values().filter(|log| log.durable > 0));
             // Snapshots that nobody claims yet are nobody's to have.
-            let is_needed = |id, log: &Log| log.record.sort != LogSort::Snapshot || !checkpoints.wanted(id).is_empty();
+            let is_needed = |id, log: &Log| log.record.sort != LogSort::Snapshot || checkpoints.wanted(id).is_some();
             let tips = logs.iter().filter(|(id, log)| log.durable > 0 && is_needed(*id, log));
             let tips = tips.map(|(id, log)| Tip { log: *id, seq: log.durable, head: log.durable_head });
             let frontier = Frontier::new(tips.filter(|tip| is_tip(tip, &named)).collect());

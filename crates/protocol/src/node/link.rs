@@ -51,6 +51,8 @@ pub(super) enum Until {
     Control { heads: Vec<EntryId>, were: usize },
     /// Room for so many bytes.
     Room(LogSort, u64),
+    /// A checkpoint that needs it.
+    Wanted,
     /// The limit of a log of this author, which was begun in knowledge of these control entries, rises to the refused
     /// entry.
     Lifted { author: ReplicaId, knew: Vec<EntryId> },
@@ -97,6 +99,7 @@ impl Halt {
             Until::Never => false,
             Until::Held { of, tips } => tips.iter().all(|tip| local.holds_or_cut(tip, of)),
             Until::Control { heads, were } => local.graph.len() > *were && local.graph.missing(heads).is_empty(),
+            Until::Wanted => local.checkpoints.wants(log, self.seq),
             Until::Room(sort, bytes) => local.has_room(*sort, log, *bytes, config),
             Until::Lifted { author, knew } => {
                 let held = local.logs.get(log).map(|log| log.cap);
