@@ -114,14 +114,21 @@ pub enum ReadResult {
     /// To [`ReadRequest::BuiltOn`]: the entry, if there is one.
     BuiltOn(Option<Arc<Entry>>),
     /// To [`ReadRequest::Rewind`].
-    Rewind {
-        /// The log's state after the entry that stays; `None` when none stays.
-        record: Option<Box<LogRecord>>,
-        /// What comes after it.
-        after: Vec<Arc<Entry>>,
-    },
+    Rewind(Box<Rewound>),
     /// To [`ReadRequest::Under`].
     Under(Under),
+}
+
+/// A log as it is once it is cut back.
+#[derive(Debug, Clone, Default)]
+pub struct Rewound {
+    /// The log's state after the entry that stays; `None` when none stays.
+    pub record: Option<LogRecord>,
+    /// What comes after it.
+    pub after: Vec<Arc<Entry>>,
+    /// Of the documents that these create, those that other entries create, too, or of which there are snapshots: the
+    /// arrival of the first.
+    pub begun_elsewhere: BTreeMap<DocumentId, u64>,
 }
 
 /// What lies under a checkpoint, and behind it.
@@ -233,8 +240,7 @@ pub fn answer(store: &dyn StoreRead, request: &ReadRequest) -> Result<ReadResult
         }
         ReadRequest::Under { context, logs, snapshots } => ReadResult::Under(under(store, context, logs, snapshots)?),
         ReadRequest::Rewind { context, log, keep, base } => {
-            let (record, after) = rewind(store, context, log, *keep, base.as_deref())?;
-            ReadResult::Rewind { record: record.map(Box::new), after }
+            ReadResult::Rewind(Box::new(rewind(store, context, log, *keep, base.as_deref())?))
         }
         ReadRequest::Quarantine { context, log } => ReadResult::Entries(quarantine(store, context, log)?),
     })
@@ -565,10 +571,10 @@ fn rewind(
     log: &LogId,
     keep: u64,
     base: Option<&Covered>,
-) -> Result<(Option<LogRecord>, Vec<Arc<Entry>>), StoreError> {
+) -> Result<Rewound, StoreError> {
     let mut record = base.map(|base| LogRecord::of_covered(base, 0));
     let from = base.map_or(0, Covered::seq).saturating_add(1);
-    let mut after = Vec::new();
+    let mut after: Vec<Arc<Entry>> = Vec::new();
     log_entries(store, context, log, from, |arrival, entry| {
         if entry.header.seq > keep {
             after.push(Arc::new(entry));
@@ -577,7 +583,30 @@ fn rewind(
         }
         ControlFlow::Continue(())
     })?;
-    Ok((record, after))
+    let mut begun_elsewhere = BTreeMap::new();
+    for created in &after {
+        let EntryKind::Create(document) = created.header.kind else { continue };
+        let mut error = None;
+        store.document(context, &document, 0, &mut |stored| {
+            let header = match entry(&stored) {
+                Ok(entry) => entry.header,
+                Err(bad) => {
+                    error = Some(bad);
+                    return ControlFlow::Break(());
+                }
+            };
+            let stays = header.log != *log || header.seq <= keep;
+            if stays && matches!(header.kind, EntryKind::Create(_) | EntryKind::Snapshot(_)) {
+                begun_elsewhere.insert(document, stored.arrival);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(error) = error {
+            return Err(error);
+        }
+    }
+    Ok(Rewound { record, after, begun_elsewhere })
 }
 
 fn extend(record: &mut Option<LogRecord>, entry: &Entry, arrival: u64) {

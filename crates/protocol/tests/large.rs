@@ -365,3 +365,68 @@ fn large_entries_that_come_at_the_same_time_keep_within_the_quota_and_one_of_the
     assert_eq!(fleet.held(a).len(), 1);
     assert!(offers.iter().all(|(puppet, _)| fleet.is_up(*puppet)), "nobody is to blame");
 }
+
+/// Somebody sends a wrong piece first. Who goes on after it is asked to begin anew, once it has sent all of the rest.
+#[test]
+fn who_goes_on_after_garbage_sends_all_of_it_again() {
+    let mut fleet = Fleet::new(25);
+    let (a, s) = (fleet.replica(), fleet.replica());
+    let payload = samples::noise(25, 200_000);
+    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
+    let entry = log.change(samples::document(1), payload.clone());
+    let honest = offering(&mut fleet, s, 62, &entry);
+    fleet.say(honest, &[piece(&entry, 0, payload.slice(..100_000)), piece(&entry, 100_000, payload.slice(100_000..))]);
+    assert_eq!(fleet.held(s), [log.tip().unwrap()]);
+    fleet.cut(honest);
+    let hostile = offering(&mut fleet, a, 61, &entry);
+    fleet.say(hostile, &[piece(&entry, 0, vec![0; 50_000])]);
+    fleet.cut(hostile);
+    let link = fleet.connect(s, a);
+    fleet.run();
+    assert_eq!(offsets(&fleet.said(link, 1)), [50_000, 0]);
+    assert!(fleet.is_up(link) && fleet.agree(&[a, s]));
+}
+
+/// What follows a large entry waits until that is taken, and is not sent for nothing.
+#[test]
+fn what_follows_a_large_entry_is_sent_once() {
+    let mut fleet = Fleet::new(26);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    for n in 0..6u64 {
+        fleet.write(a, 1, samples::noise(n, if n % 2 == 0 { 200_000 } else { 1_000 }));
+    }
+    let link = fleet.connect(a, b);
+    fleet.run();
+    assert!(fleet.agree(&[a, b]));
+    let said = fleet.said(link, 0);
+    let entries = said.iter().map(|message| match message {
+        Message::Entries(run) => run.entries.len(),
+        _ => 0,
+    });
+    assert_eq!(entries.sum::<usize>(), 6);
+}
+
+/// Two have it, and the one that is asked first is silent.
+#[test]
+fn a_large_entry_comes_from_another_when_who_offered_it_first_does_not_send_it() {
+    let mut fleet = Fleet::new(27);
+    let (a, s) = (fleet.replica(), fleet.replica());
+    let payload = samples::noise(27, 200_000);
+    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
+    let entry = log.change(samples::document(1), payload.clone());
+    let source = offering(&mut fleet, s, 62, &entry);
+    fleet.say(source, &[piece(&entry, 0, payload.slice(..100_000)), piece(&entry, 100_000, payload.slice(100_000..))]);
+    fleet.cut(source);
+    let silent = offering(&mut fleet, a, 61, &entry);
+    assert_eq!(offsets(&fleet.said(silent, 0)), [0]);
+    fleet.connect(s, a);
+    fleet.run();
+    assert!(fleet.held(a).is_empty(), "it has time");
+    for _ in 0..20 {
+        fleet.pass(Duration::from_secs(1));
+        let beat = Message::Heartbeat { nonce: 1, clock: 0, reply: false };
+        fleet.say(silent, &[beat]);
+    }
+    assert!(fleet.is_up(silent), "it lives, and sends nothing");
+    assert_eq!(fleet.held(a), [log.tip().unwrap()]);
+}

@@ -370,7 +370,7 @@ fn what_is_refused_for_good_last_of_all_keeps_nobody_from_having_caught_up() {
 
 /// Whoever sends an entry says what it rests on, and that is kept until it is here.
 #[test]
-fn what_is_remembered_of_refusals_takes_no_more_than_its_room() {
+fn who_passes_on_very_much_that_is_refused_is_not_to_blame_for_it() {
     let mut fleet = Fleet::new(13);
     let (a, b) = (fleet.replica(), fleet.replica());
     let context = Fleet::context(0).id;
@@ -379,15 +379,13 @@ fn what_is_remembered_of_refusals_takes_no_more_than_its_room() {
     let open = fleet.said(puppet, 0).into_iter().find(|message| matches!(message, Message::Open(_))).unwrap();
     fleet.say(puppet, &[open]);
     let unknown: Vec<_> = (0..4_000).map(unknown_head).collect();
-    let refused_after = (0..200u8).find(|number| {
-        let mut log = partita_testing::samples::SampleLog::new(51, context, *number);
+    for number in 0..200u8 {
+        let mut log = partita_testing::samples::SampleLog::new(51, context, number);
         log.state(partita_core::Stamp { heads: unknown.clone(), epoch: None });
         let entry = log.change(partita_testing::samples::document(1), &b"x"[..]);
         fleet.say(puppet, &[Message::Entries(partita_protocol::message::Run::of(vec![entry]).unwrap())]);
-        !fleet.is_up(puppet)
-    });
-    let refused_after = refused_after.expect("the session ends");
-    assert!((100..200).contains(&refused_after), "after {refused_after}");
+    }
+    assert!(fleet.is_up(puppet), "it may only pass on what somebody else wrote");
     fleet.write(b, 1, b"and others go on");
     fleet.connect(b, a);
     fleet.run();

@@ -63,6 +63,23 @@ fn what_was_on_its_way_to_a_context_that_was_just_closed_comes_after_it_is_open_
     assert!(fleet.agree(&[a, b, relay]));
 }
 
+/// The same when it is opened again at once: what was on its way comes there before the right to it is shown again.
+#[test]
+fn what_comes_to_a_context_before_its_right_is_shown_again_is_asked_for_later() {
+    for wait in 0..12 {
+        let (mut fleet, [a, b, relay], links) = trio(2);
+        fleet.delay(links[1], Duration::from_millis(40));
+        fleet.write(a, 1, b"on its way");
+        fleet.pass(Duration::from_millis(15)); // at the relay, not at `b`
+        close(&mut fleet, b);
+        fleet.open(b, 0);
+        fleet.pass(Duration::from_millis(10 * wait));
+        fleet.write(a, 1, b"and more");
+        fleet.run();
+        assert!(fleet.agree(&[a, b, relay]), "after {} ms", 10 * wait);
+    }
+}
+
 #[test]
 fn the_answer_to_an_earlier_open_is_not_taken_for_that_to_a_later_one() {
     let (mut fleet, [a, _, relay], links) = trio(3);

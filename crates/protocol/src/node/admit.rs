@@ -8,7 +8,7 @@ use partita_core::{
     planted::{Bug, planted},
 };
 
-use super::{Node, link::Halt, verdict::Ground};
+use super::{Node, context::Context, link::Halt, verdict::Ground};
 use crate::{
     effect::{Arrival, Effect, Notice},
     record::LogRecord,
@@ -101,11 +101,7 @@ impl Node {
         let Some(local) = self.contexts.get_mut(&context) else {
             return false;
         };
-        let mut parents = ground.heads.clone();
-        parents.push(entry.header.backlink);
-        parents.retain(|parent| *parent != EntryId::NONE);
-        parents.sort_unstable();
-        parents.dedup();
+        let parents = parents(entry, ground);
         let given = ControlEntry {
             id: entry.id,
             author: ground.author,
@@ -120,9 +116,27 @@ impl Node {
             let notice = Notice::KeysArrived(context);
             self.effects.push(Effect::Notice(notice));
         }
-        let inserted = local.graph.insert(entry.id, parents).is_ok();
-        local.note_checkpoint_op(entry, ground.author);
+        let inserted = local.note_control(entry, ground);
         self.control_changed.insert(context);
+        inserted
+    }
+}
+
+/// The control entries that a control entry rests on, and the one before it in its log.
+fn parents(entry: &Entry, ground: &Ground) -> Vec<EntryId> {
+    let mut parents = ground.heads.clone();
+    parents.push(entry.header.backlink);
+    parents.retain(|parent| *parent != EntryId::NONE);
+    parents.sort_unstable();
+    parents.dedup();
+    parents
+}
+
+impl Context {
+    /// Puts a control entry into the graph; false when what it rests on is not there.
+    pub(super) fn note_control(&mut self, entry: &Entry, ground: &Ground) -> bool {
+        let inserted = self.graph.insert(entry.id, parents(entry, ground)).is_ok();
+        self.note_checkpoint_op(entry, ground.author);
         inserted
     }
 }

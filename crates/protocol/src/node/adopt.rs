@@ -193,7 +193,7 @@ impl Node {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.drop_page(context, log);
                     if let Some(link) = session.links.get_mut(&context) {
-                        link.large.remove(&log);
+                        link.forget_log(&log);
                     }
                 }
             }

@@ -173,7 +173,14 @@ impl Node {
 
     pub(super) fn flush_commit(&mut self) {
         let commits = &mut self.commits;
-        if commits.in_flight.is_some() || commits.failed.is_some() {
+        if commits.failed.is_some() {
+            // Nothing more is stored. What is there can still be read, and somebody waits for it.
+            commits.pending = Batch::default();
+            let reads = std::mem::take(&mut self.reads_after_commit);
+            self.effects.extend(reads.into_iter().map(|(id, request)| Effect::Read(id, request)));
+            return;
+        }
+        if commits.in_flight.is_some() {
             return;
         }
         if commits.pending.ops.is_empty() && commits.dirty.is_empty() {

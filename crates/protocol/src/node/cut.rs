@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use partita_core::{
-    ContextId, Entry, EntryKind, Key, LogId, Op, Refusal, Witness,
+    Bytes, ContextId, Entry, EntryKind, Key, LogId, Op, Refusal, Witness,
     planted::{Bug, planted},
 };
 
@@ -14,8 +14,7 @@ use super::{
 };
 use crate::{
     effect::{Effect, Notice},
-    reads::{Quarantined, ReadRequest, pack},
-    record::LogRecord,
+    reads::{Quarantined, ReadRequest, Rewound, pack},
 };
 
 impl Node {
@@ -129,14 +128,8 @@ impl Node {
     }
 
     /// Cuts a log back: what comes after `keep` goes into quarantine, and the documents that it touched are rebuilt.
-    pub(super) fn on_rewound(
-        &mut self,
-        context: ContextId,
-        log: LogId,
-        keep: u64,
-        record: Option<Box<LogRecord>>,
-        after: Vec<Arc<Entry>>,
-    ) {
+    pub(super) fn on_rewound(&mut self, context: ContextId, log: LogId, keep: u64, rewound: Rewound) {
+        let Rewound { record, after, begun_elsewhere } = rewound;
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
@@ -155,7 +148,12 @@ impl Node {
                 documents.insert(document);
             }
             if let EntryKind::Create(document) = entry.header.kind {
-                self.commits.delete(Key::Document(context, document));
+                // Anybody can write another's `Create` again. What others hold of the document is not gone with that.
+                let key = Key::Document(context, document);
+                match begun_elsewhere.get(&document) {
+                    Some(arrival) => self.commits.put(key, Bytes::copy_from_slice(&arrival.to_be_bytes())),
+                    None => self.commits.delete(key),
+                }
             }
             // It counted once and had its room then: its author can still read it, and a vouch may bring it back.
             kept.add(entry);
@@ -186,7 +184,7 @@ impl Node {
             Some(record) => {
                 state.durable = state.durable.min(record.seq);
                 state.durable_head = record.head;
-                state.record = record;
+                state.record = Box::new(record);
                 self.commits.log_changed(context, log);
             }
             None => {

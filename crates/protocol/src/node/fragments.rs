@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use partita_core::{
@@ -30,6 +31,8 @@ pub(super) struct Incoming {
     source: Option<SessionId>,
     /// Who sends it.
     from: SessionId,
+    /// Since when nothing came of it, on the monotonic clock.
+    since: Duration,
     /// Who else offered it.
     others: BTreeSet<SessionId>,
 }
@@ -101,13 +104,14 @@ impl Node {
             (incoming.entry.id == entry.id).then(|| incoming.from != id && goes_on(&incoming.from))
         });
         if let Some(others_turn) = known {
+            let now = self.now.monotonic;
             let Some(incoming) = self.incoming(context, log) else {
                 return;
             };
             if others_turn {
                 incoming.others.insert(id);
             } else {
-                incoming.from = id;
+                (incoming.from, incoming.since) = (id, now);
                 self.want(context, log);
             }
             return;
@@ -123,7 +127,14 @@ impl Node {
         }
         self.make_room_for_pieces(context, log, sort, len);
         let of = entry.id;
-        let incoming = Incoming { entry, state: State::Asked, source: Some(id), from: id, others: BTreeSet::new() };
+        let incoming = Incoming {
+            entry,
+            state: State::Asked,
+            source: Some(id),
+            from: id,
+            since: self.now.monotonic,
+            others: BTreeSet::new(),
+        };
         if let Some(local) = self.contexts.get_mut(&context) {
             local.incoming.insert(log, incoming);
         }
@@ -231,6 +242,7 @@ impl Node {
         if incoming.source != Some(id) {
             incoming.source = None;
         }
+        incoming.since = self.now.monotonic;
         // There was room when it began, and others may have needed it since.
         let bytes_here = here.weight().min(len);
         if !local.has_room(sort, &log, bytes_here, &self.config) {
@@ -297,6 +309,9 @@ impl Node {
         payload: Option<Bytes>,
     ) {
         self.commits.then.assembled += len;
+        if self.commits.failed.is_some() {
+            return; // its pieces never came there
+        }
         let Some(local) = self.contexts.get_mut(&context) else {
             return;
         };
@@ -315,6 +330,7 @@ impl Node {
         Arc::make_mut(&mut entry).payload = payload;
         let seq = entry.header.seq;
         let admitted = self.admit(context, entry);
+        self.commits.hurry(); // what follows it in its log waits for that
         for id in sessions {
             match &admitted {
                 Ok(()) => self.took(id, context, log, seq),
@@ -369,6 +385,28 @@ impl Node {
         });
         self.review.insert(context);
         for log in next {
+            self.want(context, log);
+        }
+    }
+
+    /// Who offered a large entry and does not send it makes way for others who have it.
+    pub(super) fn pass_over_idle_senders(&mut self) {
+        let (now, patience) = (self.now.monotonic, self.config.heartbeat);
+        let mut next = Vec::new();
+        for (context, local) in &mut self.contexts {
+            for (log, incoming) in &mut local.incoming {
+                let is_idle = incoming.state == State::Taking && now.saturating_sub(incoming.since) >= patience;
+                if is_idle && let Some(other) = incoming.others.pop_first() {
+                    incoming.others.insert(std::mem::replace(&mut incoming.from, other));
+                    incoming.since = now;
+                    if local.pieces.get(log).is_none() {
+                        incoming.source = Some(other);
+                    }
+                    next.push((*context, *log));
+                }
+            }
+        }
+        for (context, log) in next {
             self.want(context, log);
         }
     }

@@ -113,7 +113,8 @@ pub(super) fn gather(link: &Link, local: &Context, log: LogId, from: u64, config
     let page = link.pages.get(&log).into_iter().flatten();
     let mut going = true;
     for entry in page.skip_while(|entry| entry.header.seq < from) {
-        if !going || entry.header.seq != next {
+        // The page may have been read before the log was cut back.
+        if !going || entry.header.seq != next || next > state.record.seq {
             break;
         }
         going = cutter.take(entry);

@@ -50,6 +50,7 @@ impl Node {
                 if let Some(link) = session.links.get_mut(&context) {
                     link.granted = Some((grant, access));
                 }
+                self.review.insert(context);
                 self.look_at(context, Some(id));
                 if access.writes() && !before.writes() {
                     self.open_anew(id, context); // what it was not allowed to offer, it offers now

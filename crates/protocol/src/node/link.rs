@@ -60,6 +60,8 @@ pub(super) enum Until {
     Cut,
     /// The node takes entries again.
     Taking,
+    /// The session may offer entries.
+    MayOffer,
 }
 
 /// Why this node did not take a log's entries.
@@ -96,7 +98,7 @@ impl Halt {
             return false;
         }
         match &self.until {
-            Until::Never => false,
+            Until::Never | Until::MayOffer => false,
             Until::Held { of, tips } => tips.iter().all(|tip| local.holds_or_cut(tip, of)),
             Until::Control { heads, were } => local.graph.len() > *were && local.graph.missing(heads).is_empty(),
             Until::Wanted => local.checkpoints.wants(log, self.seq),
@@ -290,6 +292,17 @@ impl Link {
         is_ready
     }
 
+    /// Forgets a log that is here no more. Should it come back, the remote may have forgotten it, too.
+    pub(super) fn forget_log(&mut self, log: &LogId) {
+        self.large.remove(log);
+        self.sent.remove(log);
+        self.came.remove(log);
+        self.paused.remove(log);
+        if let Some(held) = &mut self.held {
+            held.remove(log);
+        }
+    }
+
     /// Forgets what was on its way out: the remote begins anew.
     pub(super) fn restart(&mut self) {
         *self = Self {
@@ -306,10 +319,24 @@ impl Link {
         };
     }
 
-    /// Remembers a refusal; false when the remote had more refused than anybody has.
+    /// Whether a refusal's cause has gone.
+    pub(super) fn is_over(&self, log: &LogId, halt: &Halt, local: &Context, config: &NodeConfig) -> bool {
+        match halt.until {
+            Until::MayOffer => self.granted.is_some_and(|(_, access)| access.writes()),
+            _ => halt.is_over(log, local, config),
+        }
+    }
+
+    /// Remembers a refusal; false when the remote had more refused than anybody has. Whoever wrote them chose how large they are,
+    /// and the remote need not be to blame: the largest are forgotten, and come again with the next connection.
     pub(super) fn halt(&mut self, log: LogId, halt: Halt) -> bool {
         self.halted.set(log, halt);
-        self.halted.all().len() <= MAX_ITEMS && self.halted.total() <= MOST_HALTED
+        while self.halted.total() > MOST_HALTED {
+            let largest = self.halted.all().iter().max_by_key(|(_, halt)| halt.weight()).map(|(log, _)| *log);
+            let Some(largest) = largest else { break };
+            self.halted.remove(&largest);
+        }
+        self.halted.all().len() <= MAX_ITEMS
     }
 }
 
@@ -319,6 +346,21 @@ mod tests {
     use partita_testing::samples::SampleLog;
 
     use super::*;
+
+    #[test]
+    fn what_is_remembered_of_refusals_takes_no_more_than_its_room() {
+        let mut link = Link::default();
+        for number in 0..200 {
+            let heads = vec![EntryId::NONE; 4_000];
+            let until = Until::Control { heads, were: 0 };
+            let log = LogId::from_bytes([number; 16]);
+            assert!(link.halt(log, Halt::until(1, Refusal::NeedControl, until)));
+            assert!(link.halt(LogId::from_bytes([250; 16]), Halt::at(1, Refusal::Invalid)));
+            assert!(link.halted.total() <= MOST_HALTED);
+        }
+        assert!(link.halted.all().len() > 100, "most of it is");
+        assert!(link.halted.get(&LogId::from_bytes([250; 16])).is_some(), "what is small stays");
+    }
 
     #[test]
     fn a_large_entry_that_several_sessions_send_is_in_memory_once() {

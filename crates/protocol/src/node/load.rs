@@ -18,6 +18,9 @@ use crate::{
     reads::{ContextState, ReadRequest},
 };
 
+/// How many contexts are unloaded at once: others wait meanwhile.
+const MOST_UNLOADED: usize = 256;
+
 impl Node {
     /// Has a context read from the store, after everything that was taken or written before: it may have been closed a
     /// moment ago.
@@ -103,8 +106,12 @@ impl Node {
                 left.push(*id);
             }
         }
-        for context in left {
-            self.close_context(self.now, context);
+        if left.is_empty() {
+            return;
+        }
+        self.settle(); // what was written last leaves first
+        for context in left.into_iter().take(MOST_UNLOADED) {
+            self.forget_context(context);
         }
     }
 
@@ -116,7 +123,13 @@ impl Node {
             self.refuse_open(id, context, open.number, Refusal::Closed);
         }
         self.settle(); // what was written last leaves first
-        for id in self.sessions.ids() {
+        self.forget_context(context);
+    }
+
+    /// Only the sessions that have it open, or wait for it, are reached for: each that is is looked at again.
+    fn forget_context(&mut self, context: ContextId) {
+        let sessions = self.contexts.get(&context).map(|local| local.sessions.clone());
+        for id in sessions.into_iter().flatten() {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
@@ -149,8 +162,12 @@ impl Node {
                 continue;
             };
             let ground = Ground { author, heads: heads.get(&log).cloned().unwrap_or_default(), epoch: None };
-            // It was taken once. A later version of the strategy may not understand it any more: it is in the graph.
-            let _ = self.give_control(context, &entry, &ground);
+            // It was taken once. A later version of the strategy may not understand it any more: others rest on it all the same.
+            if !self.give_control(context, &entry, &ground)
+                && let Some(local) = self.contexts.get_mut(&context)
+            {
+                local.note_control(&entry, &ground);
+            }
         }
     }
 }

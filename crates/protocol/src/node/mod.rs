@@ -316,8 +316,8 @@ impl Node {
                 self.on_payload_read(context, log, entry, len, payload);
             }
             (Purpose::BuiltOn(context, log), ReadResult::BuiltOn(entry)) => self.on_built_on(context, log, entry),
-            (Purpose::Rewind(context, log, keep), ReadResult::Rewind { record, after }) => {
-                self.on_rewound(context, log, keep, record, after);
+            (Purpose::Rewind(context, log, keep), ReadResult::Rewind(rewound)) => {
+                self.on_rewound(context, log, keep, *rewound);
             }
             (Purpose::Readmit(context, log), ReadResult::Entries(page)) => self.on_readmit(context, log, page),
             (Purpose::Adopt(context, adopting), ReadResult::Under(under)) => self.on_under(context, adopting, under),

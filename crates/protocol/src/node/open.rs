@@ -277,6 +277,7 @@ impl Node {
         let link = session.links.entry(context).or_default();
         link.restart(); // positions are compared anew, and what was refused before is offered again
         link.granted = Some(granted);
+        self.review.insert(context);
         if let Some((_, brief)) = &proof {
             // What it is sent before it says otherwise it may refuse: the right to have it was proved.
             link.opened = true;

@@ -50,6 +50,7 @@ impl Node {
                     if let Some(link) = self.sessions.link_mut(&id, &context) {
                         link.granted = Some(granted);
                     }
+                    self.review.insert(context);
                 }
                 Err(why) => {
                     self.refuse_open(id, context, 0, why);

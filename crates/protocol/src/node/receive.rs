@@ -60,7 +60,8 @@ impl Node {
         let Run { context, log, .. } = run;
         let (first, last) = (run.first_seq(), run.last_seq());
         if let Err(why) = self.may_offer(id, &context) {
-            return self.refuse(id, context, log, Halt::at(first, why));
+            // What was on its way when the right to it changed comes again with that right.
+            return self.refuse(id, context, log, Halt::until(first, why, Until::MayOffer));
         }
         if run.entries.len() > 1 && run.entries.iter().any(|entry| entry.header.kind.is_control()) {
             // Of a run that is taken in part, what was taken could be proved to nobody, and what rests on it would be
@@ -109,9 +110,8 @@ impl Node {
         if EntryHeader::verify(&end.id, &author, &run.signature).is_err() {
             return self.violation_text(id, "a run whose signature does not hold".into());
         }
-        if let Some(link) = self.sessions.link_mut(&id, &context) {
-            link.halted.remove(&log);
-        }
+        let link = self.sessions.link_mut(&id, &context);
+        let was_halted = link.is_some_and(|link| link.halted.remove(&log).is_some());
         if let Some(last) = entries.last_mut() {
             Arc::make_mut(last).signature = Some(run.signature);
         }
@@ -119,6 +119,13 @@ impl Node {
             return self.on_withheld(id, context, entries.swap_remove(0));
         }
         self.admit_all(id, context, log, entries);
+        // Its cause has gone without anybody having looked. The remote still waits to be asked.
+        if was_halted
+            && !self.is_halted(id, &context, &log)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.out.push(Message::Retry { context, logs: vec![log] });
+        }
     }
 
     /// What [`Bug::WatermarkOverGap`] does with a run behind a gap.

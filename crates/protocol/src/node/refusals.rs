@@ -28,9 +28,8 @@ impl Node {
             self.review.insert(context); // it may have been the last one
         }
         let remembered = match link {
-            // A session that may offer nothing has nothing to remember.
-            Some(link) if !matches!(why, Refusal::Denied | Refusal::NotWriter) => link.halt(log, halt),
-            _ => true,
+            Some(link) => link.halt(log, halt),
+            None => true,
         };
         if why != Refusal::Gap {
             let peer = session.peer.clone();
@@ -60,7 +59,7 @@ impl Node {
             let lost = |halt: &Halt| planted(Bug::RetryLost) && halt.why == Refusal::NeedControl;
             let halted = link.halted.all().iter().filter(|(_, halt)| !lost(halt));
             let over: Vec<LogId> =
-                halted.filter(|(log, halt)| halt.is_over(log, local, config)).map(|(log, _)| *log).collect();
+                halted.filter(|(log, halt)| link.is_over(log, halt, local, config)).map(|(log, _)| *log).collect();
             if over.is_empty() {
                 continue;
             }

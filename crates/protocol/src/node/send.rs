@@ -71,6 +71,9 @@ impl Node {
         let Some(link) = link.filter(|link| link.may_send()) else {
             return;
         };
+        if link.large.values().any(|large| large.offset.is_some()) {
+            session.work.insert(context); // it was on its way when the remote was no target for a while
+        }
         let mut ask = Vec::new();
         for (log, state) in &local.logs {
             if is_echo_by_author(&session.peer, local, log) {
@@ -333,13 +336,8 @@ fn next_fragment(link: &mut Link, local: &Context, context: ContextId, size: usi
     let end = payload.len().min(at.saturating_add(size));
     let bytes = payload.slice(at.min(end)..end);
     let piece = Piece { context, log, seq, offset };
-    if end == payload.len() {
-        link.large.remove(&log);
-        link.note_offered(log, seq);
-        link.make_ready(local, &log);
-    } else {
-        large.offset = Some(end as u64);
-    }
+    // The last one is not the end of it: the remote reads it as a whole before it takes what follows, and may want it again.
+    large.offset = (end < payload.len()).then_some(end as u64);
     let cost = bytes.len() as u64;
     Some((Message::Fragment { piece, bytes }, cost))
 }

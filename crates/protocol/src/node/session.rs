@@ -172,6 +172,7 @@ impl Node {
         }
         self.repeat_ephemeral();
         self.forget_silent();
+        self.pass_over_idle_senders();
         self.unload_left();
     }
 

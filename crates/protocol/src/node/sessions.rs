@@ -105,6 +105,7 @@ impl Session {
             link.pages.remove(&log);
             if link.reading == Some(log) {
                 link.reading = None;
+                self.work.insert(context); // what waited for that page does not any more
             }
         }
     }
