@@ -11,7 +11,10 @@ mod replay;
 mod table;
 mod trace;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -50,6 +53,8 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // Where a line cannot be written, it would panic: in whichever task or thread had something to say.
+        .log_internal_errors(false)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -74,6 +79,7 @@ async fn run(command: Command) -> Result<bool, CliError> {
 }
 
 fn failed(error: &CliError) -> ExitCode {
-    eprintln!("partita: {error}");
+    // Whoever cannot be told has the exit code.
+    let _ = writeln!(std::io::stderr(), "partita: {error}");
     ExitCode::from(error.exit_code())
 }

@@ -193,15 +193,15 @@ impl Builder {
         let driver = Driver::start(DriverParts { node, store, host: RelayHost::new(failed), tap: self.tap, observer })?;
         let url = RelayUrl { address, replica: Some(driver.replica()) };
         let (listens, listening) = watch::channel(true);
-        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, listens));
+        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, Listens(listens)));
         let (draining, drains) = watch::channel(false);
         let mut metrics_address = None;
         let serving = http.map(|server| {
             metrics_address = Some(server.address());
-            let readiness = Readiness::new(driver.clone(), failure.clone(), drains, listening);
+            let readiness = Readiness::new(driver.clone(), failure.clone(), drains, listening.clone());
             tokio::spawn(server.serve(Arc::new(Pages { metrics, readiness })))
         });
-        Ok(Relay { driver, draining, url, accepting, failure, serving, metrics_address })
+        Ok(Relay { driver, draining, url, accepting, failure, listening, serving, metrics_address })
     }
 }
 
@@ -216,10 +216,18 @@ fn open_store(
     }
 }
 
-async fn accept(driver: DriverHandle<Command>, listener: Box<dyn Listener>, most: usize, listens: watch::Sender<bool>) {
+/// Says that nobody listens any more when it is dropped: however that came about, also where the task panicked.
+struct Listens(watch::Sender<bool>);
+
+impl Drop for Listens {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
+async fn accept(driver: DriverHandle<Command>, listener: Box<dyn Listener>, most: usize, _listens: Listens) {
     let ended = accept_connections(driver, listener, most).await;
     tracing::error!(%ended, "the listener broke");
-    listens.send_replace(false);
 }
 
 fn relay_keys(store: &Path) -> Result<DeviceKeys, RelayError> {

@@ -63,6 +63,21 @@ pub enum RelayError {
     },
 }
 
+/// Why a running relay should be closed and opened again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayFailure {
+    /// The store failed: the relay only serves what it has. Everything that it acknowledged is in the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node's thread panicked, which is a bug: the relay serves nothing.
+    #[error("the relay's node panicked: what it wrote to standard error says where")]
+    Node,
+    /// Nobody can connect any more.
+    #[error("the listener broke, and nobody can connect: start the relay again")]
+    Listener,
+}
+
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
@@ -71,6 +86,7 @@ pub struct Relay {
     url: RelayUrl,
     accepting: JoinHandle<()>,
     failure: watch::Receiver<Option<StoreError>>,
+    listening: watch::Receiver<bool>,
     serving: Option<JoinHandle<()>>,
     metrics_address: Option<SocketAddr>,
 }
@@ -97,15 +113,24 @@ impl Relay {
         self.driver.replica()
     }
 
-    /// Waits until the store fails: the relay then only serves what it has, and should be closed and opened again. Also when the
-    /// node's thread panicked, which is a bug: then it serves nothing.
-    pub async fn failed(&self) -> StoreError {
-        let mut failure = self.failure.clone();
-        let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
-        // The node says so until it is gone, and nobody closed it.
-        failed.unwrap_or_else(|| {
-            StoreError::Io("the relay's node panicked: what it wrote to standard error says where".into())
-        })
+    /// Waits until the relay cannot do its work any more, and should be closed and opened again: its store failed, its
+    /// listener broke, or its node panicked.
+    pub async fn failed(&self) -> RelayFailure {
+        let (mut failure, mut listening) = (self.failure.clone(), self.listening.clone());
+        let node = async move {
+            let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
+            // The node says so until it is gone, and nobody closed it.
+            failed.map_or(RelayFailure::Node, RelayFailure::Store)
+        };
+        let listener = async move {
+            let _ = listening.wait_for(|listens| !*listens).await; // whoever would say so is gone, which says the same
+            RelayFailure::Listener
+        };
+        tokio::select! {
+            biased;
+            failed = node => failed,
+            failed = listener => failed,
+        }
     }
 
     /// Before the relay goes away: from now on it takes no entries and says so, and is not ready; it goes on sending what it

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use partita_core::{Observation, Observer, Store, StoreError};
-use partita_relay::{Builder, Relay, RelayError};
+use partita_core::{Observation, Observer, Store, StoreError, Transport as _};
+use partita_relay::{Builder, Relay, RelayError, RelayFailure};
 use partita_testing::MemoryStore;
+use partita_websocket::WebSocket;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -214,6 +215,27 @@ async fn a_node_whose_thread_died_is_not_ready() {
     let (status, why) = patiently("the end of readiness", died).await;
     assert_eq!(status, 503, "{why}");
     assert_eq!(get(address, "/readyz").await.0, 503, "and it stays so");
+}
+
+/// Takes the task down that accepts connections, at the first one.
+struct Fragile;
+
+impl Observer for Fragile {
+    fn observe(&self, seen: &Observation) {
+        assert!(!matches!(seen, Observation::ConnectionTurnedAway), "a bug takes the accepting task down");
+    }
+}
+
+/// Failure mode 40: nobody listens any more, and nobody who does could say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_accepting_task_died_is_not_ready_and_has_failed() {
+    let (_folder, relay, address) = open(|builder| builder.max_connections(0).observer(Fragile)).await;
+    assert_eq!(get(address, "/readyz").await, (200, "ready\n".into()));
+    let _hung_up = WebSocket::default().dial(&relay.url().address).await; // perhaps before it stood
+    assert_eq!(patiently("the failure", relay.failed()).await, RelayFailure::Listener);
+    let (status, why) = get(address, "/readyz").await;
+    assert!(status == 503 && why.contains("the listener broke"), "{status} {why}");
+    relay.close().await;
 }
 
 /// A store in memory whose reads can be held up, or made to fail.
