@@ -26,6 +26,9 @@ pub(crate) enum CliError {
     /// A relay failed while it ran. What it acknowledged is in its store.
     #[error("the relay stopped: {0}")]
     RelayFailed(RelayFailure),
+    /// A relay was asked again to end before it had. What it acknowledged is in its store.
+    #[error("the relay was ended before it had closed in order: what it acknowledged is in its store")]
+    CutShort,
     /// An engine could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -60,11 +60,17 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&CliError::io("cannot start threads")(error)),
     };
-    match runtime.block_on(run(arguments.command)) {
+    let is_relay = matches!(arguments.command, Command::Relay(_));
+    let code = match runtime.block_on(run(arguments.command)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => failed(&error),
+    };
+    if is_relay {
+        // It has closed by now, or was told to wait no longer: neither for a disk, nor for a store that is being read.
+        runtime.shutdown_background();
     }
+    code
 }
 
 async fn run(command: Command) -> Result<bool, CliError> {

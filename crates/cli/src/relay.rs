@@ -30,18 +30,31 @@ pub(crate) struct RelayArgs {
     metrics: Option<String>,
 }
 
-/// Runs a relay until it is told to stop, or its store fails.
+/// Runs a relay until it is told to stop, or it fails.
 pub(crate) async fn run(args: RelayArgs) -> Result<bool, CliError> {
     // Before the URL is printed: whoever has read it may send a signal.
     let mut stop = Stop::listen()?;
-    let relay = open(&args).await?;
+    let relay = tokio::select! {
+        opened = open(&args) => opened?,
+        // A large store that was not closed takes long to read, and nothing was promised to anybody yet.
+        () = stop.asked() => return Ok(true),
+    };
     print_addresses(&relay)?;
     let failed = tokio::select! {
         () = stop.asked() => None,
         error = relay.failed() => Some(error),
     };
-    relay.close().await;
+    unless_asked_again(relay.close(), stop.asked()).await?;
     failed.map_or(Ok(true), |error| Err(CliError::RelayFailed(error)))
+}
+
+/// Waits for the end, but no longer than until somebody asks for it again: it may wait for a disk that hangs.
+async fn unless_asked_again(end: impl Future<Output = ()>, asked: impl Future<Output = ()>) -> Result<(), CliError> {
+    tokio::select! {
+        biased;
+        () = end => Ok(()),
+        () = asked => Err(CliError::CutShort),
+    }
 }
 
 async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
@@ -133,5 +146,18 @@ impl Stop {
     #[cfg(not(unix))]
     async fn asked(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_again_waits_for_no_disk() {
+        assert!(unless_asked_again(ready(()), pending()).await.is_ok());
+        assert!(matches!(unless_asked_again(pending(), ready(())).await, Err(CliError::CutShort)));
     }
 }

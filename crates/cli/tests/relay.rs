@@ -5,7 +5,12 @@
 
 mod common;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
 
 use common::{Relay, partita, run};
 use redb::ReadableDatabase as _;
@@ -107,6 +112,30 @@ fn a_folder_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("missing").join("relay.partita");
     fails(store.to_str().unwrap(), "127.0.0.1:0", &["missing"]);
+}
+
+/// Opening a large store that was not closed may take minutes. Here its key is what takes long: whoever reads a pipe waits for
+/// what is written to it.
+#[test]
+fn a_relay_that_still_opens_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, key) = (folder.path().join("relay.partita"), folder.path().join("relay.partita.key"));
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&key).status().unwrap().success());
+    let mut command = partita();
+    command.args(["relay", "--listen", "127.0.0.1:0", "--store"]).arg(&store);
+    let mut relay = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let process = relay.id().to_string();
+    // This waits for the relay to open the other end: it listens to signals by then.
+    let writes = std::fs::OpenOptions::new().write(true).open(&key).unwrap();
+    let (ended, ends) = mpsc::channel();
+    std::thread::spawn(move || ended.send(relay.wait().unwrap().code()));
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    let code = ends.recv_timeout(Duration::from_secs(60));
+    if code.is_err() {
+        let _ = Command::new("kill").args(["-KILL", &process]).status();
+    }
+    drop(writes);
+    assert_eq!(code, Ok(Some(0)), "it went on opening");
 }
 
 #[test]

@@ -16,10 +16,10 @@ use partita_redb::RedbStore;
 use partita_single_owner::SingleOwnerRelay;
 use partita_sync::{
     Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, RelayUrl, SystemRandom, Tapped, Transports,
-    accept_connections,
+    accept_until,
 };
 use partita_websocket::WebSocket;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     Relay, RelayError,
@@ -162,12 +162,11 @@ impl Builder {
     /// # Errors
     /// [`RelayError`].
     pub async fn open(mut self) -> Result<Relay, RelayError> {
-        let keys = relay_keys(&self.path)?;
         let mut bytes = [0; 16];
         SystemRandom.fill_bytes(&mut bytes);
         let incarnation = Incarnation::from_bytes(bytes);
         let (path, maker) = (self.path.clone(), self.store.take());
-        let store = tokio::task::spawn_blocking(move || open_store(path, maker, incarnation))
+        let (keys, store) = tokio::task::spawn_blocking(move || open_files(&path, maker, incarnation))
             .await
             .map_err(|_| StoreError::Damaged("opening it panicked".into()))??;
         let listener = self.transports.of(&self.listen)?.listen(&self.listen).await?;
@@ -193,7 +192,8 @@ impl Builder {
         let driver = Driver::start(DriverParts { node, store, host: RelayHost::new(failed), tap: self.tap, observer })?;
         let url = RelayUrl { address, replica: Some(driver.replica()) };
         let (listens, listening) = watch::channel(true);
-        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, Listens(listens)));
+        let (stop, stopped) = oneshot::channel();
+        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, stopped, Listens(listens)));
         let (draining, drains) = watch::channel(false);
         let mut metrics_address = None;
         let serving = http.map(|server| {
@@ -201,19 +201,23 @@ impl Builder {
             let readiness = Readiness::new(driver.clone(), failure.clone(), drains, listening.clone());
             tokio::spawn(server.serve(Arc::new(Pages { metrics, readiness })))
         });
-        Ok(Relay { driver, draining, url, accepting, failure, listening, serving, metrics_address })
+        let stop = Some(stop);
+        Ok(Relay { driver, draining, url, stop, accepting, failure, listening, serving, metrics_address })
     }
 }
 
-fn open_store(
-    path: PathBuf,
+/// The relay's keys and its store. Blocks.
+fn open_files(
+    path: &Path,
     maker: Option<StoreMaker>,
     incarnation: Incarnation,
-) -> Result<Arc<dyn Store>, StoreError> {
-    match maker {
-        Some(maker) => maker(incarnation),
-        None => Ok(Arc::new(RedbStore::open(path, incarnation)?)),
-    }
+) -> Result<(DeviceKeys, Arc<dyn Store>), RelayError> {
+    let keys = relay_keys(path)?;
+    let store = match maker {
+        Some(maker) => maker(incarnation)?,
+        None => Arc::new(RedbStore::open(path, incarnation)?),
+    };
+    Ok((keys, store))
 }
 
 /// Says that nobody listens any more when it is dropped: however that came about, also where the task panicked.
@@ -225,9 +229,17 @@ impl Drop for Listens {
     }
 }
 
-async fn accept(driver: DriverHandle<Command>, listener: Box<dyn Listener>, most: usize, _listens: Listens) {
-    let ended = accept_connections(driver, listener, most).await;
-    tracing::error!(%ended, "the listener broke");
+async fn accept(
+    driver: DriverHandle<Command>,
+    listener: Box<dyn Listener>,
+    most: usize,
+    stopped: oneshot::Receiver<()>,
+    _listens: Listens,
+) {
+    // Stopped is also what a relay is that was dropped.
+    if let Err(error) = accept_until(driver, listener, most, stopped).await {
+        tracing::error!(%error, "the listener broke");
+    }
 }
 
 fn relay_keys(store: &Path) -> Result<DeviceKeys, RelayError> {

@@ -31,14 +31,21 @@ mod http;
 mod metrics;
 mod ready;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use partita_core::{KeystoreError, ReplicaId, StoreError, TransportError};
 use partita_sync::{DriverHandle, RelayUrl};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 pub use builder::Builder;
 use host::Command;
+
+/// How long remotes have, at the end, to take what was said to them: a little more than one connection's end may take.
+const GOODBYE: Duration = Duration::from_secs(4);
 
 /// Why a relay could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -78,12 +85,14 @@ pub enum RelayFailure {
     Listener,
 }
 
-/// A running relay.
+/// A running relay. Dropping it does what [`close`](Self::close) does, and waits for none of it.
 #[derive(Debug)]
 pub struct Relay {
     driver: DriverHandle<Command>,
     draining: watch::Sender<bool>,
     url: RelayUrl,
+    /// Dropping it ends the listening, and `accepting` once all connections have ended.
+    stop: Option<oneshot::Sender<()>>,
     accepting: JoinHandle<()>,
     failure: watch::Receiver<Option<StoreError>>,
     listening: watch::Receiver<bool>,
@@ -140,12 +149,27 @@ impl Relay {
         let _ = self.driver.command(Command::TakeEntries(!on)); // a relay that was closed takes nothing anyway
     }
 
-    /// Stores what waits, says goodbye to everyone and closes the store.
-    pub async fn close(self) {
-        self.accepting.abort();
+    /// Stores what waits, says goodbye to everyone and closes the store. Whoever does not read what is said is cut off after
+    /// four seconds.
+    pub async fn close(mut self) {
+        // Nobody new is taken. Those who are here hear from the node that it is over, behind what it has to say to them.
+        self.stop = None;
         if let Some(serving) = &self.serving {
             serving.abort();
         }
         let _ = self.driver.stop().await; // a failure is what `failed` tells
+        if timeout(GOODBYE, &mut self.accepting).await.is_err() {
+            self.accepting.abort();
+            let _ = (&mut self.accepting).await; // its sockets are closed then
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+        self.driver.end();
     }
 }

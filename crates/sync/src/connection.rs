@@ -268,7 +268,8 @@ async fn read<C: Send + 'static>(
         // What may take long must not hold up other tasks of the runtime.
         let told = if short { driver.sender.tell(frame) } else { driver.sender.leave(frame) };
         if told.is_err() {
-            return CloseReason::Closing.into();
+            // The driver is gone. What it said last is still to be written, and whoever writes it ends the connection.
+            return std::future::pending().await;
         }
     }
 }
