@@ -9,8 +9,8 @@ use partita_crypto::{Secret, SigningKey};
 use partita_protocol::{CloseReason, NodeConfig, NodeParts, Notice, channel::LocalIdentity, message::Message};
 use partita_relay::Relay;
 use partita_sync::{
-    ConnectionError, ConnectionState, Dialer, Driver, DriverHandle, DriverParts, Host, HostContext, SystemRandom, Tapped,
-    Transports,
+    ConnectionError, ConnectionState, Dialer, Driver, DriverHandle, DriverParts, Host, HostContext, SystemRandom,
+    Tapped, Transports,
 };
 use partita_testing::MemoryStore;
 use partita_websocket::WebSocket;
