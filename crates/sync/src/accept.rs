@@ -43,6 +43,7 @@ pub async fn accept_until<C: Send + 'static, S>(
     stop: impl Future<Output = S>,
 ) -> Result<S, TransportError> {
     let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    listener.observer(driver.observer.clone());
     let (listens, listening) = watch::channel(());
     let mut stop = pin!(stop);
     let mut tasks = tokio::task::JoinSet::new();
@@ -55,6 +56,8 @@ pub async fn accept_until<C: Send + 'static, S>(
         let connection = accepted?;
         // Over the limit a connection is dropped at once: its dialer backs off and comes again.
         let Ok(permit) = room.clone().try_acquire_owned() else {
+            let address = connection.remote_address().map(tracing::field::display);
+            tracing::debug!(address, "a connection was turned away: there are as many as are allowed");
             driver.observer.observe(&Observation::ConnectionTurnedAway);
             continue;
         };

@@ -138,7 +138,16 @@ pub(crate) async fn serve<C: Send + 'static>(
     connected: impl FnOnce(SessionId, ReplicaId) + Send,
 ) -> ConnectionError {
     let name = if matches!(role, Role::Dial(_)) { "dialer" } else { "acceptor" };
-    let span = tracing::info_span!("connection", role = name, session = field::Empty, remote = field::Empty);
+    let span = tracing::info_span!(
+        "connection",
+        role = name,
+        address = field::Empty,
+        session = field::Empty,
+        remote = field::Empty
+    );
+    if let Some(address) = connection.remote_address() {
+        span.record("address", field::display(address));
+    }
     let served = async move {
         let ended = serve_inside(driver, connection, role, connected).await;
         debug!(%ended, "the connection ended");

@@ -5,6 +5,7 @@
 
 use std::{
     io::ErrorKind,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,6 +27,10 @@ impl WebSocketConnection {
 }
 
 impl Connection for WebSocketConnection {
+    fn remote_address(&self) -> Option<SocketAddr> {
+        self.0.stream.peer_addr().ok()
+    }
+
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
         (Box::new(Sink::new(self.0.clone())), Box::new(Source::new(self.0)))
     }
