@@ -1,6 +1,7 @@
 //! Opening a relay.
 
 use std::{
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -131,7 +132,7 @@ impl Builder {
     }
 
     /// Another store than the redb file at the path. It is opened with a fresh incarnation. The relay's key stays in the
-    /// file beside the path.
+    /// file beside the path; it is made if it is not there and the store is empty.
     #[must_use]
     pub fn store(
         mut self,
@@ -157,7 +158,8 @@ impl Builder {
     }
 
     /// Opens the relay. Its store is made if it is not there, and with it its key, beside it (`<path>.key`); a store without
-    /// its key is an error, because a relay with another id is another relay to everyone who pinned it.
+    /// its key is an error, because a relay with another id is another relay to everyone who pinned it. Where the store is
+    /// [another](Self::store), that is one that holds something.
     ///
     /// # Errors
     /// [`RelayError`].
@@ -212,12 +214,25 @@ fn open_files(
     maker: Option<StoreMaker>,
     incarnation: Incarnation,
 ) -> Result<(DeviceKeys, Arc<dyn Store>), RelayError> {
-    let keys = relay_keys(path)?;
-    let store = match maker {
-        Some(maker) => maker(incarnation)?,
-        None => Arc::new(RedbStore::open(path, incarnation)?),
+    let Some(maker) = maker else {
+        let is_new = !path.exists();
+        let keys = relay_keys(path, || Ok(is_new))?;
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(path, incarnation)?);
+        return Ok((keys, store));
     };
+    // Nothing but the store itself says whether it is new.
+    let store = maker(incarnation)?;
+    let keys = relay_keys(path, || is_empty(&*store))?;
     Ok((keys, store))
+}
+
+fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
+    let mut is_empty = true;
+    store.read()?.scan(&[], &mut |_name, _record| {
+        is_empty = false;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_empty)
 }
 
 /// Says that nobody listens any more when it is dropped: however that came about, also where the task panicked.
@@ -242,14 +257,25 @@ async fn accept(
     }
 }
 
-fn relay_keys(store: &Path) -> Result<DeviceKeys, RelayError> {
+/// The key beside the store; made with the store, and only then.
+fn relay_keys(store: &Path, is_new: impl FnOnce() -> Result<bool, StoreError>) -> Result<DeviceKeys, RelayError> {
     let path = store.with_added_extension("key");
-    let is_new = !store.exists();
-    let keystore: &dyn Keystore =
-        &if path.exists() || !is_new { FileKeystore::open(path)? } else { FileKeystore::create(path)? };
-    match DeviceKeys::load(keystore) {
-        // The first start may have ended between the file and what goes into it. Nobody has seen a key yet.
-        Err(KeystoreError::Missing(_)) if is_new => Ok(DeviceKeys::create(keystore, &mut SystemRandom)?),
-        keys => Ok(keys?),
+    let missing = match FileKeystore::open(&path).and_then(|keystore| DeviceKeys::load(&keystore)) {
+        Err(missing @ KeystoreError::Missing(_)) => missing,
+        keys => return Ok(keys?),
+    };
+    if !is_new()? {
+        return Err(missing.into());
     }
+    let fill = |keystore: &dyn Keystore| DeviceKeys::create(keystore, &mut SystemRandom).map(drop);
+    if path.exists() {
+        // An earlier version's first start ended between the file and what goes into it. Nobody has seen a key yet.
+        fill(&FileKeystore::open(&path)?)?;
+    } else if let Err(error) = FileKeystore::create_with(&path, fill)
+        && !matches!(error, KeystoreError::Exists(_))
+    {
+        return Err(error.into());
+    }
+    // Another start may have been faster: then its key is the relay's.
+    Ok(DeviceKeys::load(&FileKeystore::open(&path)?)?)
 }
