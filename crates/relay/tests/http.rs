@@ -263,7 +263,7 @@ impl Store for Ill {
     }
 }
 
-fn ill(gate: &Gate, fails: &Arc<AtomicBool>) -> impl FnOnce(Builder) -> Builder + use<> {
+fn ill(gate: &Gate, fails: &Arc<AtomicBool>) -> impl FnOnce(Builder) -> Builder {
     let (gate, fails) = (gate.clone(), fails.clone());
     move |builder| {
         builder.store(move |incarnation| Ok(Arc::new(Ill { inner: MemoryStore::new(incarnation), gate, fails })))
