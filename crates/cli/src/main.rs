@@ -50,7 +50,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_env_filter(log_filter())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         // Where a line cannot be written, it would panic: in whichever task or thread had something to say.
@@ -71,6 +71,16 @@ fn main() -> ExitCode {
         runtime.shutdown_background();
     }
     code
+}
+
+/// What `RUST_LOG` asks for. Whoever asks for something that is not understood hears of it: he waits for lines that never come.
+fn log_filter() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|error| {
+        if std::env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
+            let _ = writeln!(std::io::stderr(), "partita: RUST_LOG is not understood, and taken for warn: {error}");
+        }
+        EnvFilter::new("warn")
+    })
 }
 
 async fn run(command: Command) -> Result<bool, CliError> {

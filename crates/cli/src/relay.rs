@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf};
 
-use partita_relay::{Relay, RelayError};
+use partita_relay::{Builder, Relay, RelayError};
 
 use crate::error::CliError;
 
@@ -20,7 +20,12 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_context_bytes: Option<u64>,
     /// The most connections at once.
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Builder::DEFAULT_CONNECTIONS,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     max_connections: u32,
     /// Take no plain contexts: then nobody can read anything here.
     #[arg(long)]
@@ -34,6 +39,8 @@ pub(crate) struct RelayArgs {
 pub(crate) async fn run(args: RelayArgs) -> Result<bool, CliError> {
     // Before the URL is printed: whoever has read it may send a signal.
     let mut stop = Stop::listen()?;
+    #[cfg(unix)]
+    warn_of_few_files(args.max_connections);
     let relay = tokio::select! {
         opened = open(&args) => opened?,
         // A large store that was not closed takes long to read, and nothing was promised to anybody yet.
@@ -46,6 +53,25 @@ pub(crate) async fn run(args: RelayArgs) -> Result<bool, CliError> {
     };
     unless_asked_again(relay.close(), stop.asked()).await?;
     failed.map_or(Ok(true), |error| Err(CliError::RelayFailed(error)))
+}
+
+/// Files that a relay has open beside its connections: above all handshakes under way, and whoever looks at its metrics.
+#[cfg(unix)]
+const OTHER_FILES: u64 = 320;
+
+/// Over the system's limit connections wait at the door, and nobody there is told why.
+#[cfg(unix)]
+fn warn_of_few_files(connections: u32) {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let needed = u64::from(connections) + OTHER_FILES;
+    if let Some(files) = files.filter(|files| *files < needed) {
+        tracing::warn!(
+            files,
+            connections,
+            "the system gives this process too few open files for so many connections: raise the limit (ulimit -n, \
+             LimitNOFILE=), or say --max-connections"
+        );
+    }
 }
 
 /// Waits for the end, but no longer than until somebody asks for it again: it may wait for a disk that hangs.

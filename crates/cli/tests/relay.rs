@@ -161,6 +161,35 @@ fn metrics_are_shown_where_the_second_line_says() {
 }
 
 #[test]
+fn a_log_filter_that_is_not_understood_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("missing").join("relay.partita");
+    let args = ["relay", "--listen", "127.0.0.1:0", "--store", store.to_str().unwrap()];
+    let output = partita().args(args).env("RUST_LOG", "partita=loud").output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(err.contains("RUST_LOG is not understood"), "{err}");
+}
+
+/// Connections over it are not even turned away: they wait.
+#[test]
+fn too_few_files_for_so_many_connections_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("missing").join("relay.partita");
+    let says = |connections: &str| {
+        let relay = "exec \"$PROGRAM\" relay --listen 127.0.0.1:0 --store \"$STORE\"";
+        let script = format!("ulimit -n 600; {relay} {connections}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).env("PROGRAM", env!("CARGO_BIN_EXE_partita")).env("STORE", &store);
+        let output = command.env_remove("RUST_LOG").output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8(output.stderr).unwrap().contains("too few open files")
+    };
+    assert!(says(""));
+    assert!(!says("--max-connections 200"));
+}
+
+#[test]
 fn wrong_usage_ends_with_2() {
     for args in [
         &[][..],

@@ -54,6 +54,9 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
+    /// The most connections at once if [`max_connections`](Self::max_connections) says nothing.
+    pub const DEFAULT_CONNECTIONS: u32 = 10_000;
+
     pub(crate) fn new(path: PathBuf) -> Self {
         let mut transports = Transports::default();
         transports.add(Arc::new(WebSocket::default()));
@@ -61,7 +64,7 @@ impl Builder {
             path,
             listen: "ws://127.0.0.1:7400".into(),
             config: NodeConfig::default(),
-            max_connections: 10_000,
+            max_connections: Self::DEFAULT_CONNECTIONS as usize,
             strategies: Vec::new(),
             owners: SingleOwnerRelay::new(),
             transports,
@@ -87,7 +90,8 @@ impl Builder {
         self
     }
 
-    /// The most connections at once.
+    /// The most connections at once; [`DEFAULT_CONNECTIONS`](Self::DEFAULT_CONNECTIONS) if nothing is said. Each takes a file
+    /// descriptor.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
