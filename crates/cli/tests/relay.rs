@@ -6,14 +6,16 @@
 mod common;
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
 
-use common::{Relay, partita, run};
+use common::{Relay, partita, replica::Replica, run};
 use redb::ReadableDatabase as _;
+use serde_json::json;
 
 /// A relay's store that is there and closed.
 fn store_in(folder: &Path) -> String {
@@ -158,6 +160,26 @@ fn metrics_are_shown_where_the_second_line_says() {
     assert_eq!(code, Some(3));
     assert!(err.contains(address) && err.contains("in use"), "{err}");
     assert_eq!(relay.signal("TERM").code(), Some(0));
+}
+
+/// A line that could not be written once took down the thread that had something to say: the node's, or whoever accepts.
+#[test]
+fn a_log_that_nobody_reads_disturbs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = partita();
+    command.args(["relay", "--listen", "127.0.0.1:0", "--store"]).arg(folder.path().join("relay")).stdin(Stdio::null());
+    let mut relay = command.env("RUST_LOG", "debug").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(relay.stderr.take());
+    let mut url = String::new();
+    BufReader::new(relay.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let mut replica = Replica::start(&folder.path().join("a"));
+    replica.ask(json!({"do": "found"}));
+    replica.ask(json!({"do": "open", "connect": url.trim_end()}));
+    replica.ask(json!({"do": "create", "crdt": "automerge", "parts": 1}));
+    replica.ask(json!({"do": "acknowledged"}));
+    replica.close();
+    assert!(Command::new("kill").args(["-TERM", &relay.id().to_string()]).status().unwrap().success());
+    assert_eq!(relay.wait().unwrap().code(), Some(0), "it had failed");
 }
 
 #[test]

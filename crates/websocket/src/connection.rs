@@ -130,6 +130,9 @@ impl FrameSource for Source {
 
     fn set_max_frame(&mut self, bytes: usize) {
         self.shared.lock().set_config(|config| {
+            // A message may also come in one piece, which costs a buffer of its size for as long as the connection lasts. Our own
+            // sinks send pieces of 64 KiB; but whoever passes WebSockets on may put them together again (RFC 6455, 5.4), and
+            // devices behind such a proxy would never get a large change through.
             config.max_message_size = Some(bytes);
             config.max_frame_size = Some(bytes);
         });
