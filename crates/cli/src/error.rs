@@ -7,7 +7,7 @@ use partita::{
     group::{GroupError, TextError},
 };
 use partita_core::{ContextId, KeystoreError, Refusal, StoreError, TransportError};
-use partita_relay::RelayError;
+use partita_relay::{RelayError, RelayFailure};
 
 /// Why a command could not do its work. Each message names what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +23,12 @@ pub(crate) enum CliError {
         /// What is wrong.
         error: RelayError,
     },
-    /// A relay's store failed while it ran. What it acknowledged is in it.
+    /// A relay failed while it ran. What it acknowledged is in its store.
     #[error("the relay stopped: {0}")]
-    RelayFailed(StoreError),
+    RelayFailed(RelayFailure),
+    /// A relay was asked again to end before it had. What it acknowledged is in its store.
+    #[error("the relay was ended before it had closed in order: what it acknowledged is in its store")]
+    CutShort,
     /// An engine could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),

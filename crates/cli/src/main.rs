@@ -11,7 +11,10 @@ mod replay;
 mod table;
 mod trace;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -47,19 +50,37 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_env_filter(log_filter())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // Where a line cannot be written, it would panic: in whichever task or thread had something to say.
+        .log_internal_errors(false)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&CliError::io("cannot start threads")(error)),
     };
-    match runtime.block_on(run(arguments.command)) {
+    let is_relay = matches!(arguments.command, Command::Relay(_));
+    let code = match runtime.block_on(run(arguments.command)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => failed(&error),
+    };
+    if is_relay {
+        // It has closed by now, or was told to wait no longer: neither for a disk, nor for a store that is being read.
+        runtime.shutdown_background();
     }
+    code
+}
+
+/// What `RUST_LOG` asks for. Whoever asks for something that is not understood hears of it: he waits for lines that never come.
+fn log_filter() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|error| {
+        if std::env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
+            let _ = writeln!(std::io::stderr(), "partita: RUST_LOG is not understood, and taken for warn: {error}");
+        }
+        EnvFilter::new("warn")
+    })
 }
 
 async fn run(command: Command) -> Result<bool, CliError> {
@@ -74,6 +95,7 @@ async fn run(command: Command) -> Result<bool, CliError> {
 }
 
 fn failed(error: &CliError) -> ExitCode {
-    eprintln!("partita: {error}");
+    // Whoever cannot be told has the exit code.
+    let _ = writeln!(std::io::stderr(), "partita: {error}");
     ExitCode::from(error.exit_code())
 }

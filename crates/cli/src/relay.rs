@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf};
 
-use partita_relay::{Relay, RelayError};
+use partita_relay::{Builder, Relay, RelayError};
 
 use crate::error::CliError;
 
@@ -20,7 +20,12 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_context_bytes: Option<u64>,
     /// The most connections at once.
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Builder::DEFAULT_CONNECTIONS,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     max_connections: u32,
     /// Take no plain contexts: then nobody can read anything here.
     #[arg(long)]
@@ -30,18 +35,52 @@ pub(crate) struct RelayArgs {
     metrics: Option<String>,
 }
 
-/// Runs a relay until it is told to stop, or its store fails.
+/// Runs a relay until it is told to stop, or it fails.
 pub(crate) async fn run(args: RelayArgs) -> Result<bool, CliError> {
     // Before the URL is printed: whoever has read it may send a signal.
     let mut stop = Stop::listen()?;
-    let relay = open(&args).await?;
+    #[cfg(unix)]
+    warn_of_few_files(args.max_connections);
+    let relay = tokio::select! {
+        opened = open(&args) => opened?,
+        // A large store that was not closed takes long to read, and nothing was promised to anybody yet.
+        () = stop.asked() => return Ok(true),
+    };
     print_addresses(&relay)?;
     let failed = tokio::select! {
         () = stop.asked() => None,
         error = relay.failed() => Some(error),
     };
-    relay.close().await;
+    unless_asked_again(relay.close(), stop.asked()).await?;
     failed.map_or(Ok(true), |error| Err(CliError::RelayFailed(error)))
+}
+
+/// Files that a relay has open beside its connections: above all handshakes under way, and whoever looks at its metrics.
+#[cfg(unix)]
+const OTHER_FILES: u64 = 320;
+
+/// Over the system's limit connections wait at the door, and nobody there is told why.
+#[cfg(unix)]
+fn warn_of_few_files(connections: u32) {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let needed = u64::from(connections) + OTHER_FILES;
+    if let Some(files) = files.filter(|files| *files < needed) {
+        tracing::warn!(
+            files,
+            connections,
+            "the system gives this process too few open files for so many connections: raise the limit (ulimit -n, \
+             LimitNOFILE=), or say --max-connections"
+        );
+    }
+}
+
+/// Waits for the end, but no longer than until somebody asks for it again: it may wait for a disk that hangs.
+async fn unless_asked_again(end: impl Future<Output = ()>, asked: impl Future<Output = ()>) -> Result<(), CliError> {
+    tokio::select! {
+        biased;
+        () = end => Ok(()),
+        () = asked => Err(CliError::CutShort),
+    }
 }
 
 async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
@@ -133,5 +172,18 @@ impl Stop {
     #[cfg(not(unix))]
     async fn asked(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_again_waits_for_no_disk() {
+        assert!(unless_asked_again(ready(()), pending()).await.is_ok());
+        assert!(matches!(unless_asked_again(pending(), ready(())).await, Err(CliError::CutShort)));
     }
 }

@@ -5,10 +5,17 @@
 
 mod common;
 
-use std::path::Path;
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
 
-use common::{Relay, partita, run};
+use common::{Relay, partita, replica::Replica, run};
 use redb::ReadableDatabase as _;
+use serde_json::json;
 
 /// A relay's store that is there and closed.
 fn store_in(folder: &Path) -> String {
@@ -109,6 +116,30 @@ fn a_folder_that_is_not_there_is_named() {
     fails(store.to_str().unwrap(), "127.0.0.1:0", &["missing"]);
 }
 
+/// Opening a large store that was not closed may take minutes. Here its key is what takes long: whoever reads a pipe waits for
+/// what is written to it.
+#[test]
+fn a_relay_that_still_opens_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, key) = (folder.path().join("relay.partita"), folder.path().join("relay.partita.key"));
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&key).status().unwrap().success());
+    let mut command = partita();
+    command.args(["relay", "--listen", "127.0.0.1:0", "--store"]).arg(&store);
+    let mut relay = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let process = relay.id().to_string();
+    // This waits for the relay to open the other end: it listens to signals by then.
+    let writes = std::fs::OpenOptions::new().write(true).open(&key).unwrap();
+    let (ended, ends) = mpsc::channel();
+    std::thread::spawn(move || ended.send(relay.wait().unwrap().code()));
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    let code = ends.recv_timeout(Duration::from_secs(60));
+    if code.is_err() {
+        let _ = Command::new("kill").args(["-KILL", &process]).status();
+    }
+    drop(writes);
+    assert_eq!(code, Ok(Some(0)), "it went on opening");
+}
+
 #[test]
 fn metrics_are_shown_where_the_second_line_says() {
     use std::io::{Read as _, Write as _};
@@ -129,6 +160,55 @@ fn metrics_are_shown_where_the_second_line_says() {
     assert_eq!(code, Some(3));
     assert!(err.contains(address) && err.contains("in use"), "{err}");
     assert_eq!(relay.signal("TERM").code(), Some(0));
+}
+
+/// A line that could not be written once took down the thread that had something to say: the node's, or whoever accepts.
+#[test]
+fn a_log_that_nobody_reads_disturbs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = partita();
+    command.args(["relay", "--listen", "127.0.0.1:0", "--store"]).arg(folder.path().join("relay")).stdin(Stdio::null());
+    let mut relay = command.env("RUST_LOG", "debug").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(relay.stderr.take());
+    let mut url = String::new();
+    BufReader::new(relay.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let mut replica = Replica::start(&folder.path().join("a"));
+    replica.ask(json!({"do": "found"}));
+    replica.ask(json!({"do": "open", "connect": url.trim_end()}));
+    replica.ask(json!({"do": "create", "crdt": "automerge", "parts": 1}));
+    replica.ask(json!({"do": "acknowledged"}));
+    replica.close();
+    assert!(Command::new("kill").args(["-TERM", &relay.id().to_string()]).status().unwrap().success());
+    assert_eq!(relay.wait().unwrap().code(), Some(0), "it had failed");
+}
+
+#[test]
+fn a_log_filter_that_is_not_understood_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("missing").join("relay.partita");
+    let args = ["relay", "--listen", "127.0.0.1:0", "--store", store.to_str().unwrap()];
+    let output = partita().args(args).env("RUST_LOG", "partita=loud").output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(err.contains("RUST_LOG is not understood"), "{err}");
+}
+
+/// Connections over it are not even turned away: they wait.
+#[test]
+fn too_few_files_for_so_many_connections_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("missing").join("relay.partita");
+    let says = |connections: &str| {
+        let relay = "exec \"$PROGRAM\" relay --listen 127.0.0.1:0 --store \"$STORE\"";
+        let script = format!("ulimit -n 600; {relay} {connections}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).env("PROGRAM", env!("CARGO_BIN_EXE_partita")).env("STORE", &store);
+        let output = command.env_remove("RUST_LOG").output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8(output.stderr).unwrap().contains("too few open files")
+    };
+    assert!(says(""));
+    assert!(!says("--max-connections 200"));
 }
 
 #[test]

@@ -36,6 +36,9 @@ pub enum Observation {
         /// Whether the remote had proved who it is.
         authenticated: bool,
     },
+    /// A remote that knocked never became a connection: it did not speak the transport's protocol, took too long, or gave way
+    /// to others.
+    ConnectionNotOpened,
     /// A connection was dropped at the door: there are as many as are allowed.
     ConnectionTurnedAway,
     /// A remote that proved who it is has a session.

@@ -1,7 +1,11 @@
 //! Transports: they dial or accept connections that carry frames, and know nothing else.
 
+use std::{net::SocketAddr, sync::Arc};
+
 use async_trait::async_trait;
 use bytes::Bytes;
+
+use crate::Observer;
 
 /// Why a connection could not be made or went away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +74,11 @@ pub trait Listener: Send {
     /// The address that others dial, with the port that was taken.
     fn address(&self) -> String;
 
+    /// Who is told of each remote that knocks and never becomes a connection
+    /// ([`ConnectionNotOpened`](crate::Observation::ConnectionNotOpened)). Called at most once, before the first `accept`. Nothing is
+    /// told by a listener that has nothing to tell, as this one.
+    fn observer(&mut self, _observer: Arc<dyn Observer>) {}
+
     /// The next connection. Cancel-safe. One remote that misbehaves must not make it fail: an error means that the
     /// listener itself is broken.
     ///
@@ -80,6 +89,12 @@ pub trait Listener: Send {
 
 /// One connection that carries frames in both directions, in order, each whole or not at all.
 pub trait Connection: Send {
+    /// The remote's network address, for whoever reads the log; `None` where it has none. It proves nothing: a proxy may stand
+    /// between.
+    fn remote_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
     /// Its two halves, which may be used from different tasks.
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>);
 }

@@ -12,7 +12,7 @@ use partita::{
     automerge::Automerge,
     core::{Observation, Observer, StoreError},
 };
-use partita_relay::Relay;
+use partita_relay::{Relay, RelayFailure};
 use partita_testing::MemoryStore;
 use tokio::sync::watch;
 
@@ -149,7 +149,8 @@ async fn a_relay_whose_store_failed_is_alive_and_not_ready() {
     store.fail_next_commit(StoreError::OutOfSpace);
     let a = home.open("a", &[&relay.relay.url().to_string()]).await;
     a.notes.create::<Automerge>().await.unwrap();
-    assert_eq!(patiently("the failure", relay.relay.failed()).await, StoreError::OutOfSpace);
+    let failure = patiently("the failure", relay.relay.failed()).await;
+    assert_eq!(failure, RelayFailure::Store(StoreError::OutOfSpace));
     let (status, why) = get(relay.address, "/readyz").await;
     assert_eq!(status, 503);
     assert!(why.contains("no space left"), "{why}");

@@ -1,4 +1,4 @@
-//! How a store is opened, and what maintenance did.
+//! How a store is opened.
 
 use std::{path::Path, sync::Arc};
 

@@ -1,6 +1,7 @@
 //! Opening a relay.
 
 use std::{
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,10 +17,10 @@ use partita_redb::RedbStore;
 use partita_single_owner::SingleOwnerRelay;
 use partita_sync::{
     Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, RelayUrl, SystemRandom, Tapped, Transports,
-    accept_connections,
+    accept_until,
 };
 use partita_websocket::WebSocket;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     Relay, RelayError,
@@ -53,6 +54,9 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
+    /// The most connections at once if [`max_connections`](Self::max_connections) says nothing.
+    pub const DEFAULT_CONNECTIONS: u32 = 10_000;
+
     pub(crate) fn new(path: PathBuf) -> Self {
         let mut transports = Transports::default();
         transports.add(Arc::new(WebSocket::default()));
@@ -60,7 +64,7 @@ impl Builder {
             path,
             listen: "ws://127.0.0.1:7400".into(),
             config: NodeConfig::default(),
-            max_connections: 10_000,
+            max_connections: Self::DEFAULT_CONNECTIONS as usize,
             strategies: Vec::new(),
             owners: SingleOwnerRelay::new(),
             transports,
@@ -86,7 +90,8 @@ impl Builder {
         self
     }
 
-    /// The most connections at once.
+    /// The most connections at once; [`DEFAULT_CONNECTIONS`](Self::DEFAULT_CONNECTIONS) if nothing is said. Each takes a file
+    /// descriptor.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
@@ -131,7 +136,7 @@ impl Builder {
     }
 
     /// Another store than the redb file at the path. It is opened with a fresh incarnation. The relay's key stays in the
-    /// file beside the path.
+    /// file beside the path; it is made if it is not there and the store is empty.
     #[must_use]
     pub fn store(
         mut self,
@@ -157,17 +162,17 @@ impl Builder {
     }
 
     /// Opens the relay. Its store is made if it is not there, and with it its key, beside it (`<path>.key`); a store without
-    /// its key is an error, because a relay with another id is another relay to everyone who pinned it.
+    /// its key is an error, because a relay with another id is another relay to everyone who pinned it. Where the store is
+    /// [another](Self::store), that is one that holds something.
     ///
     /// # Errors
     /// [`RelayError`].
     pub async fn open(mut self) -> Result<Relay, RelayError> {
-        let keys = relay_keys(&self.path)?;
         let mut bytes = [0; 16];
         SystemRandom.fill_bytes(&mut bytes);
         let incarnation = Incarnation::from_bytes(bytes);
         let (path, maker) = (self.path.clone(), self.store.take());
-        let store = tokio::task::spawn_blocking(move || open_store(path, maker, incarnation))
+        let (keys, store) = tokio::task::spawn_blocking(move || open_files(&path, maker, incarnation))
             .await
             .map_err(|_| StoreError::Damaged("opening it panicked".into()))??;
         let listener = self.transports.of(&self.listen)?.listen(&self.listen).await?;
@@ -193,43 +198,88 @@ impl Builder {
         let driver = Driver::start(DriverParts { node, store, host: RelayHost::new(failed), tap: self.tap, observer })?;
         let url = RelayUrl { address, replica: Some(driver.replica()) };
         let (listens, listening) = watch::channel(true);
-        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, listens));
+        let (stop, stopped) = oneshot::channel();
+        let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, stopped, Listens(listens)));
         let (draining, drains) = watch::channel(false);
         let mut metrics_address = None;
         let serving = http.map(|server| {
             metrics_address = Some(server.address());
-            let readiness = Readiness::new(driver.clone(), failure.clone(), drains, listening);
+            let readiness = Readiness::new(driver.clone(), failure.clone(), drains, listening.clone());
             tokio::spawn(server.serve(Arc::new(Pages { metrics, readiness })))
         });
-        Ok(Relay { driver, draining, url, accepting, failure, serving, metrics_address })
+        let stop = Some(stop);
+        Ok(Relay { driver, draining, url, stop, accepting, failure, listening, serving, metrics_address })
     }
 }
 
-fn open_store(
-    path: PathBuf,
+/// The relay's keys and its store. Blocks.
+fn open_files(
+    path: &Path,
     maker: Option<StoreMaker>,
     incarnation: Incarnation,
-) -> Result<Arc<dyn Store>, StoreError> {
-    match maker {
-        Some(maker) => maker(incarnation),
-        None => Ok(Arc::new(RedbStore::open(path, incarnation)?)),
+) -> Result<(DeviceKeys, Arc<dyn Store>), RelayError> {
+    let Some(maker) = maker else {
+        let is_new = !path.exists();
+        let keys = relay_keys(path, || Ok(is_new))?;
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(path, incarnation)?);
+        return Ok((keys, store));
+    };
+    // Nothing but the store itself says whether it is new.
+    let store = maker(incarnation)?;
+    let keys = relay_keys(path, || is_empty(&*store))?;
+    Ok((keys, store))
+}
+
+fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
+    let mut is_empty = true;
+    store.read()?.scan(&[], &mut |_name, _record| {
+        is_empty = false;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_empty)
+}
+
+/// Says that nobody listens any more when it is dropped: however that came about, also where the task panicked.
+struct Listens(watch::Sender<bool>);
+
+impl Drop for Listens {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 
-async fn accept(driver: DriverHandle<Command>, listener: Box<dyn Listener>, most: usize, listens: watch::Sender<bool>) {
-    let ended = accept_connections(driver, listener, most).await;
-    tracing::error!(%ended, "the listener broke");
-    listens.send_replace(false);
+async fn accept(
+    driver: DriverHandle<Command>,
+    listener: Box<dyn Listener>,
+    most: usize,
+    stopped: oneshot::Receiver<()>,
+    _listens: Listens,
+) {
+    // Stopped is also what a relay is that was dropped.
+    if let Err(error) = accept_until(driver, listener, most, stopped).await {
+        tracing::error!(%error, "the listener broke");
+    }
 }
 
-fn relay_keys(store: &Path) -> Result<DeviceKeys, RelayError> {
+/// The key beside the store; made with the store, and only then.
+fn relay_keys(store: &Path, is_new: impl FnOnce() -> Result<bool, StoreError>) -> Result<DeviceKeys, RelayError> {
     let path = store.with_added_extension("key");
-    let is_new = !store.exists();
-    let keystore: &dyn Keystore =
-        &if path.exists() || !is_new { FileKeystore::open(path)? } else { FileKeystore::create(path)? };
-    match DeviceKeys::load(keystore) {
-        // The first start may have ended between the file and what goes into it. Nobody has seen a key yet.
-        Err(KeystoreError::Missing(_)) if is_new => Ok(DeviceKeys::create(keystore, &mut SystemRandom)?),
-        keys => Ok(keys?),
+    let missing = match FileKeystore::open(&path).and_then(|keystore| DeviceKeys::load(&keystore)) {
+        Err(missing @ KeystoreError::Missing(_)) => missing,
+        keys => return Ok(keys?),
+    };
+    if !is_new()? {
+        return Err(missing.into());
     }
+    let fill = |keystore: &dyn Keystore| DeviceKeys::create(keystore, &mut SystemRandom).map(drop);
+    if path.exists() {
+        // An earlier version's first start ended between the file and what goes into it. Nobody has seen a key yet.
+        fill(&FileKeystore::open(&path)?)?;
+    } else if let Err(error) = FileKeystore::create_with(&path, fill)
+        && !matches!(error, KeystoreError::Exists(_))
+    {
+        return Err(error.into());
+    }
+    // Another start may have been faster: then its key is the relay's.
+    Ok(DeviceKeys::load(&FileKeystore::open(&path)?)?)
 }

@@ -17,29 +17,50 @@ const WORTHWHILE: u64 = 16 << 20;
 /// Passes the store's failure on, and makes the store small when checkpoints had much of it pruned.
 pub(crate) struct RelayHost {
     failed: watch::Sender<Option<StoreError>>,
+    looks: Looks,
+}
+
+/// When it is looked at the store's file.
+#[derive(Debug, Default)]
+struct Looks {
+    /// Something was pruned that no look has seen.
+    wanted: bool,
     /// When it may be looked again.
-    look: Duration,
+    next: Duration,
     /// Since when it is being looked.
     since: Option<Duration>,
 }
 
+impl Looks {
+    /// Whether a look begins now. One that is wanted too early is made when the rest is over.
+    fn begin(&mut self, now: Duration) -> bool {
+        let begins = self.wanted && self.since.is_none() && now >= self.next;
+        if begins {
+            self.wanted = false;
+            self.since = Some(now);
+        }
+        begins
+    }
+
+    fn end(&mut self, now: Duration) {
+        let took = self.since.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.next = now.saturating_add(LOOK_EVERY.max(took.saturating_mul(REST)));
+    }
+}
+
 impl RelayHost {
     pub(crate) fn new(failed: watch::Sender<Option<StoreError>>) -> Self {
-        Self { failed, look: Duration::ZERO, since: None }
+        Self { failed, looks: Looks::default() }
     }
 
     fn maintain(&mut self, context: &mut HostContext<'_, Command>) {
-        let now = context.now.monotonic;
-        if now < self.look || self.since.is_some() {
-            return;
+        if self.looks.begin(context.now.monotonic) {
+            context.jobs.push(Box::new(|store| Command::Maintained(maintain(store))));
         }
-        self.since = Some(now);
-        context.jobs.push(Box::new(|store| Command::Maintained(maintain(store))));
     }
 
     fn on_maintained(&mut self, now: Duration, result: Result<Maintained, StoreError>) {
-        let took = self.since.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        self.look = now.saturating_add(LOOK_EVERY.max(took.saturating_mul(REST)));
+        self.looks.end(now);
         match result {
             Ok(Maintained { done: true, bytes_before, bytes_after, .. }) => {
                 tracing::info!(bytes_before, bytes_after, "the store's file was made smaller");
@@ -79,9 +100,16 @@ impl Host for RelayHost {
         }
     }
 
+    fn round(&mut self, context: &mut HostContext<'_, Command>) {
+        self.maintain(context);
+    }
+
     fn notice(&mut self, context: &mut HostContext<'_, Command>, notice: Notice) {
         match notice {
-            Notice::CheckpointAdopted { .. } => self.maintain(context),
+            Notice::CheckpointAdopted { .. } => {
+                self.looks.wanted = true;
+                self.maintain(context);
+            }
             Notice::StoreFailed(error) => {
                 self.failed.send_replace(Some(error));
             }
@@ -93,5 +121,40 @@ impl Host for RelayHost {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Only the next checkpoint had it looked again, which may be days away, or never come.
+    #[test]
+    fn what_is_pruned_while_the_look_rests_is_looked_at_when_the_rest_is_over() {
+        let mut looks = Looks::default();
+        assert!(!looks.begin(SECOND), "nothing was pruned");
+        looks.wanted = true;
+        assert!(looks.begin(SECOND));
+        looks.end(SECOND * 2);
+        let next = SECOND * 2 + LOOK_EVERY;
+        looks.wanted = true;
+        assert!(!looks.begin(next - SECOND));
+        assert!(looks.begin(next), "though nothing more was pruned");
+        looks.end(next);
+        assert!(!looks.begin(next + LOOK_EVERY), "it was looked");
+    }
+
+    #[test]
+    fn what_is_pruned_during_a_look_is_looked_at_too_and_a_long_look_makes_a_long_rest() {
+        let mut looks = Looks { wanted: true, ..Looks::default() };
+        assert!(looks.begin(SECOND));
+        looks.wanted = true; // the look may have passed it by
+        assert!(!looks.begin(SECOND * 2), "one at a time");
+        looks.end(SECOND * 31);
+        let next = SECOND * 31 + SECOND * 30 * REST;
+        assert!(!looks.begin(next - SECOND));
+        assert!(looks.begin(next));
     }
 }

@@ -31,14 +31,21 @@ mod http;
 mod metrics;
 mod ready;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use partita_core::{KeystoreError, ReplicaId, StoreError, TransportError};
 use partita_sync::{DriverHandle, RelayUrl};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 pub use builder::Builder;
 use host::Command;
+
+/// How long remotes have, at the end, to take what was said to them: a little more than one connection's end may take.
+const GOODBYE: Duration = Duration::from_secs(4);
 
 /// Why a relay could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +70,32 @@ pub enum RelayError {
     },
 }
 
-/// A running relay.
+/// Why a running relay should be closed and opened again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayFailure {
+    /// The store failed: the relay only serves what it has. Everything that it acknowledged is in the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node's thread panicked, which is a bug: the relay serves nothing.
+    #[error("the relay's node panicked: what it wrote to standard error says where")]
+    Node,
+    /// Nobody can connect any more.
+    #[error("the listener broke, and nobody can connect: start the relay again")]
+    Listener,
+}
+
+/// A running relay. Dropping it does what [`close`](Self::close) does, and waits for none of it.
 #[derive(Debug)]
 pub struct Relay {
     driver: DriverHandle<Command>,
     draining: watch::Sender<bool>,
     url: RelayUrl,
+    /// Dropping it ends the listening, and `accepting` once all connections have ended.
+    stop: Option<oneshot::Sender<()>>,
     accepting: JoinHandle<()>,
     failure: watch::Receiver<Option<StoreError>>,
+    listening: watch::Receiver<bool>,
     serving: Option<JoinHandle<()>>,
     metrics_address: Option<SocketAddr>,
 }
@@ -97,15 +122,24 @@ impl Relay {
         self.driver.replica()
     }
 
-    /// Waits until the store fails: the relay then only serves what it has, and should be closed and opened again. Also when the
-    /// node's thread panicked, which is a bug: then it serves nothing.
-    pub async fn failed(&self) -> StoreError {
-        let mut failure = self.failure.clone();
-        let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
-        // The node says so until it is gone, and nobody closed it.
-        failed.unwrap_or_else(|| {
-            StoreError::Io("the relay's node panicked: what it wrote to standard error says where".into())
-        })
+    /// Waits until the relay cannot do its work any more, and should be closed and opened again: its store failed, its
+    /// listener broke, or its node panicked.
+    pub async fn failed(&self) -> RelayFailure {
+        let (mut failure, mut listening) = (self.failure.clone(), self.listening.clone());
+        let node = async move {
+            let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
+            // The node says so until it is gone, and nobody closed it.
+            failed.map_or(RelayFailure::Node, RelayFailure::Store)
+        };
+        let listener = async move {
+            let _ = listening.wait_for(|listens| !*listens).await; // whoever would say so is gone, which says the same
+            RelayFailure::Listener
+        };
+        tokio::select! {
+            biased;
+            failed = node => failed,
+            failed = listener => failed,
+        }
     }
 
     /// Before the relay goes away: from now on it takes no entries and says so, and is not ready; it goes on sending what it
@@ -115,12 +149,27 @@ impl Relay {
         let _ = self.driver.command(Command::TakeEntries(!on)); // a relay that was closed takes nothing anyway
     }
 
-    /// Stores what waits, says goodbye to everyone and closes the store.
-    pub async fn close(self) {
-        self.accepting.abort();
+    /// Stores what waits, says goodbye to everyone and closes the store. Whoever does not read what is said is cut off after
+    /// four seconds.
+    pub async fn close(mut self) {
+        // Nobody new is taken. Those who are here hear from the node that it is over, behind what it has to say to them.
+        self.stop = None;
         if let Some(serving) = &self.serving {
             serving.abort();
         }
         let _ = self.driver.stop().await; // a failure is what `failed` tells
+        if timeout(GOODBYE, &mut self.accepting).await.is_err() {
+            self.accepting.abort();
+            let _ = (&mut self.accepting).await; // its sockets are closed then
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+        self.driver.end();
     }
 }

@@ -4,13 +4,17 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use partita_core::{Observation, Observer, Store, StoreError};
-use partita_relay::{Builder, Relay, RelayError};
+use partita_core::{Observation, Observer, Store, StoreError, Transport as _};
+use partita_relay::{Builder, Relay, RelayError, RelayFailure};
 use partita_testing::MemoryStore;
+use partita_websocket::WebSocket;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -186,11 +190,11 @@ async fn a_node_that_is_stuck_is_not_ready_and_is_again_when_it_goes_on() {
 
 /// Takes the node's thread down once it is told to.
 #[derive(Clone, Default)]
-struct Fatal(Arc<std::sync::atomic::AtomicBool>);
+struct Fatal(Arc<AtomicBool>);
 
 impl Observer for Fatal {
     fn observe(&self, seen: &Observation) {
-        let now = self.0.load(std::sync::atomic::Ordering::SeqCst);
+        let now = self.0.load(Ordering::SeqCst);
         assert!(!(now && matches!(seen, Observation::Sampled(_))), "a bug takes the node's thread down");
     }
 }
@@ -201,7 +205,7 @@ async fn a_node_whose_thread_died_is_not_ready() {
     let fatal = Fatal::default();
     let (_folder, _relay, address) = open(|builder| builder.observer(fatal.clone())).await;
     assert_eq!(get(address, "/readyz").await, (200, "ready\n".into()));
-    fatal.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    fatal.0.store(true, Ordering::SeqCst);
     // Its thread ends at the next sample; until then it is ready.
     let died = async {
         loop {
@@ -216,11 +220,32 @@ async fn a_node_whose_thread_died_is_not_ready() {
     assert_eq!(get(address, "/readyz").await.0, 503, "and it stays so");
 }
 
+/// Takes the task down that accepts connections, at the first one.
+struct Fragile;
+
+impl Observer for Fragile {
+    fn observe(&self, seen: &Observation) {
+        assert!(!matches!(seen, Observation::ConnectionTurnedAway), "a bug takes the accepting task down");
+    }
+}
+
+/// Failure mode 40: nobody listens any more, and nobody who does could say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_accepting_task_died_is_not_ready_and_has_failed() {
+    let (_folder, relay, address) = open(|builder| builder.max_connections(0).observer(Fragile)).await;
+    assert_eq!(get(address, "/readyz").await, (200, "ready\n".into()));
+    let _hung_up = WebSocket::default().dial(&relay.url().address).await; // perhaps before it stood
+    assert_eq!(patiently("the failure", relay.failed()).await, RelayFailure::Listener);
+    let (status, why) = get(address, "/readyz").await;
+    assert!(status == 503 && why.contains("the listener broke"), "{status} {why}");
+    relay.close().await;
+}
+
 /// A store in memory whose reads can be held up, or made to fail.
 struct Ill {
     inner: MemoryStore,
     gate: Gate,
-    fails: bool,
+    fails: Arc<AtomicBool>,
 }
 
 impl Store for Ill {
@@ -230,7 +255,7 @@ impl Store for Ill {
 
     fn read(&self) -> Result<Box<dyn partita_core::StoreRead + '_>, StoreError> {
         self.gate.pass();
-        if self.fails { Err(StoreError::Io("the disk is on fire".into())) } else { self.inner.read() }
+        if self.fails.load(Ordering::SeqCst) { Err(StoreError::Io("the disk is on fire".into())) } else { self.inner.read() }
     }
 
     fn commit(&self, batch: &partita_core::Batch, durability: partita_core::Durability) -> Result<(), StoreError> {
@@ -238,8 +263,8 @@ impl Store for Ill {
     }
 }
 
-fn ill(gate: &Gate, fails: bool) -> impl FnOnce(Builder) -> Builder {
-    let gate = gate.clone();
+fn ill(gate: &Gate, fails: &Arc<AtomicBool>) -> impl FnOnce(Builder) -> Builder {
+    let (gate, fails) = (gate.clone(), fails.clone());
     move |builder| {
         builder.store(move |incarnation| Ok(Arc::new(Ill { inner: MemoryStore::new(incarnation), gate, fails })))
     }
@@ -248,7 +273,7 @@ fn ill(gate: &Gate, fails: bool) -> impl FnOnce(Builder) -> Builder {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_is_not_ready() {
     let gate = Gate::default();
-    let (_folder, relay, address) = open(ill(&gate, false)).await;
+    let (_folder, relay, address) = open(ill(&gate, &Arc::default())).await;
     assert_eq!(get(address, "/readyz").await.0, 200);
     gate.shut(true);
     let (status, why) = get(address, "/readyz").await;
@@ -261,7 +286,9 @@ async fn a_disk_that_hangs_is_not_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_cannot_be_read_is_not_ready() {
-    let (_folder, _relay, address) = open(ill(&Gate::default(), true)).await;
+    let fails = Arc::new(AtomicBool::new(false));
+    let (_folder, _relay, address) = open(ill(&Gate::default(), &fails)).await;
+    fails.store(true, Ordering::SeqCst);
     let (status, why) = get(address, "/readyz").await;
     assert_eq!(status, 503);
     assert!(why.contains("the disk is on fire"), "{why}");

@@ -28,6 +28,9 @@ use crate::{
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How many bytes of received frames wait for the driver before a connection is read no further.
 const RECEIVE_BYTES: usize = 2 * MAX_FRAME;
+/// What a frame counts for in that at least: its place in the queue, and the work to take it from there. One of no bytes would
+/// otherwise wait for nothing, and its sender have millions of them queued.
+const LEAST_OF_A_FRAME: usize = 512;
 /// A frame of at most so many bytes is worked off where it was received, if the driver has nothing else to do.
 const SHORT_FRAME: usize = 4096;
 /// How many frames are sealed before they are handed to the transport.
@@ -138,7 +141,16 @@ pub(crate) async fn serve<C: Send + 'static>(
     connected: impl FnOnce(SessionId, ReplicaId) + Send,
 ) -> ConnectionError {
     let name = if matches!(role, Role::Dial(_)) { "dialer" } else { "acceptor" };
-    let span = tracing::info_span!("connection", role = name, session = field::Empty, remote = field::Empty);
+    let span = tracing::info_span!(
+        "connection",
+        role = name,
+        address = field::Empty,
+        session = field::Empty,
+        remote = field::Empty
+    );
+    if let Some(address) = connection.remote_address() {
+        span.record("address", field::display(address));
+    }
     let served = async move {
         let ended = serve_inside(driver, connection, role, connected).await;
         debug!(%ended, "the connection ended");
@@ -241,6 +253,11 @@ async fn write<C: Send + 'static>(
     ended.unwrap_or(CloseReason::Closing.into())
 }
 
+/// What an opened frame takes of [`RECEIVE_BYTES`].
+fn room_for(plain: &Bytes) -> u32 {
+    u32::try_from(plain.len().clamp(LEAST_OF_A_FRAME, RECEIVE_BYTES)).unwrap_or(u32::MAX)
+}
+
 async fn read<C: Send + 'static>(
     mut source: Box<dyn FrameSource>,
     mut opener: Opener,
@@ -259,8 +276,7 @@ async fn read<C: Send + 'static>(
             Err(error) => return error.into(),
         };
         driver.observer.observe(&Observation::Received { bytes: frame.len() });
-        let bytes = u32::try_from(plain.len().min(RECEIVE_BYTES)).unwrap_or(u32::MAX);
-        let Ok(permit) = room.clone().acquire_many_owned(bytes).await else {
+        let Ok(permit) = room.clone().acquire_many_owned(room_for(&plain)).await else {
             return CloseReason::Closing.into();
         };
         let short = plain.len() <= SHORT_FRAME;
@@ -268,7 +284,28 @@ async fn read<C: Send + 'static>(
         // What may take long must not hold up other tasks of the runtime.
         let told = if short { driver.sender.tell(frame) } else { driver.sender.leave(frame) };
         if told.is_err() {
-            return CloseReason::Closing.into();
+            // The driver is gone. What it said last is still to be written, and whoever writes it ends the connection.
+            return std::future::pending().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames without content were once read without end, however far behind the driver was.
+    #[test]
+    fn a_frame_takes_room_also_when_it_holds_nothing() {
+        let frame = |bytes: usize| Bytes::from(vec![0; bytes]);
+        assert_eq!(room_for(&frame(0)), 512);
+        assert_eq!(room_for(&frame(2)), 512);
+        assert_eq!(room_for(&frame(513)), 513);
+        assert_eq!(room_for(&frame(3 * MAX_FRAME)) as usize, RECEIVE_BYTES, "it would wait for ever otherwise");
+    }
+
+    #[test]
+    fn what_the_least_frame_counts_for_covers_its_place_in_the_queue() {
+        assert!(size_of::<Input<()>>() <= LEAST_OF_A_FRAME, "{} bytes", size_of::<Input<()>>());
     }
 }

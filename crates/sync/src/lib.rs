@@ -28,7 +28,7 @@ mod store_thread;
 mod sync_types;
 mod wake;
 
-pub use accept::accept_connections;
+pub use accept::{accept_connections, accept_until};
 pub use address::{RelayUrl, RelayUrlError, Transports};
 pub use clock::now;
 pub use connection::ConnectionError;

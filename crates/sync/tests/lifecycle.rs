@@ -17,10 +17,13 @@ use partita_core::{Observation, Observer, ReplicaId, Transport, TransportError};
 use partita_protocol::{CloseReason, NodeConfig, channel::ChannelError};
 use partita_sync::{
     ConnectionError, ConnectionHandle, ConnectionState, Dialer, DriverHandle, RelayUrl, Retry, Transports,
-    accept_connections,
+    accept_connections, accept_until,
 };
 use partita_testing::network::MemoryNetwork;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 const ADDRESS: &str = "mem://relay";
 
@@ -135,6 +138,42 @@ async fn a_connection_whose_task_is_dropped_leaves_no_session_behind() {
     accepting.abort();
     until(&mut relay_saw, "its end", |seen| matches!(seen, Observation::SessionEnded { .. })).await;
     assert!(before.elapsed() < Duration::from_secs(30), "silence would have ended it after 45 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_says_goodbye_before_its_connections_end() {
+    let network = MemoryNetwork::default();
+    let (at_relay, mut relay_saw) = seen();
+    let (relay, device) = (driver(1, NodeConfig::default(), at_relay), driver(2, NodeConfig::default(), quiet()));
+    let listener = network.listen(ADDRESS).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let accepting = tokio::spawn(accept_until(relay.clone(), listener, 10, stopped));
+    let dialer = dial(&device, network, relay.replica());
+    let mut handle = dialer.handle();
+    connected(&mut handle).await;
+    until(&mut relay_saw, "a session", |seen| matches!(seen, Observation::SessionBegan { .. })).await;
+    drop(stop);
+    relay.stop().await.unwrap();
+    let goodbye = ConnectionError::Closed(CloseReason::Remote("orderly".into()));
+    assert_eq!(ended(&mut handle).await, goodbye);
+    let _ = patiently("the end of accepting", accepting).await.unwrap().unwrap();
+}
+
+/// It would otherwise be waited for as long as its handshake may take.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_holds_up_no_end() {
+    let network = MemoryNetwork::default();
+    let (at_relay, mut relay_saw) = seen();
+    let relay = driver(1, NodeConfig::default(), at_relay);
+    let listener = network.listen(ADDRESS).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let accepting = tokio::spawn(accept_until(relay.clone(), listener, 10, stopped));
+    let _stranger = network.dial(ADDRESS).await.unwrap();
+    until(&mut relay_saw, "the stranger", |seen| matches!(seen, Observation::ConnectionOpened { .. })).await;
+    let began = tokio::time::Instant::now();
+    drop(stop);
+    let _ = accepting.await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 /// A line goes dead without a word. How long it takes until the dialer is told.

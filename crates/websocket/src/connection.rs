@@ -5,6 +5,7 @@
 
 use std::{
     io::ErrorKind,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,6 +27,10 @@ impl WebSocketConnection {
 }
 
 impl Connection for WebSocketConnection {
+    fn remote_address(&self) -> Option<SocketAddr> {
+        self.0.stream.peer_addr().ok()
+    }
+
     fn split(self: Box<Self>) -> (Box<dyn FrameSink>, Box<dyn FrameSource>) {
         (Box::new(Sink::new(self.0.clone())), Box::new(Source::new(self.0)))
     }
@@ -125,6 +130,9 @@ impl FrameSource for Source {
 
     fn set_max_frame(&mut self, bytes: usize) {
         self.shared.lock().set_config(|config| {
+            // A message may also come in one piece, which costs a buffer of its size for as long as the connection lasts. Our own
+            // sinks send pieces of 64 KiB; but whoever passes WebSockets on may put them together again (RFC 6455, 5.4), and
+            // devices behind such a proxy would never get a large change through.
             config.max_message_size = Some(bytes);
             config.max_frame_size = Some(bytes);
         });

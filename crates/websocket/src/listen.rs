@@ -1,9 +1,9 @@
 //! Accepting connections.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use partita_core::{Connection, Listener, TransportError};
+use partita_core::{Connection, Listener, Observation, Observer, TransportError};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -25,7 +25,8 @@ pub(crate) struct WebSocketListener {
     address: String,
     handshakes: JoinSet<Option<WebSocketConnection>>,
     /// Those of them that can be given up, oldest first.
-    running: VecDeque<AbortHandle>,
+    running: VecDeque<(SocketAddr, AbortHandle)>,
+    observer: Arc<dyn Observer>,
     pause: Option<Pause>,
 }
 
@@ -54,21 +55,29 @@ impl WebSocketListener {
             address: format!("ws://{local}"),
             handshakes: JoinSet::new(),
             running: VecDeque::new(),
+            observer: Arc::new(()),
             pause: None,
         })
     }
 
-    fn begin_handshake(&mut self, stream: TcpStream) {
+    fn begin_handshake(&mut self, stream: TcpStream, address: SocketAddr) {
         if self.running.len() >= MAX_HANDSHAKES {
-            self.running.retain(|handshake| !handshake.is_finished());
+            self.running.retain(|(_, handshake)| !handshake.is_finished());
         }
         if self.running.len() >= MAX_HANDSHAKES
-            && let Some(oldest) = self.running.pop_front()
+            && let Some((address, oldest)) = self.running.pop_front()
         {
+            tracing::debug!(%address, "a WebSocket handshake gave way to others");
             oldest.abort();
         }
-        let handshake = async move { timeout(HANDSHAKE_DEADLINE, open(stream)).await.ok().flatten() };
-        self.running.push_back(self.handshakes.spawn(handshake));
+        let handshake = async move {
+            let opened = timeout(HANDSHAKE_DEADLINE, open(stream, address)).await;
+            opened.unwrap_or_else(|_elapsed| {
+                tracing::debug!(%address, "a WebSocket handshake took too long");
+                None
+            })
+        };
+        self.running.push_back((address, self.handshakes.spawn(handshake)));
     }
 
     /// One remote's trouble is none of ours; a system out of sockets has some again later.
@@ -89,14 +98,14 @@ impl WebSocketListener {
     }
 }
 
-/// A handshake that fails is forgotten: whoever it was learns it from the closed connection.
-async fn open(stream: TcpStream) -> Option<WebSocketConnection> {
+/// A handshake that fails is only counted: whoever it was learns it from the closed connection.
+async fn open(stream: TcpStream, address: SocketAddr) -> Option<WebSocketConnection> {
     stream.set_nodelay(true).ok()?;
     let stream = Arc::new(stream);
     match handshake::server(stream.clone()).await {
         Ok(socket) => Some(WebSocketConnection::new(stream, socket)),
         Err(error) => {
-            tracing::debug!(%error, "a WebSocket handshake failed");
+            tracing::debug!(%address, %error, "a WebSocket handshake failed");
             None
         }
     }
@@ -108,20 +117,24 @@ impl Listener for WebSocketListener {
         self.address.clone()
     }
 
+    fn observer(&mut self, observer: Arc<dyn Observer>) {
+        self.observer = observer;
+    }
+
     async fn accept(&mut self) -> Result<Box<dyn Connection>, TransportError> {
         loop {
             let until = self.pause.as_ref().map(|pause| pause.until);
             tokio::select! {
                 biased;
-                Some(finished) = self.handshakes.join_next() => {
-                    if let Ok(Some(connection)) = finished {
-                        return Ok(Box::new(connection));
-                    }
-                }
+                Some(finished) = self.handshakes.join_next() => match finished {
+                    Ok(Some(connection)) => return Ok(Box::new(connection)),
+                    // It failed, or gave way.
+                    _ => self.observer.observe(&Observation::ConnectionNotOpened),
+                },
                 accepted = accept_after(until, &self.tcp) => match accepted {
-                    Ok(stream) => {
+                    Ok((stream, address)) => {
                         self.pause = None;
-                        self.begin_handshake(stream);
+                        self.begin_handshake(stream, address);
                     }
                     Err(error) => self.failed_to_accept(&error)?,
                 },
@@ -130,11 +143,11 @@ impl Listener for WebSocketListener {
     }
 }
 
-async fn accept_after(until: Option<Instant>, tcp: &TcpListener) -> io::Result<TcpStream> {
+async fn accept_after(until: Option<Instant>, tcp: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     if let Some(until) = until {
         sleep_until(until).await;
     }
-    tcp.accept().await.map(|(stream, _from)| stream)
+    tcp.accept().await
 }
 
 #[cfg(test)]

@@ -4,8 +4,13 @@
 
 mod common;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use common::{frame, listener, raw};
-use partita_core::{Listener, Transport};
+use partita_core::{Listener, Observation, Observer, Transport};
 use partita_websocket::WebSocket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -31,6 +36,39 @@ async fn garbage_silence_and_hanging_up() {
     half.write_all(b"GET / HT").await.unwrap();
     drop(raw(&*listener).await);
     an_honest_client_gets_through(&mut *listener).await;
+}
+
+/// Counts those that knocked and never became a connection.
+#[derive(Default)]
+struct Knocks(AtomicUsize);
+
+impl Observer for Knocks {
+    fn observe(&self, seen: &Observation) {
+        if matches!(seen, Observation::ConnectionNotOpened) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Whoever watches over a relay saw nothing of them at all.
+#[tokio::test]
+async fn whoever_never_becomes_a_websocket_is_counted_and_whoever_does_has_an_address() {
+    let mut listener = listener().await;
+    let knocks = Arc::new(Knocks::default());
+    listener.observer(knocks.clone());
+    let mut garbage = raw(&*listener).await;
+    garbage.write_all(&[0xff; 1000]).await.unwrap();
+    drop(raw(&*listener).await);
+    while knocks.0.load(Ordering::SeqCst) < 2 {
+        common::give_up_on(listener.accept()).await;
+    }
+    let address = listener.address();
+    let transport = WebSocket::default();
+    let (dialled, accepted) = tokio::join!(transport.dial(&address), listener.accept());
+    let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
+    assert_eq!(dialled.remote_address().map(|address| format!("ws://{address}")), Some(address));
+    assert!(accepted.remote_address().unwrap().ip().is_loopback());
+    assert_eq!(knocks.0.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

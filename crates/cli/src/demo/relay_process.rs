@@ -24,7 +24,7 @@ impl RelayProcess {
     pub(crate) async fn start(store: &Path) -> Result<Self, CliError> {
         let program = std::env::current_exe().map_err(CliError::io("cannot find this program's own file"))?;
         let mut child = Command::new(program)
-            .args(["relay", "--listen", "127.0.0.1:0", "--store"])
+            .args(["relay", "--listen", "127.0.0.1:0", "--max-connections", "256", "--store"])
             .arg(store)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -93,6 +93,7 @@ impl Observer for Metrics {
                 add(&self.connections_closed, 1);
                 add(&self.handshakes_failed, u64::from(!authenticated));
             }
+            Observation::ConnectionNotOpened => add(&self.handshakes_failed, 1),
             Observation::ConnectionTurnedAway => add(&self.connections_turned_away, 1),
             Observation::SessionBegan { .. } => add(&self.sessions_begun, 1),
             Observation::SessionEnded { .. } => add(&self.sessions_ended, 1),

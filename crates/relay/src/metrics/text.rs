@@ -74,7 +74,7 @@ impl Metrics {
         );
         page.counter(
             "partita_relay_handshakes_failed_total",
-            "Connections that ended before the remote proved who it is.",
+            "Connections that ended before the remote proved who it is, also those that never became WebSockets.",
             &self.handshakes_failed,
         );
         page.counter("partita_relay_received_bytes_total", "Bytes of frames received.", &self.received_bytes);
