@@ -222,7 +222,8 @@ impl EngineHost {
         some.map(|(id, state)| (*id, state.set_aside.clone())).collect()
     }
 
-    pub(super) fn on_store_failed(&mut self, error: &partita_core::StoreError) {
+    pub(super) fn on_store_failed(&mut self, context: &mut Context<'_>, error: &partita_core::StoreError) {
+        self.give_up_checkpoints(context, error);
         for state in self.contexts.values_mut() {
             let for_remotes = state.waiting_acknowledged.drain(..).map(|awaited| awaited.reply);
             for reply in state.waiting.drain(..).chain(for_remotes).chain(state.waiting_caught_up.drain(..)) {

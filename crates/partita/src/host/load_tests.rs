@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failure here is a finding
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -77,6 +77,21 @@ impl Desk {
                 self.sim.turn();
             } else if self.sim.store_work().is_some() {
                 self.sim.serve_store();
+            } else if self.sim.worker_waits() {
+                self.sim.serve_worker();
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Lets all parts but the store do what there is to do, for somebody who gets no answer by that.
+    fn keeps_waiting<R: std::fmt::Debug>(&mut self, mut waiting: Pin<&mut impl Future<Output = R>>) {
+        loop {
+            let answer = waiting.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+            assert!(answer.is_pending(), "the store has not answered: {answer:?}");
+            if self.sim.has_input() {
+                self.sim.turn();
             } else if self.sim.worker_waits() {
                 self.sim.serve_worker();
             } else {
@@ -324,6 +339,21 @@ fn a_close_says_that_what_was_changed_last_is_not_stored() {
     let engine = desk.sim.engine().clone();
     let closed = desk.until(engine.close());
     assert_eq!(closed, Err(EngineError::Store(StoreError::OutOfSpace)));
+}
+
+/// The second one asks while the last commit of the first is on its way.
+#[test]
+fn whoever_closes_an_engine_that_is_being_closed_hears_the_same() {
+    let (mut desk, document) = desk();
+    write(&document, "lost");
+    desk.store.fail_next_commit(StoreError::OutOfSpace);
+    let engine = desk.sim.engine().clone();
+    let mut first = pin!(engine.clone().close());
+    desk.keeps_waiting(first.as_mut());
+    let mut second = pin!(engine.close());
+    desk.keeps_waiting(second.as_mut());
+    assert_eq!(desk.until(first), Err(EngineError::Store(StoreError::OutOfSpace)));
+    assert_eq!(desk.until(second), Err(EngineError::Store(StoreError::OutOfSpace)));
 }
 
 #[test]

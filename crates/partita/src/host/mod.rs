@@ -238,7 +238,7 @@ impl Host for EngineHost {
                 self.say(EngineEvent::ClockDrift { author, ahead_seconds });
             }
             Notice::SessionClosed { peer, .. } => self.on_session_closed(&peer),
-            Notice::StoreFailed(error) => self.on_store_failed(&error),
+            Notice::StoreFailed(error) => self.on_store_failed(context, &error),
             _ => {}
         }
     }

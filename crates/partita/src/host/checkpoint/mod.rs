@@ -169,6 +169,12 @@ impl EngineHost {
         if let Some(state) = self.contexts.get_mut(&id) {
             state.since_checkpoint = 0;
         }
+        if let Some(error) = context.node.failure() {
+            for answer in answers {
+                let _ = answer.send(Err(error.clone().into()));
+            }
+            return;
+        }
         let halvings = self.contexts.get(&id).map_or(0, |state| state.claim_halvings);
         let Some(plan) = context.node.plan_checkpoint(&id, least, halvings) else {
             for answer in answers {
@@ -372,6 +378,18 @@ impl EngineHost {
             self.say(EngineEvent::CheckpointRefuted { context: check.context, author: check.author });
         }
         self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
+    }
+
+    /// The store failed: none is written any more, and the store may never answer what it was asked for one.
+    pub(super) fn give_up_checkpoints(&mut self, context: &mut Context<'_>, error: &StoreError) {
+        let current = self.checkpoints.current.take().map(|task| task.aim);
+        for aim in current.into_iter().chain(std::mem::take(&mut self.checkpoints.waiting)) {
+            let Aim::Make { plan, answers, .. } = aim else { continue };
+            context.node.abandon_checkpoint(plan.context);
+            for answer in answers {
+                let _ = answer.send(Err(error.clone().into()));
+            }
+        }
     }
 
     fn finish_checkpoint(&mut self, context: &mut Context<'_>, outcome: Result<CheckpointOutcome, CheckpointError>) {
