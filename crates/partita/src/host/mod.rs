@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Incarnation, Limits, PeerInfo};
+use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Limits};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
@@ -119,12 +119,6 @@ impl Slot {
     fn has_untaken(&self) -> bool {
         self.cell.as_ref().is_some_and(|cell| cell.is_dirty() || cell.waits_with_changes())
     }
-}
-
-type PeerKey = (partita_core::ReplicaId, Incarnation);
-
-fn peer_key(peer: &PeerInfo) -> PeerKey {
-    (peer.replica, peer.incarnation)
 }
 
 pub(crate) struct HostParts {

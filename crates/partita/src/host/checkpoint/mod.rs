@@ -17,7 +17,7 @@ use partita_protocol::{AppendError, CheckpointBase, CheckpointCheck, CheckpointP
 use partita_sync::StoreJob;
 use tokio::sync::oneshot;
 
-use super::{Context, EngineHost, commands::Command};
+use super::{Context, EngineHost, commands::Command, contexts::push_waiting};
 use crate::{
     error::{CheckpointError, EngineError},
     events::EngineEvent,
@@ -218,7 +218,7 @@ impl EngineHost {
     }
 
     pub(super) fn wait_for_quiet(&mut self, reply: oneshot::Sender<()>) {
-        self.checkpoints.quiet.push(reply);
+        push_waiting(&mut self.checkpoints.quiet, reply, oneshot::Sender::is_closed);
     }
 
     pub(super) fn look_for_quiet(&mut self, context: &mut Context<'_>) {
