@@ -102,8 +102,7 @@ impl<T: DocumentType> Document<T> {
             }
             Ok(Err(Transact::Closure(error))) => {
                 self.count(&mut held); // an earlier transaction of the closure may have gone well
-                drop(held);
-                self.cell.say_changed(false, false);
+                self.give_back(held); // or been refused, and the closure answered with an error of its own
                 Err(ChangeError::Closure(error))
             }
             Ok(Err(Transact::Reload(error))) => {
@@ -113,12 +112,7 @@ impl<T: DocumentType> Document<T> {
             }
             Ok(Err(Transact::Refused(error))) => {
                 self.count(&mut held); // as above
-                if held.doc.as_ref().is_none_or(|doc| !doc.is_sound()) {
-                    self.reload(held);
-                } else {
-                    drop(held);
-                    self.cell.say_changed(false, false);
-                }
+                self.give_back(held);
                 Err(ChangeError::Refused(error))
             }
             Err(panic) => {
@@ -133,6 +127,15 @@ impl<T: DocumentType> Document<T> {
         held.made += 1;
         self.cell.mark_dirty();
         held.made
+    }
+
+    /// Gives back a document in which some transaction failed: it is loaded again if that left it half changed.
+    fn give_back(&self, held: crate::cell::Held<'_>) {
+        if held.doc.as_ref().is_none_or(|doc| !doc.is_sound()) {
+            return self.reload(held);
+        }
+        drop(held);
+        self.cell.say_changed(false, false);
     }
 
     /// Drops a document that a failed transaction may have left half changed. What was changed before and is not
@@ -256,9 +259,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Waits for the next change; `None` once the engine is closed.
+    /// Waits for the next change; `None` once the engine is closed, or the document's context, however often it is called.
     pub async fn next(&mut self) -> Option<Change> {
-        self.marks.changed().await.ok()?;
+        // Whoever subscribed after that has seen the mark, and so has whoever was told already: no other one comes.
+        let is_over = self.marks.borrow().closed;
+        if !is_over {
+            self.marks.changed().await.ok()?;
+        }
         let mark = *self.marks.borrow_and_update();
         if mark.closed {
             return None;

@@ -195,6 +195,22 @@ async fn a_document_that_a_closure_spoils_after_the_close_is_an_error_and_never_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_a_document_is_told_of_the_close_whenever_it_asks_and_whenever_it_began() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "kept", "x").durable().await.unwrap();
+    let ((), before) = plan.subscribe(|_| ()).unwrap();
+    a.engine.close().await.unwrap();
+    let ((), after) = plan.subscribe(|_| ()).unwrap();
+    for mut changes in [before, after] {
+        for _ in 0..2 {
+            assert_eq!(common::patiently("the end", changes.next()).await, None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_keystore_is_an_error_and_never_a_new_identity() {
     let home = Home::new();
     home.open("a", &[]).await.engine.close().await.unwrap();
