@@ -1,7 +1,9 @@
 //! Checkpoints: history that snapshots stand for, on real stores.
 
 use crate::common::{self, Device, Home, has, patiently, put, string};
-use partita::{CheckpointOutcome, NodeConfig, automerge::Automerge, core::Turn, single_owner::SingleOwner, yrs::Yrs};
+use partita::{
+    CheckpointOutcome, EngineEvent, NodeConfig, automerge::Automerge, core::Turn, single_owner::SingleOwner, yrs::Yrs,
+};
 
 /// How many entries the device holds by snapshots alone.
 async fn pruned(device: &Device) -> u64 {
@@ -90,6 +92,39 @@ async fn two_devices_and_their_relay_prune_what_both_attest_and_a_new_one_gets_t
 }
 
 /// However many documents and logs a context has: a claim is one control entry, and those have a limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_device_is_told_that_a_document_was_created_also_when_it_comes_by_a_checkpoint() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "title", "x").durable().await.unwrap();
+    has(&b.get::<Automerge>(plan.id()).await, "title").await;
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, 2).await;
+    prunes(&b, 2).await;
+    patiently("the relay", b.notes.acknowledged()).await.unwrap();
+    home.enrol("c");
+    let c = home.open("c", &[]).await;
+    let mut events = c.engine.events();
+    c.engine.connect(&relay.url().to_string()).unwrap();
+    patiently("the document", async {
+        loop {
+            match events.recv().await.unwrap() {
+                EngineEvent::DocumentCreated { document, .. } if document == plan.id() => return,
+                EngineEvent::DocumentChanged { document, .. } => panic!("{document} was never here"),
+                _ => {}
+            }
+        }
+    })
+    .await;
+    prunes(&c, 2).await;
+    has(&c.notes.get::<Automerge>(plan.id()).await.unwrap(), "title").await;
+    for device in [a, b, c] {
+        device.engine.close().await.unwrap();
+    }
+    relay.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_claim_has_no_room_for_is_covered_by_several() {
     let home = Home::new();

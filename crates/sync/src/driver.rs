@@ -355,13 +355,17 @@ impl<H: Host> Driver<H> {
             node: &mut self.node,
             now: (self.clock)(),
             jobs: Vec::new(),
+            jobs_before: Vec::new(),
             observer: &*self.observer,
             must_not_wait: self.here,
         };
         call(&mut self.host, &mut context);
-        let jobs = std::mem::take(&mut context.jobs);
+        let HostContext { jobs, jobs_before, .. } = context;
         let commits = self.node.commits_to_see();
         self.jobs.extend(jobs.into_iter().map(|job| (commits, job)));
+        for job in jobs_before {
+            self.ask_store(Work::Job(job));
+        }
     }
 
     fn round(&mut self) {

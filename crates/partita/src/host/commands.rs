@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Surveyed { task: u64, result: Result<Survey, StoreError> },
     /// The store's thread read what a document is made from for a checkpoint.
     Collected { task: u64, document: DocumentId, result: Result<Collected, StoreError> },
+    /// A checkpoint came to be relied upon that goes further than what was here: documents that were not here before, and others
+    /// of which there is more.
+    Advanced { context: ContextId, created: Vec<DocumentId>, changed: Vec<DocumentId> },
     /// The reply is dropped once everything is stored and no checkpoint is on its way.
     Quiet(oneshot::Sender<()>),
     /// Make a checkpoint of a context.
@@ -123,6 +126,7 @@ impl EngineHost {
             Command::Rebuilt { task, rebuilt, bad } => self.on_rebuilt(context, task, rebuilt, bad),
             Command::Surveyed { task, result } => self.on_surveyed(context, task, result),
             Command::Collected { task, document, result } => self.on_collected(context, task, document, result),
+            Command::Advanced { context: id, created, changed } => self.on_advanced(id, created, changed),
             Command::Quiet(reply) => self.wait_for_quiet(reply),
             Command::Checkpoint(id, reply) => self.on_checkpoint(context, id, reply),
             #[cfg(feature = "simulation")]
