@@ -167,7 +167,7 @@ impl EngineHost {
         let cell = self.new_cell(id, document, crdt, &log);
         let slot = Slot::new(cell.clone(), appended.arrival);
         self.slots.insert((id, document), slot);
-        let items = vec![import_item(&plain, document, appended.arrival)];
+        let items = vec![import_item(&plain, document, appended)];
         self.loads += 1;
         cell.await_load(self.loads);
         let parts = DocumentParts { cell: cell.clone(), number: self.loads, snapshot: None, items };

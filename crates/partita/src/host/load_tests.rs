@@ -1,5 +1,5 @@
 //! Loading in every order that matters, with an engine whose parts work when they are told.
-#![allow(clippy::unwrap_used)] // a failure here is a finding
+#![allow(clippy::unwrap_used, clippy::panic)] // a failure here is a finding
 
 use std::{
     pin::{Pin, pin},
@@ -12,18 +12,20 @@ use std::{
 };
 
 use partita_core::{
-    ActorSeed, Bytes, ContextInfo, CrdtDocument as _, CrdtType as _, DeviceKeys, DocumentType as _, EntryKind,
-    Incarnation, Key, Limits, Now, StoreError, document_id,
+    ActorSeed, Bytes, ContextInfo, CrdtDocument as _, CrdtType as _, DeviceKeys, DocumentId, DocumentType as _,
+    EntryKind, Incarnation, Key, Limits, Now, StoreError, document_id,
 };
 use partita_protocol::NodeConfig;
 use partita_testing::{MemoryKeystore, MemoryStore, fleet::Fleet, strategy::OpenStrategy};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+use tokio::sync::oneshot;
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
-use super::Command;
+use super::{Command, Reply};
 use crate::{
     ChangeError, CheckpointOutcome, Context, Document, DocumentError, EngineError,
     simulation::{SimulatedEngine, SimulatedParts},
+    touchy::Touchy,
     yrs::Yrs,
 };
 
@@ -56,6 +58,7 @@ impl Desk {
             keys: keys.clone(),
             // It may write, and nobody else: checkpoints wait for nobody.
             strategies: vec![Box::new(OpenStrategy::new().with_authors([keys.replica()]))],
+            types: vec![Arc::new(Touchy)],
             contexts: vec![context.clone()],
             config: NodeConfig::default(),
             checkpoint_after: None,
@@ -72,7 +75,7 @@ impl Desk {
     fn settle(&mut self) {
         self.passed.fetch_add(100, Ordering::Relaxed);
         self.sim.turn(); // a commit may have waited for that
-        loop {
+        for _ in 0..100_000 {
             if self.sim.has_input() {
                 self.sim.turn();
             } else if self.sim.store_work().is_some() {
@@ -83,6 +86,7 @@ impl Desk {
                 return;
             }
         }
+        panic!("it never comes to rest");
     }
 
     /// Lets all parts but the store do what there is to do, for somebody who gets no answer by that.
@@ -301,6 +305,39 @@ fn what_is_written_in_a_document_that_nobody_created_is_in_checkpoints_and_shows
     let mut again = Desk::open(desk.store, 2, &desk.keys);
     let notes = again.notes();
     assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), "early");
+}
+
+/// What a document of that type shows.
+fn touchy(desk: &mut Desk, document: DocumentId) -> Vec<u8> {
+    let (reply, answer) = oneshot::channel();
+    desk.ask(Command::Get { context: desk.context.id, document, reply: Reply(reply) });
+    let cell = desk.until(answer).unwrap().unwrap();
+    desk.settle(); // it is loaded again where something damaged it
+    let held = cell.hold_any();
+    held.doc.as_ref().unwrap().snapshot().unwrap()
+}
+
+/// All that a checkpoint has from before a document was created came with one entry.
+#[test]
+fn what_a_library_panics_over_is_left_out_also_of_what_was_written_before_its_document_was_created() {
+    let (mut desk, _) = desk();
+    let (context, notes) = (desk.context.id, desk.notes());
+    let create: Vec<u8> = [&Touchy.id().0[..], &[7; 16]].concat();
+    let id = document_id(&context, &create);
+    for payload in [&b"a"[..], b"c", b"d", b"c", b"e"] {
+        desk.sim.write_raw(context, id, payload.to_vec());
+    }
+    desk.settle();
+    assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
+    desk.settle();
+    desk.ask(Command::Node(Box::new(move |node, now| {
+        node.append(now, context, EntryKind::Create(id), &create).unwrap();
+    })));
+    desk.settle();
+    assert_eq!(touchy(&mut desk, id), b"ade");
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    again.notes();
+    assert_eq!(touchy(&mut again, id), b"ade");
 }
 
 /// What is to be covered was counted, and read before all of it was in the store.

@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Limits};
+use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Limits, LogId};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
@@ -53,8 +53,9 @@ struct Slot {
     since_snapshot: Added,
     /// What waits for a key.
     waiting: BTreeMap<u64, Arrival>,
-    /// What damaged the document when it was applied: left out when it is loaded again.
-    poisoned: BTreeSet<u64>,
+    /// What damaged the document when it was applied, by log and number, since what a checkpoint has from before the document was
+    /// created came all at once: left out when it is loaded again.
+    poisoned: BTreeSet<(LogId, u64)>,
     /// What may become usable, and how often it was tried.
     set_aside: BTreeMap<u64, u32>,
     /// When it was last used, in rounds.
