@@ -248,6 +248,7 @@ impl Host for EngineHost {
         self.take_dirty(context);
         self.ask_acknowledged_again(context);
         self.make_due_checkpoints(context);
+        self.compare_unread(context);
         self.look_for_quiet(context);
         self.unload_idle(context);
     }

@@ -9,6 +9,7 @@ mod reads;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use partita_core::{ContextId, DocumentId, EntryId, LogId, SnapshotAt, Store, StoreError, Tip};
@@ -36,6 +37,8 @@ pub enum CheckpointOutcome {
     NothingToDo,
 }
 
+/// After how long a claim is compared again for which the store could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 /// How often the bytes that a claim may have are halved at most.
 const MOST_HALVINGS: u32 = 6;
 
@@ -109,6 +112,8 @@ pub(super) struct Tasks {
     after: Option<u64>,
     /// Contexts in which so many came.
     due: BTreeSet<ContextId>,
+    /// Contexts with claims for which the store could not be read, and when they are compared again, on the monotonic clock.
+    unread: BTreeMap<ContextId, Duration>,
     #[cfg(feature = "simulation")]
     tamper: Option<Tamper>,
 }
@@ -141,6 +146,7 @@ impl Tasks {
             quiet: Vec::new(),
             after,
             due: BTreeSet::new(),
+            unread: BTreeMap::new(),
             #[cfg(feature = "simulation")]
             tamper: None,
         }
@@ -239,6 +245,14 @@ impl EngineHost {
         if let Some(check) = context.node.checkpoint_check(&id, claim) {
             self.checkpoints.waiting.push_back(Aim::Check(check));
             self.next_checkpoint(context);
+        }
+    }
+
+    /// The store may be read again by now.
+    pub(super) fn compare_unread(&mut self, context: &mut Context<'_>) {
+        let now = context.now.monotonic;
+        for (id, _) in self.checkpoints.unread.extract_if(.., |_, due| *due <= now) {
+            context.node.retry_checkpoints(id);
         }
     }
 
@@ -405,9 +419,14 @@ impl EngineHost {
         outcome: Result<CheckpointOutcome, CheckpointError>,
     ) {
         if let Aim::Check(check) = &aim
-            && matches!(outcome, Err(CheckpointError::NotNow(..)))
+            && matches!(outcome, Err(CheckpointError::NotNow(..) | CheckpointError::Store(_)))
         {
             context.node.postpone_checkpoint(check);
+            if matches!(outcome, Err(CheckpointError::Store(_))) {
+                // Keys, for which others wait, would not help.
+                let due = context.now.monotonic.saturating_add(READ_AGAIN);
+                self.checkpoints.unread.entry(check.context).or_insert(due);
+            }
         }
         if let Aim::Make { plan, answers, .. } = aim {
             #[cfg(feature = "simulation")]
