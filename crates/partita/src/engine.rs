@@ -152,8 +152,8 @@ impl Engine {
         self.context(id).await
     }
 
-    /// Closes a context until it is opened again: its documents' handles end, its remotes are told, and what was written is
-    /// stored all the same. No connection is touched.
+    /// Closes a context until it is opened again: its documents' handles end, whoever waits for one of them is answered
+    /// [`EngineError::NoContext`], its remotes are told, and what was written is stored all the same. No connection is touched.
     ///
     /// # Errors
     /// [`EngineError::NoContext`].

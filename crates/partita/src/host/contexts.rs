@@ -108,7 +108,10 @@ impl EngineHost {
         }
         self.take_context(context, id);
         self.contexts.remove(&id);
-        for (_, slot) in self.slots.extract_if(.., |(of, _), _| *of == id) {
+        for (_, mut slot) in self.slots.extract_if(.., |(of, _), _| *of == id) {
+            for reply in slot.loading.iter_mut().flat_map(|loading| loading.replies.drain(..)) {
+                reply.answer(Err(EngineError::NoContext(id).into()));
+            }
             let Some(cell) = &slot.cell else { continue };
             cell.end("its context was closed");
             self.ended.extend(slot.end(id, CommitError::Closed));

@@ -107,6 +107,7 @@ impl Slot {
             poisoned: std::collections::BTreeSet::new(),
             set_aside: BTreeMap::new(),
             used: 0,
+            leaves: None,
             snapshot_of: 0,
         }
     }

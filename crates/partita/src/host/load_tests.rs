@@ -394,6 +394,19 @@ fn whoever_closes_an_engine_that_is_being_closed_hears_the_same() {
 }
 
 #[test]
+fn who_waits_for_a_document_whose_context_is_closed_hears_that_and_not_that_the_engine_is() {
+    let (desk, document) = desk();
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    let (notes, engine, context) = (again.notes(), again.sim.engine().clone(), again.context.id);
+    let mut getting = pin!(notes.get::<Yrs>(document.id()));
+    assert!(getting.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_pending());
+    again.sim.turn(); // begins to read it
+    again.until(engine.close_context(context)).unwrap();
+    let answer = again.until(getting).err();
+    assert_eq!(answer, Some(DocumentError::Engine(EngineError::NoContext(context))));
+}
+
+#[test]
 fn nothing_is_acknowledged_while_what_was_written_before_is_being_loaded() {
     let (desk, _) = desk();
     let mut again = Desk::begin(desk.store, 2, &desk.keys);

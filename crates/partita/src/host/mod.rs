@@ -60,6 +60,8 @@ struct Slot {
     set_aside: BTreeMap<u64, u32>,
     /// When it was last used, in rounds.
     used: u64,
+    /// When it had last been used, once a snapshot was asked for so that it can be unloaded.
+    leaves: Option<u64>,
     /// How many checkpoints the context had come to rely upon when a snapshot was asked for.
     snapshot_of: u64,
 }
