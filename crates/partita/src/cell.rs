@@ -7,7 +7,8 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use partita_core::{ActorSeed, ContextId, CrdtDocument, CrdtType, DocumentId, Limits, Now};
@@ -204,10 +205,14 @@ pub(crate) enum NotHeld {
     Already,
     /// It is being loaded, and that may wait for another document, which this thread has locked.
     Loading,
+    /// Another thread has it locked, and may wait for another document, which this thread has locked.
+    Busy,
 }
 
-/// How long whoever has a document locked waits for another one to be loaded.
+/// How long whoever has a document locked waits for another one, to get it or for it to be loaded.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile whether it gets it: a lock has nobody to tell it when a time is over.
+const GLANCE: Duration = Duration::from_micros(200);
 
 impl Cell {
     pub(crate) fn new(
@@ -294,15 +299,30 @@ impl Cell {
             return Err(NotHeld::Already);
         }
         let is_loading = |inner: &mut Inner| inner.doc.is_none() && inner.broken.is_none();
-        let guard = self.inner.lock();
         if Self::this_thread_holds_none() {
+            let guard = self.inner.lock();
             let guard = self.loaded.wait_while(guard, is_loading).unwrap_or_else(PoisonError::into_inner);
             return Ok(self.held(guard));
         }
+        let guard = self.lock_patiently().ok_or(NotHeld::Busy)?;
         let waited = self.loaded.wait_timeout_while(guard, PATIENCE, is_loading);
         let (guard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         let held = self.held(guard); // also to give it back: that says so if there is something to take
         if waited.timed_out() { Err(NotHeld::Loading) } else { Ok(held) }
+    }
+
+    /// Waits for others, but not for ever: who has this one may be waiting for what this thread has.
+    fn lock_patiently(&self) -> Option<MutexGuard<'_, Inner>> {
+        let began = Instant::now();
+        loop {
+            if let Some(guard) = self.inner.try_lock() {
+                return Some(guard);
+            }
+            if began.elapsed() >= PATIENCE {
+                return None;
+            }
+            thread::sleep(GLANCE);
+        }
     }
 
     fn held<'a>(&'a self, guard: MutexGuard<'a, Inner>) -> Held<'a> {

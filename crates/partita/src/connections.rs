@@ -48,8 +48,10 @@ impl Shared {
     pub(crate) fn connect(&self, url: RelayUrl) -> Result<ConnectionHandle, TransportError> {
         let mut dialers = self.links.lock();
         let name = url.to_string();
-        if let Some(dialer) = dialers.get(&name) {
-            return Ok(dialer.handle());
+        // One whose runtime was shut down is over, and made anew in this one.
+        let known = dialers.get(&name).map(Dialer::handle);
+        if let Some(handle) = known.filter(|handle| handle.state() != ConnectionState::Closed) {
+            return Ok(handle);
         }
         let dialer = Dialer::start(self.driver.clone(), &self.links.transports, url, self.reporter())?;
         let handle = dialer.handle();
@@ -61,7 +63,7 @@ impl Shared {
 impl Engine {
     /// Keeps a connection to a relay or another device up from now on, beside those that there are. It is dialled in
     /// the background; the handle shows its state. An address that is connected to already is no error and changes nothing.
-    /// Call it inside a tokio runtime.
+    /// Call it inside a tokio runtime, with which the connection ends: call it again in another one.
     ///
     /// # Errors
     /// [`ConnectError`] when the address cannot be used at all.

@@ -34,7 +34,8 @@ impl Context {
         self.id
     }
 
-    /// Creates an empty document.
+    /// Creates an empty document. Once it was asked for it is created: whoever stops waiting, as with a timeout, only does not
+    /// hear its id, and finds it among the [`documents`](Self::documents).
     ///
     /// # Errors
     /// [`DocumentError::Append`] when this replica may not write here, or the store has failed; [`DocumentError::Engine`].
@@ -47,6 +48,7 @@ impl Context {
     /// document than the one that the history came from, with an id of its own, and may hold changes of many actors.
     ///
     /// The history is tried first, on the thread that asks: a document is made of it, which takes as long as loading it does.
+    /// After that it is as with [`create`](Self::create): whoever stops waiting takes nothing back.
     ///
     /// # Errors
     /// [`DocumentError::History`] when it is none of this type, or lacks changes that others in it build on: nothing is created

@@ -17,7 +17,9 @@ use crate::{
 
 /// A loaded document of the CRDT type `T`. Cheap to clone; every handle is the same document.
 ///
-/// Methods are synchronous and immediate. They lock the document for as long as the closure runs.
+/// Methods are synchronous and immediate. They lock the document for as long as the closure runs. A closure may use another
+/// document, and then waits for five seconds at most for it: two threads that lock two documents one inside the other, each
+/// in its own order, wait for each other. All of them in the same order, or one after the other, never do.
 pub struct Document<T> {
     pub(crate) cell: Arc<Cell>,
     pub(crate) kind: PhantomData<fn() -> T>,
@@ -102,8 +104,7 @@ impl<T: DocumentType> Document<T> {
             }
             Ok(Err(Transact::Closure(error))) => {
                 self.count(&mut held); // an earlier transaction of the closure may have gone well
-                drop(held);
-                self.cell.say_changed(false, false);
+                self.give_back(held); // or been refused, and the closure answered with an error of its own
                 Err(ChangeError::Closure(error))
             }
             Ok(Err(Transact::Reload(error))) => {
@@ -113,12 +114,7 @@ impl<T: DocumentType> Document<T> {
             }
             Ok(Err(Transact::Refused(error))) => {
                 self.count(&mut held); // as above
-                if held.doc.as_ref().is_none_or(|doc| !doc.is_sound()) {
-                    self.reload(held);
-                } else {
-                    drop(held);
-                    self.cell.say_changed(false, false);
-                }
+                self.give_back(held);
                 Err(ChangeError::Refused(error))
             }
             Err(panic) => {
@@ -135,6 +131,15 @@ impl<T: DocumentType> Document<T> {
         held.made
     }
 
+    /// Gives back a document in which some transaction failed: it is loaded again if that left it half changed.
+    fn give_back(&self, held: crate::cell::Held<'_>) {
+        if held.doc.as_ref().is_none_or(|doc| !doc.is_sound()) {
+            return self.reload(held);
+        }
+        drop(held);
+        self.cell.say_changed(false, false);
+    }
+
     /// Drops a document that a failed transaction may have left half changed. What was changed before and is not
     /// written yet is kept for the driver.
     fn reload(&self, mut held: crate::cell::Held<'_>) {
@@ -146,8 +151,9 @@ impl<T: DocumentType> Document<T> {
     /// Reads the document. Changes of this document from inside the closure are an error.
     ///
     /// # Panics
-    /// When called from inside a closure of the same document: use what the closure was given. When the document cannot be
-    /// used any more: its context was closed, or its engine failed. [`try_read`](Self::try_read) returns these as errors.
+    /// When called from inside a closure of the same document: use what the closure was given. When called from inside one of
+    /// another document, and this one does not come free. When the document cannot be used any more: its context was closed, or
+    /// its engine failed. [`try_read`](Self::try_read) returns these as errors.
     #[allow(clippy::panic, clippy::expect_used)]
     pub fn read<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> R {
         self.try_read(f).expect(
@@ -158,7 +164,7 @@ impl<T: DocumentType> Document<T> {
     /// Reads the document.
     ///
     /// # Errors
-    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    /// [`ChangeError::Reentrant`], [`ChangeError::Busy`], [`ChangeError::Unusable`].
     pub fn try_read<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> Result<R, ChangeError<T::Error>> {
         self.with_doc(|doc| T::view(doc, f))
     }
@@ -173,7 +179,7 @@ impl<T: DocumentType> Document<T> {
     /// A digest of the visible state: equal on two replicas when they show the same.
     ///
     /// # Errors
-    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    /// [`ChangeError::Reentrant`], [`ChangeError::Busy`], [`ChangeError::Unusable`].
     pub fn digest(&self) -> Result<Digest, ChangeError<T::Error>> {
         self.with_doc(CrdtDocument::digest)
     }
@@ -182,7 +188,7 @@ impl<T: DocumentType> Document<T> {
     /// program may stay for good: what contradicts itself is understood in the same way by all, as nothing.
     ///
     /// # Errors
-    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    /// [`ChangeError::Reentrant`], [`ChangeError::Busy`], [`ChangeError::Unusable`].
     pub fn pending(&self) -> Result<usize, ChangeError<T::Error>> {
         self.with_doc(CrdtDocument::pending)
     }
@@ -190,7 +196,7 @@ impl<T: DocumentType> Document<T> {
     /// Reads the state now, and subscribes to every change after it, with nothing lost between the two.
     ///
     /// # Errors
-    /// [`ChangeError::Reentrant`], [`ChangeError::Unusable`].
+    /// [`ChangeError::Reentrant`], [`ChangeError::Busy`], [`ChangeError::Unusable`].
     pub fn subscribe<R>(&self, f: impl FnOnce(&T::View<'_>) -> R) -> Result<(R, Changes), ChangeError<T::Error>> {
         // Marks are sent after the lock is given back, so a change may be told that the state shows already; never one
         // that it does not show and that is not told.
@@ -227,6 +233,7 @@ impl<T: DocumentType> Document<T> {
 fn not_held<E: std::error::Error>(why: NotHeld) -> ChangeError<E> {
     match why {
         NotHeld::Already => ChangeError::Reentrant,
+        NotHeld::Busy => ChangeError::Busy,
         NotHeld::Loading => ChangeError::Unusable(
             "it is being loaded, and this thread has another document locked: load it before, or change one after the other"
                 .into(),
@@ -256,9 +263,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Waits for the next change; `None` once the engine is closed.
+    /// Waits for the next change; `None` once the engine is closed, or the document's context, however often it is called.
     pub async fn next(&mut self) -> Option<Change> {
-        self.marks.changed().await.ok()?;
+        // Whoever subscribed after that has seen the mark, and so has whoever was told already: no other one comes.
+        let is_over = self.marks.borrow().closed;
+        if !is_over {
+            self.marks.changed().await.ok()?;
+        }
         let mark = *self.marks.borrow_and_update();
         if mark.closed {
             return None;

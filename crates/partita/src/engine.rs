@@ -152,8 +152,8 @@ impl Engine {
         self.context(id).await
     }
 
-    /// Closes a context until it is opened again: its documents' handles end, its remotes are told, and what was written is
-    /// stored all the same. No connection is touched.
+    /// Closes a context until it is opened again: its documents' handles end, whoever waits for one of them is answered
+    /// [`EngineError::NoContext`], its remotes are told, and what was written is stored all the same. No connection is touched.
     ///
     /// # Errors
     /// [`EngineError::NoContext`].
@@ -217,10 +217,11 @@ impl Engine {
     }
 
     /// Calls into the plugin of type `P`, with what it needs of the node; the control entries that it asks for are
-    /// appended before this returns, and go to the network at once.
+    /// appended before this returns, and go to the network at once. A panic of the closure ends the engine, since the plugin may
+    /// be in the middle of something: close it and open it again.
     ///
     /// # Errors
-    /// When the engine has no such plugin.
+    /// When the engine has no such plugin, or is closed.
     pub async fn with_strategy<P: PartitionStrategy, R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut P, &mut Turn<'_>) -> R + Send + 'static,
@@ -303,10 +304,12 @@ impl Engine {
         self.shared.links.retry_now();
     }
 
-    /// Stores everything, says goodbye to the remotes, and closes the store. Handles that are left answer with errors.
+    /// Stores everything, says goodbye to the remotes, and closes the store. Handles that are left answer with errors. Whoever
+    /// closes an engine that is being closed waits for the same, and is told the same.
     ///
     /// # Errors
-    /// The store's failure, if it failed: what was not reported durable may be lost.
+    /// The store's failure, if it failed: what was not reported durable may be lost. So it may be when the engine had ended by a
+    /// panic, which is then said in the same way.
     pub async fn close(self) -> Result<(), EngineError> {
         let snapshots = self.ask::<()>(Command::SnapshotAll).await;
         drop(snapshots); // the reply is dropped when they are on their way

@@ -172,6 +172,13 @@ pub enum ChangeError<E: std::error::Error + 'static> {
     /// The closure used the same document again: use the transaction that it was given.
     #[error("the document is being changed or read by this very thread: use the transaction inside the closure")]
     Reentrant,
+    /// The closure of another document used this one, which another thread had locked for five seconds: these two may have
+    /// waited for each other. Use one document after the other, or lock them everywhere in the same order.
+    #[error(
+        "another thread has the document locked, and may wait for the one that this thread has: \
+         use one after the other, or lock them everywhere in the same order"
+    )]
+    Busy,
     /// The document could not be loaded again after an earlier failure, or the engine is closed.
     #[error("the document cannot be used any more: {0}")]
     Unusable(String),

@@ -59,7 +59,7 @@ pub enum EngineEvent {
         /// The remote.
         peer: ReplicaId,
     },
-    /// A document was created, here or elsewhere.
+    /// A document was created, here or elsewhere; or it came with a checkpoint, and was not here before.
     DocumentCreated {
         /// The context.
         context: ContextId,
@@ -67,7 +67,7 @@ pub enum EngineEvent {
         document: DocumentId,
     },
     /// Changes of others arrived for a document, and are on their way into it:
-    /// [`Document::subscribe`](crate::Document::subscribe) tells when it shows them.
+    /// [`Document::subscribe`](crate::Document::subscribe) tells when it shows them. Also when they came with a checkpoint.
     DocumentChanged {
         /// The context.
         context: ContextId,

@@ -144,6 +144,8 @@ mod rebuild;
 pub mod simulation;
 mod sync;
 mod sync_types;
+#[cfg(test)]
+mod touchy;
 mod uncreated;
 mod worker;
 

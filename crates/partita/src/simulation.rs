@@ -10,8 +10,8 @@ use std::{
 };
 
 use partita_core::{
-    ContextId, ContextInfo, CryptoRng, DeviceKeys, DocumentId, DocumentType, EntryKind, Incarnation, Limits, Now,
-    PartitionStrategy, Store,
+    ContextId, ContextInfo, CrdtType, CryptoRng, DeviceKeys, DocumentId, DocumentType, EntryKind, Incarnation, Limits,
+    Now, PartitionStrategy, Store,
 };
 use partita_protocol::{Event, Node, NodeConfig, NodeParts, RemoteSession, channel::LocalIdentity};
 use partita_sync::{DriverParts, Stepped, SteppedEnd, StoreWork, Transports};
@@ -37,6 +37,8 @@ pub struct SimulatedParts {
     pub keys: Arc<DeviceKeys>,
     /// Its strategies.
     pub strategies: Vec<Box<dyn PartitionStrategy>>,
+    /// CRDT types beside those that ship with the engine.
+    pub types: Vec<Arc<dyn CrdtType>>,
     /// Contexts beside those that the strategies bring along.
     pub contexts: Vec<ContextInfo>,
     /// The node's limits.
@@ -76,8 +78,10 @@ impl SimulatedEngine {
         let ways = Ways::new();
         let (jobs, receiver) = WorkerHandle::stepped();
         let worker = Worker::new(Limits::default(), parts.store.clone(), ways.wake.clone());
+        let mut types = shipped_types();
+        types.extend(std::mem::take(&mut parts.types).into_iter().map(|crdt| (crdt.id(), crdt)));
         let host = EngineHost::new(HostParts {
-            types: shipped_types(),
+            types,
             keys: parts.keys.clone(),
             events: ways.events.clone(),
             worker: jobs,

@@ -400,64 +400,13 @@ fn one_by_one(doc: &mut dyn CrdtDocument, payloads: &[&[u8]]) -> Vec<Result<Appl
 
 #[cfg(test)]
 mod tests {
-    use std::{any::Any, sync::Mutex};
+    use std::sync::Mutex;
 
-    use partita_core::{ContextId, CrdtType, CrdtTypeId, Digest, Incarnation};
+    use partita_core::{ContextId, Incarnation};
     use partita_testing::MemoryStore;
 
     use super::*;
-
-    /// A type with no boundary of its own: it panics over `b` when something went before it in the same call, and over `c`.
-    struct Touchy;
-
-    #[derive(Default)]
-    struct TouchyDoc(Vec<u8>);
-
-    impl CrdtType for Touchy {
-        fn id(&self) -> CrdtTypeId {
-            CrdtTypeId(*b"test")
-        }
-        fn validate(&self, _: &[u8], _: Option<ActorSeed>, _: &Limits) -> Result<(), CrdtError> {
-            Ok(())
-        }
-        fn create(&self, _: ActorSeed) -> Box<dyn CrdtDocument> {
-            Box::new(TouchyDoc::default())
-        }
-        fn load(&self, _: &[u8], actor: ActorSeed) -> Result<Box<dyn CrdtDocument>, CrdtError> {
-            Ok(self.create(actor))
-        }
-    }
-
-    impl CrdtDocument for TouchyDoc {
-        fn apply(&mut self, payloads: &[&[u8]]) -> Vec<Result<Applied, CrdtError>> {
-            for (before, payload) in payloads.iter().enumerate() {
-                assert!(*payload != b"c" && !(*payload == b"b" && before > 0), "touched");
-                self.0.extend_from_slice(payload);
-            }
-            vec![Ok(Applied::Done); payloads.len()]
-        }
-        fn take_local(&mut self, _: &Limits) -> Result<Option<Vec<u8>>, CrdtError> {
-            Ok(None)
-        }
-        fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {
-            Ok(self.0.clone())
-        }
-        fn pending(&self) -> usize {
-            0
-        }
-        fn digest(&self) -> Digest {
-            Digest::ZERO
-        }
-        fn same_history(&self, _: &dyn CrdtDocument) -> bool {
-            false
-        }
-        fn as_any(&self) -> &dyn Any {
-            self
-        }
-        fn as_any_mut(&mut self) -> &mut dyn Any {
-            self
-        }
-    }
+    use crate::touchy::Touchy;
 
     fn change(arrival: u64, payload: &'static [u8]) -> Item {
         let (log, payload) = (LogId::from_bytes([1; 16]), Ok(Payload::Plain(Bytes::from_static(payload))));

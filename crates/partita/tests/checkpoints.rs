@@ -1,7 +1,22 @@
 //! Checkpoints: history that snapshots stand for, on real stores.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use crate::common::{self, Device, Home, has, patiently, put, string};
-use partita::{CheckpointOutcome, NodeConfig, automerge::Automerge, core::Turn, single_owner::SingleOwner, yrs::Yrs};
+use partita::{
+    CheckpointOutcome, EngineEvent, NodeConfig,
+    automerge::Automerge,
+    core::{
+        Batch, Bytes, ContextId, DocumentId, Durability, Incarnation, Key, LogId, Store, StoreError, StoreRead, Turn,
+        VisitEntry, VisitRecord,
+    },
+    single_owner::SingleOwner,
+    yrs::Yrs,
+};
+use partita_testing::MemoryStore;
 
 /// How many entries the device holds by snapshots alone.
 async fn pruned(device: &Device) -> u64 {
@@ -86,6 +101,120 @@ async fn two_devices_and_their_relay_prune_what_both_attest_and_a_new_one_gets_t
     for device in [a, b, c] {
         device.engine.close().await.unwrap();
     }
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_device_is_told_that_a_document_was_created_also_when_it_comes_by_a_checkpoint() {
+    let home = Home::new();
+    let (relay, a, b) = home.pair().await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "title", "x").durable().await.unwrap();
+    has(&b.get::<Automerge>(plan.id()).await, "title").await;
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, 2).await;
+    prunes(&b, 2).await;
+    patiently("the relay", b.notes.acknowledged()).await.unwrap();
+    home.enrol("c");
+    let c = home.open("c", &[]).await;
+    let mut events = c.engine.events();
+    c.engine.connect(&relay.url().to_string()).unwrap();
+    patiently("the document", async {
+        loop {
+            match events.recv().await.unwrap() {
+                EngineEvent::DocumentCreated { document, .. } if document == plan.id() => return,
+                EngineEvent::DocumentChanged { document, .. } => panic!("{document} was never here"),
+                _ => {}
+            }
+        }
+    })
+    .await;
+    prunes(&c, 2).await;
+    has(&c.notes.get::<Automerge>(plan.id()).await.unwrap(), "title").await;
+    for device in [a, b, c] {
+        device.engine.close().await.unwrap();
+    }
+    relay.close().await;
+}
+
+/// A store of which a document's entries cannot be read, once, when it is told so.
+struct Flaky(MemoryStore, Arc<AtomicBool>);
+
+struct FlakyView<'s>(Box<dyn StoreRead + 's>, &'s AtomicBool);
+
+impl Store for Flaky {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation()
+    }
+
+    fn read(&self) -> Result<Box<dyn StoreRead + '_>, StoreError> {
+        Ok(Box::new(FlakyView(self.0.read()?, &self.1)))
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        self.0.commit(batch, durability)
+    }
+}
+
+impl StoreRead for FlakyView<'_> {
+    fn log(&self, context: &ContextId, log: &LogId, from: u64, visit: VisitEntry<'_>) -> Result<(), StoreError> {
+        self.0.log(context, log, from, visit)
+    }
+
+    fn arrivals(&self, context: &ContextId, after: u64, visit: VisitEntry<'_>) -> Result<(), StoreError> {
+        self.0.arrivals(context, after, visit)
+    }
+
+    fn document(
+        &self,
+        context: &ContextId,
+        document: &DocumentId,
+        after: u64,
+        visit: VisitEntry<'_>,
+    ) -> Result<(), StoreError> {
+        if self.1.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::Io("unplugged".into()));
+        }
+        self.0.document(context, document, after, visit)
+    }
+
+    fn last_arrival(&self, context: &ContextId) -> Result<u64, StoreError> {
+        self.0.last_arrival(context)
+    }
+
+    fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], visit: VisitRecord<'_>) -> Result<(), StoreError> {
+        self.0.scan(prefix, visit)
+    }
+
+    fn used_bytes(&self) -> Result<u64, StoreError> {
+        self.0.used_bytes()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_compared_again_when_the_store_could_not_be_read_for_it() {
+    let home = Home::new();
+    home.enrol("b");
+    let relay = home.relay("relay").await;
+    let url = relay.url().to_string();
+    let (a, fails) = (home.open("a", &[&url]).await, Arc::new(AtomicBool::new(false)));
+    let there = fails.clone();
+    let b = home.builder("b", false).connect(&url);
+    let b = b.store(move |incarnation| Ok(Arc::new(Flaky(MemoryStore::new(incarnation), there))));
+    let b = Device::of(b.open().await.unwrap()).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "title", "x").durable().await.unwrap();
+    has(&b.get::<Automerge>(plan.id()).await, "title").await;
+    fails.store(true, Ordering::SeqCst);
+    assert_eq!(a.notes.checkpoint().await.unwrap(), CheckpointOutcome::Claimed);
+    prunes(&a, 2).await;
+    assert!(!fails.load(Ordering::SeqCst), "the store was read without fault: the test shows nothing");
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
     relay.close().await;
 }
 

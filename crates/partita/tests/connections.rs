@@ -49,3 +49,26 @@ async fn relays_are_added_and_left_while_documents_go_on() {
     b.engine.close().await.unwrap();
     second.close().await;
 }
+
+#[test]
+fn a_connection_ends_with_its_runtime_and_is_made_anew_in_another() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (home, relays, first, second) = (Home::new(), runtime(), runtime(), runtime());
+    let relay = relays.block_on(home.relay("relay"));
+    let url = relay.url().to_string();
+    let (a, before) = first.block_on(async {
+        let a = home.open("a", &[]).await;
+        let mut handle = a.engine.connect(&url).unwrap();
+        connected(&mut handle).await;
+        (a, handle)
+    });
+    drop(first);
+    assert_eq!(before.state(), ConnectionState::Closed);
+    second.block_on(async {
+        connected(&mut a.engine.connect(&url).unwrap()).await;
+        put(&a.notes.create::<Automerge>().await.unwrap(), "title", "x").durable().await.unwrap();
+        patiently("the relay", a.notes.acknowledged()).await.unwrap();
+        a.engine.close().await.unwrap();
+    });
+    relays.block_on(relay.close());
+}

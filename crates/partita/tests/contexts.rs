@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, Mutex, mpsc},
 };
 
-use crate::common::{self, Home, has, patiently, put};
+use crate::common::{self, Device, Home, has, patiently, put};
 use partita::{
-    ChangeError, EngineError, EngineEvent, SendError,
+    ChangeError, ConnectionState, EngineError, EngineEvent, SendError,
     automerge::Automerge,
     core::{ContextId, ContextInfo, ContextKind, Refusal, StoreError, Turn},
     single_owner::SingleOwner,
@@ -189,6 +189,34 @@ async fn a_remote_without_the_plugin_refuses_one_kind_by_name_and_syncs_the_othe
     device.get::<Automerge>(note.id()).await;
     a.close().await.unwrap();
     device.engine.close().await.unwrap();
+}
+
+async fn until_caught_up(events: &mut tokio::sync::broadcast::Receiver<EngineEvent>) {
+    patiently("being caught up", async {
+        while !matches!(events.recv().await.unwrap(), EngineEvent::CaughtUp { .. }) {}
+    })
+    .await;
+}
+
+/// Two devices that dial each other have two sessions.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_caught_up_over_two_connections_still_is_when_the_later_one_ends() {
+    let home = Home::new();
+    home.enrol("b");
+    let a = Device::of(home.builder("a", false).listen("mem://a").open().await.unwrap()).await;
+    let b = Device::of(home.builder("b", false).listen("mem://b").open().await.unwrap()).await;
+    let (to_a, to_b) = (format!("mem://a#{}", a.replica()), format!("mem://b#{}", b.replica()));
+    let mut events = a.engine.events();
+    b.engine.connect(&to_a).unwrap();
+    until_caught_up(&mut events).await;
+    let mut later = a.engine.connect(&to_b).unwrap();
+    until_caught_up(&mut events).await;
+    assert_eq!(a.engine.disconnect(&to_b), Ok(true));
+    patiently("the end", later.until(|state| *state == ConnectionState::Closed)).await.unwrap();
+    assert_eq!(a.engine.status().await.unwrap().peers.len(), 1);
+    patiently("being caught up", a.notes.caught_up()).await.unwrap();
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

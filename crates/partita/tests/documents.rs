@@ -3,13 +3,13 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex},
+    sync::{Arc, Barrier, Mutex},
 };
 
 use crate::common::{self, Home, put, string};
 use automerge::{AutomergeError, ROOT, transaction::Transactable as _};
 use partita::{
-    ChangeError, DocumentError, Engine, EngineError, FileKeystore, OpenError,
+    ChangeError, Document, DocumentError, Engine, EngineError, FileKeystore, OpenError,
     automerge::Automerge,
     core::{
         AuthProvider, Bytes, Claim, ContextKind, CryptoRng, HeaderPrefix, Opened, PartitionStrategy, StoreError,
@@ -195,6 +195,22 @@ async fn a_document_that_a_closure_spoils_after_the_close_is_an_error_and_never_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_a_document_is_told_of_the_close_whenever_it_asks_and_whenever_it_began() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "kept", "x").durable().await.unwrap();
+    let ((), before) = plan.subscribe(|_| ()).unwrap();
+    a.engine.close().await.unwrap();
+    let ((), after) = plan.subscribe(|_| ()).unwrap();
+    for mut changes in [before, after] {
+        for _ in 0..2 {
+            assert_eq!(common::patiently("the end", changes.next()).await, None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_keystore_is_an_error_and_never_a_new_identity() {
     let home = Home::new();
     home.open("a", &[]).await.engine.close().await.unwrap();
@@ -340,6 +356,40 @@ async fn a_document_can_be_changed_inside_the_closure_of_another() {
         commit.durable().await.unwrap().durable().await.unwrap();
     }
     index.read(|doc| assert_eq!(string(doc, "last"), Some("49".into())));
+    a.engine.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::result_large_err)] // the library's own error
+async fn threads_that_change_two_documents_inside_each_other_crosswise_do_not_wait_for_ever() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let (plan, index) = (a.notes.create::<Automerge>().await.unwrap(), a.notes.create::<Automerge>().await.unwrap());
+    let both_have_one = Arc::new(Barrier::new(2));
+    let crosswise = |outer: &Document<Automerge>, inner: &Document<Automerge>| {
+        let (outer, inner, both_have_one) = (outer.clone(), inner.clone(), both_have_one.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut nested = None;
+            let changed = outer.change(|tx| {
+                both_have_one.wait();
+                nested = Some(inner.change(|tx| tx.put(ROOT, "inner", "x")).map(drop));
+                tx.put(ROOT, "outer", "x")
+            });
+            drop(changed.unwrap());
+            nested.unwrap()
+        })
+    };
+    let (one, other) = (crosswise(&plan, &index), crosswise(&index, &plan));
+    let answers = common::patiently("an end", async { [one.await.unwrap(), other.await.unwrap()] }).await;
+    let is_busy = |answer: &Result<(), ChangeError<AutomergeError>>| matches!(answer, Err(ChangeError::Busy));
+    assert!(
+        answers.iter().any(is_busy) && answers.iter().all(|answer| answer.is_ok() || is_busy(answer)),
+        "{answers:?}"
+    );
+    for document in [plan, index] {
+        assert_eq!(document.read(|doc| string(doc, "outer")), Some("x".into()));
+        put(&document, "after", "x").durable().await.unwrap();
+    }
     a.engine.close().await.unwrap();
 }
 

@@ -1,12 +1,17 @@
 //! How systems of this kind have failed, where that could happen in the engine; the numbers are those of
 //! `docs/failure-modes.md`.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{
+    Arc, Condvar, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::common::{Device, Home, has, patiently, put, string};
 use partita::{
+    CheckpointError, CommitError, EngineError,
     automerge::Automerge,
-    core::{Batch, Durability, Incarnation, Op, Store, StoreError, StoreRead},
+    core::{Batch, ContextId, Durability, Incarnation, Op, Store, StoreError, StoreRead, Turn},
+    single_owner::SingleOwner,
 };
 use partita_testing::MemoryStore;
 
@@ -118,6 +123,56 @@ async fn an_edit_made_while_another_is_written_waits_for_its_own_transaction() {
     gate.set(|waiting| waiting.shut = false);
     patiently("the second edit", second).await.unwrap();
     a.engine.close().await.unwrap();
+}
+
+/// A store whose commits panic once it is told so.
+struct Buggy(MemoryStore, Arc<AtomicBool>);
+
+impl Store for Buggy {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation()
+    }
+
+    fn read(&self) -> Result<Box<dyn StoreRead + '_>, StoreError> {
+        self.0.read()
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        assert!(!self.1.load(Ordering::SeqCst), "a bug of the store");
+        self.0.commit(batch, durability)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_panics_is_a_failure_of_which_everybody_is_told() {
+    let (home, panics) = (Home::new(), Arc::new(AtomicBool::new(false)));
+    let there = panics.clone();
+    let builder = home.builder("a", false);
+    let builder = builder.store(move |incarnation| Ok(Arc::new(Buggy(MemoryStore::new(incarnation), there))));
+    let a = Device::of(builder.open().await.unwrap()).await;
+    let document = a.notes.create::<Automerge>().await.unwrap();
+    put(&document, "title", "before").durable().await.unwrap();
+    panics.store(true, Ordering::SeqCst);
+    let lost = patiently("an answer", put(&document, "title", "lost").durable()).await;
+    assert!(matches!(lost, Err(CommitError::Store(StoreError::Damaged(_)))), "{lost:?}");
+    let checkpoint = patiently("an answer", a.notes.checkpoint()).await;
+    assert!(matches!(checkpoint, Err(CheckpointError::Store(StoreError::Damaged(_)))), "{checkpoint:?}");
+    let closed = patiently("the end", a.engine.close()).await;
+    assert!(matches!(closed, Err(EngineError::Store(StoreError::Damaged(_)))), "{closed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_a_closure_of_the_application_ended_is_not_said_to_have_closed_well() {
+    let home = Home::new();
+    let a = home.open("a", &[]).await;
+    let document = a.notes.create::<Automerge>().await.unwrap();
+    let _on_its_way = put(&document, "title", "x");
+    let bug = |owner: &mut SingleOwner, _: &mut Turn<'_>| {
+        assert_eq!(owner.context(), ContextId::from_bytes([0; 32]), "a bug of the application");
+    };
+    assert!(patiently("an answer", a.engine.with_strategy(bug)).await.is_err());
+    let closed = patiently("the end", a.engine.close()).await;
+    assert!(matches!(closed, Err(EngineError::Store(_))), "{closed:?}");
 }
 
 /// Failure mode 42: an edit made while earlier ones are being written is written too, whenever it comes.

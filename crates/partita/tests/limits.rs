@@ -1,11 +1,11 @@
 //! What an application may rely on where a change is over a limit.
 
 use crate::common::{self, Device, Home, has, noise, put, shows, string};
-use automerge::{ObjType, ROOT, transaction::Transactable as _};
+use automerge::{AutomergeError, ObjType, ROOT, transaction::Transactable as _};
 use partita::{
     AppendError, ChangeError, CommitError, NodeConfig,
     automerge::Automerge,
-    core::{CrdtError, DocumentType as _},
+    core::{CrdtError, DocumentType as _, Transact},
     yrs::Yrs,
 };
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
@@ -124,6 +124,19 @@ async fn a_change_that_others_would_refuse_is_refused_at_once() {
         Ok(())
     });
     swallowed.unwrap().durable().await.unwrap();
+    assert_eq!(plan.digest().unwrap(), before);
+    // Nor where it answers with an error of its own; and what is changed next is not undone for it.
+    let renamed = plan.change_with(|doc| {
+        let nested = Automerge::transact(doc, |tx| {
+            let mut at = ROOT;
+            for _ in 0..65 {
+                at = tx.put_object(&at, "in", ObjType::Map)?;
+            }
+            Ok(())
+        });
+        nested.map_err(|_| Transact::Closure(AutomergeError::Fail))
+    });
+    assert!(matches!(renamed, Err(ChangeError::Closure(AutomergeError::Fail))), "{renamed:?}");
     assert_eq!(plan.digest().unwrap(), before);
     nest(64).unwrap().durable().await.unwrap();
     let digest = plan.digest().unwrap();

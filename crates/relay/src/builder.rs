@@ -16,8 +16,7 @@ use partita_protocol::{NodeConfig, NodeParts, channel::LocalIdentity};
 use partita_redb::RedbStore;
 use partita_single_owner::SingleOwnerRelay;
 use partita_sync::{
-    Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, RelayUrl, SystemRandom, Tapped, Transports,
-    accept_until,
+    Driver, DriverHandle, DriverParts, FileKeystore, FrameTap, RelayUrl, SystemRandom, Tapped, Transports, accept_until,
 };
 use partita_websocket::WebSocket;
 use tokio::sync::{oneshot, watch};

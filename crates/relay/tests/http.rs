@@ -255,7 +255,11 @@ impl Store for Ill {
 
     fn read(&self) -> Result<Box<dyn partita_core::StoreRead + '_>, StoreError> {
         self.gate.pass();
-        if self.fails.load(Ordering::SeqCst) { Err(StoreError::Io("the disk is on fire".into())) } else { self.inner.read() }
+        if self.fails.load(Ordering::SeqCst) {
+            Err(StoreError::Io("the disk is on fire".into()))
+        } else {
+            self.inner.read()
+        }
     }
 
     fn commit(&self, batch: &partita_core::Batch, durability: partita_core::Durability) -> Result<(), StoreError> {

@@ -229,6 +229,7 @@ impl Machine {
                 incarnation,
                 keys: Arc::new(keys),
                 strategies: self.strategies(),
+                types: Vec::new(),
                 contexts: Vec::new(),
                 config: self.limits.clone(),
                 checkpoint_after: self.checkpoint_after,

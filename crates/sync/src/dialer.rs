@@ -58,7 +58,8 @@ impl Dialer {
         let handle = ConnectionHandle { url: url.to_string(), state: states };
         let wake = Arc::new(Notify::new());
         let (stop, stopped) = oneshot::channel();
-        let line = Line { name: handle.url.clone(), driver, transport, url, state, report, session: AtomicU64::new(0) };
+        let (name, state) = (handle.url.clone(), States(state));
+        let line = Line { name, driver, transport, url, state, report, session: AtomicU64::new(0) };
         tokio::spawn(line.keep_up(wake.clone(), stopped));
         Ok(Self { handle, wake, _stop: stop })
     }
@@ -80,10 +81,19 @@ struct Line<C, R> {
     driver: DriverHandle<C>,
     transport: Arc<dyn Transport>,
     url: RelayUrl,
-    state: watch::Sender<ConnectionState>,
+    state: States,
     report: R,
     /// The session's number; zero while there is none.
     session: AtomicU64,
+}
+
+/// Shows the state. However the task ends, also with its runtime, the connection is closed then.
+struct States(watch::Sender<ConnectionState>);
+
+impl Drop for States {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|state| std::mem::replace(state, ConnectionState::Closed) != ConnectionState::Closed);
+    }
 }
 
 /// How an attempt ended.
@@ -195,7 +205,7 @@ impl<C: Send + 'static, R: Fn(ConnectionEvent) + Send + Sync + 'static> Line<C, 
     }
 
     fn say(&self, state: ConnectionState) {
-        self.state.send_replace(state.clone());
+        self.state.0.send_replace(state.clone());
         (self.report)(ConnectionEvent { url: self.name.clone(), state });
     }
 }

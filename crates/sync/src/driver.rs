@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     ends::{End, Ends},
-    handle::{DriverHandle, Probing},
+    handle::{DriverHandle, Outcome, Probing},
     host::{Host, HostContext, StoreJob},
     inbox::{Inbox, Sender, queue},
     notices, now,
@@ -100,6 +100,8 @@ pub struct Driver<H: Host> {
     commits: u64,
     /// Until when the driver's thread means to sleep, on the monotonic clock.
     sleeps_until: Duration,
+    /// For those who ask for the end, and are not heard any more.
+    pub(crate) outcome: Outcome,
 }
 
 /// The driver's thread, once it runs.
@@ -154,7 +156,9 @@ impl<H: Host> Driver<H> {
         let (work, to_do) = queue();
         let (store, observer, identity) = (parts.store.clone(), parts.observer.clone(), parts.node.identity.clone());
         let anywhere = parts.host.works_anywhere();
-        let shared = Shared::new(Self::new(parts, inbox, work, Arc::new(now)));
+        let driver = Self::new(parts, inbox, work, Arc::new(now));
+        let outcome = driver.outcome.clone();
+        let shared = Shared::new(driver);
         let sleeper = Arc::new(DriverThread::default());
         let sender = if anywhere {
             Teller::of(queue_end, &shared, sleeper.clone())
@@ -174,7 +178,7 @@ impl<H: Host> Driver<H> {
             .name("partita-node".into())
             .spawn(run)
             .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))?;
-        Ok(DriverHandle { sender, identity, observer })
+        Ok(DriverHandle { sender, identity, observer, outcome })
     }
 
     /// A driver that has to be told when to work.
@@ -203,6 +207,7 @@ impl<H: Host> Driver<H> {
             jobs: VecDeque::new(),
             commits: 0,
             sleeps_until: Duration::ZERO,
+            outcome: Outcome::default(),
         }
     }
 
@@ -336,7 +341,7 @@ impl<H: Host> Driver<H> {
             }
             Input::Probe(Probing { node, store }) => {
                 let _ = node.send(());
-                let _ = self.store.send(Work::Probe(store));
+                self.ask_store(Work::Probe(store));
             }
             Input::ProbeBack(back) => {
                 let _ = back.send(());
@@ -350,13 +355,17 @@ impl<H: Host> Driver<H> {
             node: &mut self.node,
             now: (self.clock)(),
             jobs: Vec::new(),
+            jobs_before: Vec::new(),
             observer: &*self.observer,
             must_not_wait: self.here,
         };
         call(&mut self.host, &mut context);
-        let jobs = std::mem::take(&mut context.jobs);
+        let HostContext { jobs, jobs_before, .. } = context;
         let commits = self.node.commits_to_see();
         self.jobs.extend(jobs.into_iter().map(|job| (commits, job)));
+        for job in jobs_before {
+            self.ask_store(Work::Job(job));
+        }
     }
 
     fn round(&mut self) {
@@ -405,12 +414,12 @@ impl<H: Host> Driver<H> {
                     }
                     Effect::Close(session, reason) => self.ends.close(&session, reason),
                     Effect::Commit(id, batch) => {
-                        let _ = self.store.send(Work::Commit(id, batch));
+                        self.ask_store(Work::Commit(id, batch));
                         self.commits = id + 1;
                         self.send_jobs();
                     }
                     Effect::Read(id, request) => {
-                        let _ = self.store.send(Work::Read(id, request));
+                        self.ask_store(Work::Read(id, request));
                     }
                     Effect::Notice(notice) => self.notice(notice),
                 }
@@ -428,16 +437,24 @@ impl<H: Host> Driver<H> {
     fn send_jobs(&mut self) {
         let is_over = self.node.failure().is_some();
         while let Some((_, job)) = self.jobs.pop_front_if(|(commits, _)| is_over || *commits <= self.commits) {
-            let _ = self.store.send(Work::Job(job));
+            self.ask_store(Work::Job(job));
+        }
+    }
+
+    /// Without the store's thread nothing is stored any more: the node hears that as it hears of any failure of the store.
+    fn ask_store(&mut self, work: Work<H::Command>) {
+        if self.store.send(work).is_err() {
+            let gone = StoreError::Io("the store's thread is gone".into());
+            self.node.handle(self.now(), Event::Committed(self.commits, Err(gone)));
         }
     }
 
     /// Stores what waits, says goodbye, and closes the store.
-    fn finish(mut self, stop: Stop) {
+    fn finish(mut self, mut stop: Stop) {
         self.begin_end();
         while !self.has_settled() {
             match self.inbox.recv() {
-                Ok(told) => self.take_last(told.item),
+                Ok(told) => self.take_last(told.item, &mut stop),
                 Err(_) => break,
             }
         }
@@ -448,6 +465,8 @@ impl<H: Host> Driver<H> {
             let _ = thread.join();
         }
         drop(self.host);
+        // Before the queue goes, with those who asked too late to be taken out of it.
+        let _ = self.outcome.set(failure.clone());
         for done in stop {
             let _ = done.send(failure.clone()); // whoever asked may have gone
         }
@@ -466,11 +485,16 @@ impl<H: Host> Driver<H> {
     }
 
     /// What happens before everything is stored.
-    pub(crate) fn take_last(&mut self, input: Input<H::Command>) {
-        if matches!(input, Input::Event(_) | Input::Command(_)) {
-            self.take(input);
-            self.with_host(|host, context| host.closing(context));
-            self.perform();
+    pub(crate) fn take_last(&mut self, input: Input<H::Command>, stop: &mut Stop) {
+        match input {
+            // Another one who closes waits for the same, and is told what became of it.
+            Input::Stop(done) => stop.push(done),
+            Input::Event(_) | Input::Command(_) => {
+                self.take(input);
+                self.with_host(|host, context| host.closing(context));
+                self.perform();
+            }
+            _ => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! The way to a driver from other threads, and the question whether it is well.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use partita_core::{Observer, ReplicaId, StoreError};
 use partita_protocol::channel::LocalIdentity;
@@ -18,7 +18,11 @@ pub struct DriverHandle<C> {
     pub(crate) sender: Teller<Input<C>>,
     pub(crate) identity: LocalIdentity,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) outcome: Outcome,
 }
+
+/// What became of what was written last: set once a driver has ended in an orderly way, and never by one that panicked.
+pub(crate) type Outcome = Arc<OnceLock<Option<StoreError>>>;
 
 impl<C: Send + 'static> std::fmt::Debug for DriverHandle<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -28,7 +32,13 @@ impl<C: Send + 'static> std::fmt::Debug for DriverHandle<C> {
 
 impl<C> Clone for DriverHandle<C> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), identity: self.identity.clone(), observer: self.observer.clone() }
+        let Self { sender, identity, observer, outcome } = self;
+        Self {
+            sender: sender.clone(),
+            identity: identity.clone(),
+            observer: observer.clone(),
+            outcome: outcome.clone(),
+        }
     }
 }
 
@@ -73,16 +83,23 @@ impl<C: Send + 'static> DriverHandle<C> {
         let _ = self.sender.leave(Input::Stop(oneshot::channel().0)); // it may have ended already
     }
 
-    /// Lets everything that was written become durable, ends all sessions, and stops the driver.
+    /// Lets everything that was written become durable, ends all sessions, and stops the driver. Whoever calls it while that
+    /// is under way, or later, is told the same.
     ///
     /// # Errors
-    /// The store's failure, if it failed by the end: what was not durable before is not stored.
+    /// The store's failure, if it failed by the end, or that the node's thread panicked before: what was not durable before
+    /// is not stored.
     pub async fn stop(&self) -> Result<(), StoreError> {
         let (done, stopped) = oneshot::channel();
-        if self.sender.leave(Input::Stop(done)).is_err() {
-            return Ok(()); // it has ended already
+        let failure = match self.sender.leave(Input::Stop(done)) {
+            Ok(()) => stopped.await.ok(),
+            Err(_) => None,
+        };
+        // Where nobody answered, it ended before it came to that; or it panicked, and nobody knows what is stored.
+        match failure.or_else(|| self.outcome.get().cloned()) {
+            Some(failure) => failure.map_or(Ok(()), Err),
+            None => Err(StoreError::Io("the node's thread panicked, and what it had not stored is lost".into())),
         }
-        stopped.await.ok().flatten().map_or(Ok(()), Err)
     }
 }
 

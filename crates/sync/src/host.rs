@@ -14,6 +14,9 @@ pub struct HostContext<'a, C> {
     pub now: Now,
     /// Jobs for the store's thread: handed over after the node's effects of this round, so after their commit.
     pub jobs: Vec<StoreJob<C>>,
+    /// Jobs for the store's thread that are handed over at once: they see what is stored now, and nothing of what is pending,
+    /// such as what a notice tells of.
+    pub jobs_before: Vec<StoreJob<C>>,
     /// Is told what the host sees. Never give it a payload, a key or a name that a person gave.
     pub observer: &'a dyn Observer,
     /// Whether this is another thread than the driver's, which may have locked what others wait for: then it must wait for

@@ -84,7 +84,9 @@ impl<H: Host> Stepped<H> {
         let (worker, work) = queue();
         let (store, observer, identity) = (parts.store.clone(), parts.observer.clone(), parts.node.identity.clone());
         let driver = Driver::new(parts, inbox, worker, Arc::new(clock));
-        let handle = DriverHandle { sender: Teller::quiet(sender.clone()), identity, observer: observer.clone() };
+        let outcome = driver.outcome.clone();
+        let teller = Teller::quiet(sender.clone());
+        let handle = DriverHandle { sender: teller, identity, observer: observer.clone(), outcome };
         let stepped = Self { driver, sender, work, next: None, store, observer, ending: None, ended: false };
         (stepped, handle)
     }
@@ -123,19 +125,23 @@ impl<H: Host> Stepped<H> {
         if self.ended {
             return;
         }
-        if self.ending.is_none() {
+        if let Some(ending) = &mut self.ending {
+            if let Some(input) = self.driver.next_input() {
+                self.driver.take_last(input, ending);
+            }
+        } else {
             self.ending = self.driver.turn();
             if self.ending.is_some() {
                 self.driver.begin_end();
             }
-        } else if let Some(input) = self.driver.next_input() {
-            self.driver.take_last(input);
         }
         if self.ending.is_some() && self.driver.has_settled() {
             self.driver.say_goodbye();
             self.ended = true;
+            let failure = self.driver.node().failure().cloned();
+            let _ = self.driver.outcome.set(failure.clone());
             for done in self.ending.take().into_iter().flatten() {
-                let _ = done.send(self.driver.node().failure().cloned());
+                let _ = done.send(failure.clone());
             }
         }
     }

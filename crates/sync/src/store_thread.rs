@@ -1,6 +1,11 @@
 //! The thread that reads from and commits to a store, in the order in which it is asked.
 
-use std::{sync::Arc, thread, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 
 use partita_core::{Batch, Durability, Observation, Observer, Op, Store, StoreError};
 use partita_protocol::{
@@ -44,8 +49,16 @@ pub(crate) fn start<C: Send + 'static>(
         .map_err(|error| StoreError::Io(format!("cannot start a thread: {error}")))
 }
 
-/// Does a piece of work, and says what the driver is to be told of it.
+/// Does a piece of work, and says what the driver is to be told of it. A store that panics, which may be anybody's, has
+/// failed: nobody waits for it any more.
 pub(crate) fn perform<C>(work: Work<C>, store: &dyn Store, observer: &dyn Observer) -> Input<C> {
+    catch_unwind(AssertUnwindSafe(|| perform_unguarded(work, store, observer))).unwrap_or_else(|_| {
+        // Whatever it was doing: of a failure the node asks no more than that it was one.
+        Input::Event(Event::Committed(0, Err(StoreError::Damaged("it panicked".into()))))
+    })
+}
+
+fn perform_unguarded<C>(work: Work<C>, store: &dyn Store, observer: &dyn Observer) -> Input<C> {
     match work {
         Work::Commit(id, batch) => Input::Event(Event::Committed(id, commit(store, &batch, observer))),
         Work::Read(id, request) => {

@@ -5,6 +5,8 @@
 mod common;
 
 use std::{
+    future::ready,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,14 +14,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Death, Mortal, driver, patiently, seen};
-use partita_core::{Observation, Observer, ReplicaId, Transport, TransportError};
-use partita_protocol::{CloseReason, NodeConfig, channel::ChannelError};
-use partita_sync::{
-    ConnectionError, ConnectionHandle, ConnectionState, Dialer, DriverHandle, RelayUrl, Retry, Transports,
-    accept_connections, accept_until,
+use common::{Death, Mortal, driver, driver_with, memory_store, patiently, seen};
+use partita_core::{
+    Batch, Durability, Incarnation, Observation, Observer, ReplicaId, Store, StoreError, StoreRead, Transport,
+    TransportError,
 };
-use partita_testing::network::MemoryNetwork;
+use partita_protocol::{CloseReason, NodeConfig, Notice, channel::ChannelError};
+use partita_sync::{
+    ConnectionError, ConnectionHandle, ConnectionState, Dialer, DriverHandle, Host, HostContext, RelayUrl, Retry,
+    Transports, accept_connections, accept_until,
+};
+use partita_testing::{MemoryStore, network::MemoryNetwork};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -252,4 +257,124 @@ async fn a_probe_comes_round_and_a_stopped_node_says_so() {
     if let Ok(mut probe) = node.probe() {
         patiently("an answer", probe.home()).await.unwrap_err();
     }
+}
+
+/// Says what it takes, and holds up the end until it is told otherwise.
+struct HoldsUp {
+    takes: mpsc::UnboundedSender<&'static str>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Host for HoldsUp {
+    type Command = ();
+
+    fn command(&mut self, _context: &mut HostContext<'_, ()>, (): ()) {
+        let _ = self.takes.send("a command");
+    }
+
+    fn notice(&mut self, _context: &mut HostContext<'_, ()>, _notice: Notice) {}
+
+    fn closing(&mut self, _context: &mut HostContext<'_, ()>) {
+        let _ = self.takes.send("the end");
+    }
+
+    fn has_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_a_node_that_is_ending_waits_for_its_end_too() {
+    let (takes, mut taken) = mpsc::unbounded_channel();
+    let closed = Arc::new(AtomicBool::new(false));
+    let host = HoldsUp { takes, closed: closed.clone() };
+    let node = driver_with(1, NodeConfig::default(), quiet(), host, Arc::new(memory_store(1)));
+    let first = node.clone();
+    let first = tokio::spawn(async move { first.stop().await });
+    patiently("the end", async { while taken.recv().await.expect("the node is there") != "the end" {} }).await;
+    let mut second = pin!(node.stop());
+    tokio::select! {
+        biased; // it asks
+        ended = &mut second => panic!("it is not over: {ended:?}"),
+        () = ready(()) => {}
+    }
+    node.command(()).unwrap();
+    // What was asked before that was taken before.
+    patiently("a command", async { while taken.recv().await.expect("the node is there") != "a command" {} }).await;
+    tokio::select! {
+        biased;
+        ended = &mut second => panic!("it is not over: {ended:?}"),
+        () = ready(()) => {}
+    }
+    closed.store(true, Ordering::SeqCst);
+    node.command(()).unwrap();
+    assert_eq!(patiently("the second end", second).await, Ok(()));
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert_eq!(patiently("a later end", node.stop()).await, Ok(()), "it ended well, whoever asks");
+}
+
+/// Panics over everything that it is told.
+struct Panics;
+
+impl Host for Panics {
+    type Command = ();
+
+    fn command(&mut self, _context: &mut HostContext<'_, ()>, (): ()) {
+        panic!("a bug of the host")
+    }
+
+    fn notice(&mut self, _context: &mut HostContext<'_, ()>, _notice: Notice) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_panicked_is_never_said_to_have_ended_well() {
+    let node = driver_with(1, NodeConfig::default(), quiet(), Panics, Arc::new(memory_store(1)));
+    node.command(()).unwrap();
+    for _ in 0..2 {
+        let ended = patiently("an answer", node.stop()).await;
+        assert!(matches!(ended, Err(StoreError::Io(_))), "{ended:?}");
+    }
+}
+
+/// A store with a bug: it panics when it is read.
+struct Buggy(MemoryStore);
+
+impl Store for Buggy {
+    fn incarnation(&self) -> Incarnation {
+        self.0.incarnation()
+    }
+
+    fn read(&self) -> Result<Box<dyn StoreRead + '_>, StoreError> {
+        panic!("a bug of the store")
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        self.0.commit(batch, durability)
+    }
+}
+
+/// Passes on that the store failed.
+struct HearsOfFailure(mpsc::UnboundedSender<StoreError>);
+
+impl Host for HearsOfFailure {
+    type Command = ();
+
+    fn command(&mut self, _context: &mut HostContext<'_, ()>, (): ()) {}
+
+    fn notice(&mut self, _context: &mut HostContext<'_, ()>, notice: Notice) {
+        if let Notice::StoreFailed(error) = notice {
+            let _ = self.0.send(error);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_panics_has_failed_and_nobody_waits_for_it() {
+    let (hears, mut heard) = mpsc::unbounded_channel();
+    let store = Arc::new(Buggy(memory_store(1)));
+    let node = driver_with(1, NodeConfig::default(), quiet(), HearsOfFailure(hears), store);
+    patiently("an answer", node.probe().unwrap().home()).await.unwrap_err();
+    let failure = patiently("the failure", heard.recv()).await.unwrap();
+    assert!(matches!(failure, StoreError::Damaged(_)), "{failure}");
+    assert_eq!(patiently("the end", node.stop()).await, Err(failure));
 }

@@ -97,7 +97,7 @@ impl EngineHost {
         let mut attempts = 1;
         if let Some(slot) = self.slots.get_mut(&name) {
             if value.reason == Reason::Poisoned {
-                slot.poisoned.insert(arrival);
+                slot.poisoned.insert((value.log, value.seq));
             }
             if value.reason.is_retried() {
                 let tried = slot.set_aside.entry(arrival).or_default();

@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Surveyed { task: u64, result: Result<Survey, StoreError> },
     /// The store's thread read what a document is made from for a checkpoint.
     Collected { task: u64, document: DocumentId, result: Result<Collected, StoreError> },
+    /// A checkpoint came to be relied upon that goes further than what was here: documents that were not here before, and others
+    /// of which there is more.
+    Advanced { context: ContextId, created: Vec<DocumentId>, changed: Vec<DocumentId> },
     /// The reply is dropped once everything is stored and no checkpoint is on its way.
     Quiet(oneshot::Sender<()>),
     /// Make a checkpoint of a context.
@@ -123,6 +126,7 @@ impl EngineHost {
             Command::Rebuilt { task, rebuilt, bad } => self.on_rebuilt(context, task, rebuilt, bad),
             Command::Surveyed { task, result } => self.on_surveyed(context, task, result),
             Command::Collected { task, document, result } => self.on_collected(context, task, document, result),
+            Command::Advanced { context: id, created, changed } => self.on_advanced(id, created, changed),
             Command::Quiet(reply) => self.wait_for_quiet(reply),
             Command::Checkpoint(id, reply) => self.on_checkpoint(context, id, reply),
             #[cfg(feature = "simulation")]
@@ -163,7 +167,7 @@ impl EngineHost {
         let cell = self.new_cell(id, document, crdt, &log);
         let slot = Slot::new(cell.clone(), appended.arrival);
         self.slots.insert((id, document), slot);
-        let items = vec![import_item(&plain, document, appended.arrival)];
+        let items = vec![import_item(&plain, document, appended)];
         self.loads += 1;
         cell.await_load(self.loads);
         let parts = DocumentParts { cell: cell.clone(), number: self.loads, snapshot: None, items };

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, ContextInfo, EntryId, PeerInfo, ReplicaId, Tip};
+use partita_core::{ContextId, ContextInfo, EntryId, PeerInfo, ReplicaId, SessionId, Tip};
 use tokio::sync::oneshot;
 
-use super::{Context, EngineHost, PeerKey, SetAside, Slot, peer_key};
+use super::{Context, EngineHost, SetAside, Slot};
 use crate::{
     cell::Cell,
     error::{CommitError, EngineError},
@@ -25,10 +25,9 @@ pub(super) struct ContextState {
     ready: bool,
     waiting: Vec<Waiter>,
     waiting_acknowledged: Vec<Awaited>,
-    /// Remotes of which everything that they held was received.
-    caught_up: BTreeSet<PeerKey>,
+    /// Sessions in which everything that the remote held was received. Two devices that dial each other have two.
+    caught_up: BTreeSet<SessionId>,
     waiting_caught_up: Vec<Waiter>,
-    live: BTreeMap<PeerKey, PeerInfo>,
     /// What was set aside since the engine was opened.
     pub(super) set_aside: SetAsideStatus,
     /// How many checkpoints it came to rely upon since.
@@ -77,6 +76,15 @@ pub struct SetAsideStatus {
     pub attempts: u32,
 }
 
+/// Adds somebody who waits. Those who gave that up meanwhile, as with a timeout, go: nobody says so.
+pub(super) fn push_waiting<T>(waiting: &mut Vec<T>, one: T, has_gone: impl Fn(&T) -> bool) {
+    // Not each time: it looks at all of them.
+    if waiting.len() == waiting.capacity() {
+        waiting.retain(|other| !has_gone(other));
+    }
+    waiting.push(one);
+}
+
 impl EngineHost {
     pub(super) fn open_contexts(&mut self, context: &mut Context<'_>, contexts: Vec<ContextInfo>) {
         for info in contexts {
@@ -100,7 +108,10 @@ impl EngineHost {
         }
         self.take_context(context, id);
         self.contexts.remove(&id);
-        for (_, slot) in self.slots.extract_if(.., |(of, _), _| *of == id) {
+        for (_, mut slot) in self.slots.extract_if(.., |(of, _), _| *of == id) {
+            for reply in slot.loading.iter_mut().flat_map(|loading| loading.replies.drain(..)) {
+                reply.answer(Err(EngineError::NoContext(id).into()));
+            }
             let Some(cell) = &slot.cell else { continue };
             cell.end("its context was closed");
             self.ended.extend(slot.end(id, CommitError::Closed));
@@ -124,7 +135,7 @@ impl EngineHost {
             (None, _) => Err(EngineError::NoContext(id)),
             (Some(state), _) if state.ready => Ok(()),
             (_, Some(error)) => Err(error.clone().into()), // nothing is loaded any more
-            (Some(state), None) => return state.waiting.push(reply),
+            (Some(state), None) => return push_waiting(&mut state.waiting, reply, Waiter::is_closed),
         };
         let _ = reply.send(answer);
     }
@@ -136,6 +147,9 @@ impl EngineHost {
         by: Option<ReplicaId>,
         reply: Waiter,
     ) {
+        if reply.is_closed() {
+            return; // it is asked again in every round while a document is locked
+        }
         self.take_all(context);
         let untaken = self.slots.iter().any(|((of, _), slot)| *of == id && slot.has_untaken());
         let Some(state) = self.contexts.get_mut(&id) else {
@@ -152,7 +166,7 @@ impl EngineHost {
         } else if let Some(error) = context.node.failure() {
             let _ = awaited.reply.send(Err(error.clone().into())); // nothing more reaches anybody
         } else {
-            state.waiting_acknowledged.push(awaited);
+            push_waiting(&mut state.waiting_acknowledged, awaited, |awaited| awaited.reply.is_closed());
         }
     }
 
@@ -172,16 +186,13 @@ impl EngineHost {
         self.say(EngineEvent::Acknowledged { context: id, peer: peer.replica });
     }
 
-    pub(super) fn on_live(&mut self, id: ContextId, peer: &PeerInfo) {
-        if let Some(state) = self.contexts.get_mut(&id) {
-            state.live.insert(peer_key(peer), peer.clone());
-        }
+    pub(super) fn on_live(&self, id: ContextId, peer: &PeerInfo) {
         self.say(EngineEvent::Live { context: id, peer: peer.replica });
     }
 
     pub(super) fn on_caught_up(&mut self, id: ContextId, peer: &PeerInfo) {
         if let Some(state) = self.contexts.get_mut(&id) {
-            state.caught_up.insert(peer_key(peer));
+            state.caught_up.insert(peer.session);
             for reply in state.waiting_caught_up.drain(..) {
                 let _ = reply.send(Ok(()));
             }
@@ -194,17 +205,14 @@ impl EngineHost {
             (None, _) => Err(EngineError::NoContext(id)),
             (Some(state), _) if !state.caught_up.is_empty() => Ok(()),
             (_, Some(error)) => Err(error.clone().into()),
-            (Some(state), None) => return state.waiting_caught_up.push(reply),
+            (Some(state), None) => return push_waiting(&mut state.waiting_caught_up, reply, Waiter::is_closed),
         };
         let _ = reply.send(answer);
     }
 
     pub(super) fn on_session_closed(&mut self, peer: &PeerInfo) {
         for state in self.contexts.values_mut() {
-            if state.live.get(&peer_key(peer)).is_some_and(|live| live.session == peer.session) {
-                state.live.remove(&peer_key(peer));
-                state.caught_up.remove(&peer_key(peer));
-            }
+            state.caught_up.remove(&peer.session);
         }
     }
 
@@ -222,7 +230,8 @@ impl EngineHost {
         some.map(|(id, state)| (*id, state.set_aside.clone())).collect()
     }
 
-    pub(super) fn on_store_failed(&mut self, error: &partita_core::StoreError) {
+    pub(super) fn on_store_failed(&mut self, context: &mut Context<'_>, error: &partita_core::StoreError) {
+        self.give_up_checkpoints(context, error);
         for state in self.contexts.values_mut() {
             let for_remotes = state.waiting_acknowledged.drain(..).map(|awaited| awaited.reply);
             for reply in state.waiting.drain(..).chain(for_remotes).chain(state.waiting_caught_up.drain(..)) {
@@ -262,5 +271,25 @@ impl Awaited {
     fn is_over(&self, context: &Context<'_>, id: &ContextId) -> bool {
         let mut holders = context.node.holders(id, &self.tips).into_iter();
         holders.any(|holder| self.by.is_none_or(|by| holder.replica == by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_gave_up_waiting_do_not_pile_up_and_those_who_wait_stay() {
+        let (mut waiting, mut answers) = (Vec::new(), Vec::new());
+        for number in 0..10_000 {
+            let (reply, answer) = oneshot::channel();
+            push_waiting(&mut waiting, reply, Waiter::is_closed);
+            if number % 1_000 == 0 {
+                answers.push(answer);
+            }
+        }
+        assert!(waiting.len() < 100, "{} wait", waiting.len());
+        waiting.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
+        assert!(answers.iter_mut().all(|answer| answer.try_recv() == Ok(Ok(()))));
     }
 }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use partita_core::{
-    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryId, EntryKind, EpochId, Key, LogId, LogSort, PayloadOpener,
-    ReplicaId, Store, StoreError, Tip, document_id,
+    Bytes, ContextId, CrdtTypeId, DocumentId, Entry, EntryHeader, EntryId, EntryKind, EpochId, Key, LogId, LogSort,
+    PayloadOpener, ReplicaId, Store, StoreError, Tip, document_id,
     planted::{Bug, planted},
 };
-use partita_protocol::{Arrival, CheckpointBase, reads};
+use partita_protocol::{Appended, Arrival, CheckpointBase, reads};
 use tokio::sync::oneshot;
 
 use super::{
@@ -85,7 +85,7 @@ struct Stored {
     base: Vec<(u64, Arc<Entry>)>,
     entries: BTreeMap<u64, Arc<Entry>>,
     /// What damaged the document before: it is not tried again.
-    poisoned: Vec<u64>,
+    poisoned: Vec<(LogId, u64)>,
     /// What could not be used before, and may be now.
     set_aside: Vec<u64>,
 }
@@ -107,6 +107,7 @@ impl Slot {
             poisoned: std::collections::BTreeSet::new(),
             set_aside: BTreeMap::new(),
             used: 0,
+            leaves: None,
             snapshot_of: 0,
         }
     }
@@ -126,7 +127,7 @@ fn read(store: &dyn Store, (context, document): Name, afresh: bool, base: &[Tip]
     let mut wanted = Vec::new();
     SetAside::each(&*view, &context, Some(&document), |arrival, set_aside| {
         if set_aside.reason == Reason::Poisoned {
-            stored.poisoned.push(arrival);
+            stored.poisoned.push((set_aside.log, set_aside.seq));
         } else if set_aside.reason.is_retried() {
             stored.set_aside.push(arrival);
             if !afresh {
@@ -286,7 +287,8 @@ impl EngineHost {
             for arrival in stored.set_aside {
                 slot.set_aside.entry(arrival).or_default();
             }
-            arrivals.retain(|arrival, _| !slot.poisoned.contains(arrival));
+            let is_poisoned = |header: &EntryHeader| slot.poisoned.contains(&(header.log, header.seq));
+            arrivals.retain(|_, arrival| !is_poisoned(&arrival.entry.header));
         }
         let base = stored.base.into_iter().filter_map(|(at, entry)| context.node.arrival(&name.0, at, entry)).collect();
         match self.prepare(context, (name, number), snapshot.flatten(), base, arrivals) {
@@ -322,11 +324,13 @@ impl EngineHost {
         let (mut first, mut items, mut failure) = (Vec::new(), Vec::new(), DocumentError::NotFound(document));
         let mut openers = Openers::default();
         let (mut snapshots, mut uncreated) = (Vec::new(), Vec::new());
+        let poisoned = self.slots.get(&name).map(|slot| &slot.poisoned);
+        let is_poisoned = |item: &Item| poisoned.is_some_and(|poisoned| poisoned.contains(&(item.log, item.seq)));
         for base in &base {
             let item = self.item(context, name, base, &mut openers);
             let plain = plain_of(document, &item)?;
             match written_before(item.arrival, &plain) {
-                Some(written) => uncreated.extend(written),
+                Some(written) => uncreated.extend(written.filter(|item| !is_poisoned(item))),
                 None => {
                     created = Some(snapshot_type(document, &plain)?);
                     snapshots.push(item);
@@ -387,11 +391,12 @@ impl EngineHost {
 }
 
 /// What a local `Create` brings into its document.
-pub(super) fn import_item(plain: &[u8], document: DocumentId, arrival: u64) -> Item {
+pub(super) fn import_item(plain: &[u8], document: DocumentId, appended: Appended) -> Item {
+    let Appended { arrival, log, seq, .. } = appended;
     Item {
         arrival,
-        log: LogId::default(),
-        seq: 0,
+        log,
+        seq,
         kind: ItemKind::Create(document),
         own: true,
         retried: false,

@@ -1,8 +1,8 @@
 //! Loading in every order that matters, with an engine whose parts work when they are told.
-#![allow(clippy::unwrap_used)] // a failure here is a finding
+#![allow(clippy::unwrap_used, clippy::panic)] // a failure here is a finding
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,18 +12,20 @@ use std::{
 };
 
 use partita_core::{
-    ActorSeed, Bytes, ContextInfo, CrdtDocument as _, CrdtType as _, DeviceKeys, DocumentType as _, EntryKind,
-    Incarnation, Key, Limits, Now, StoreError, document_id,
+    ActorSeed, Bytes, ContextInfo, CrdtDocument as _, CrdtType as _, DeviceKeys, DocumentId, DocumentType as _,
+    EntryKind, Incarnation, Key, Limits, Now, StoreError, document_id,
 };
 use partita_protocol::NodeConfig;
 use partita_testing::{MemoryKeystore, MemoryStore, fleet::Fleet, strategy::OpenStrategy};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+use tokio::sync::oneshot;
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
-use super::Command;
+use super::{Command, Reply};
 use crate::{
     ChangeError, CheckpointOutcome, Context, Document, DocumentError, EngineError,
     simulation::{SimulatedEngine, SimulatedParts},
+    touchy::Touchy,
     yrs::Yrs,
 };
 
@@ -56,6 +58,7 @@ impl Desk {
             keys: keys.clone(),
             // It may write, and nobody else: checkpoints wait for nobody.
             strategies: vec![Box::new(OpenStrategy::new().with_authors([keys.replica()]))],
+            types: vec![Arc::new(Touchy)],
             contexts: vec![context.clone()],
             config: NodeConfig::default(),
             checkpoint_after: None,
@@ -72,11 +75,27 @@ impl Desk {
     fn settle(&mut self) {
         self.passed.fetch_add(100, Ordering::Relaxed);
         self.sim.turn(); // a commit may have waited for that
-        loop {
+        for _ in 0..100_000 {
             if self.sim.has_input() {
                 self.sim.turn();
             } else if self.sim.store_work().is_some() {
                 self.sim.serve_store();
+            } else if self.sim.worker_waits() {
+                self.sim.serve_worker();
+            } else {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// Lets all parts but the store do what there is to do, for somebody who gets no answer by that.
+    fn keeps_waiting<R: std::fmt::Debug>(&mut self, mut waiting: Pin<&mut impl Future<Output = R>>) {
+        loop {
+            let answer = waiting.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+            assert!(answer.is_pending(), "the store has not answered: {answer:?}");
+            if self.sim.has_input() {
+                self.sim.turn();
             } else if self.sim.worker_waits() {
                 self.sim.serve_worker();
             } else {
@@ -288,6 +307,39 @@ fn what_is_written_in_a_document_that_nobody_created_is_in_checkpoints_and_shows
     assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), "early");
 }
 
+/// What a document of that type shows.
+fn touchy(desk: &mut Desk, document: DocumentId) -> Vec<u8> {
+    let (reply, answer) = oneshot::channel();
+    desk.ask(Command::Get { context: desk.context.id, document, reply: Reply(reply) });
+    let cell = desk.until(answer).unwrap().unwrap();
+    desk.settle(); // it is loaded again where something damaged it
+    let held = cell.hold_any();
+    held.doc.as_ref().unwrap().snapshot().unwrap()
+}
+
+/// All that a checkpoint has from before a document was created came with one entry.
+#[test]
+fn what_a_library_panics_over_is_left_out_also_of_what_was_written_before_its_document_was_created() {
+    let (mut desk, _) = desk();
+    let (context, notes) = (desk.context.id, desk.notes());
+    let create: Vec<u8> = [&Touchy.id().0[..], &[7; 16]].concat();
+    let id = document_id(&context, &create);
+    for payload in [&b"a"[..], b"c", b"d", b"c", b"e"] {
+        desk.sim.write_raw(context, id, payload.to_vec());
+    }
+    desk.settle();
+    assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
+    desk.settle();
+    desk.ask(Command::Node(Box::new(move |node, now| {
+        node.append(now, context, EntryKind::Create(id), &create).unwrap();
+    })));
+    desk.settle();
+    assert_eq!(touchy(&mut desk, id), b"ade");
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    again.notes();
+    assert_eq!(touchy(&mut again, id), b"ade");
+}
+
 /// What is to be covered was counted, and read before all of it was in the store.
 #[test]
 fn a_checkpoint_lacks_nothing_that_was_written_while_other_things_were_being_stored() {
@@ -324,6 +376,34 @@ fn a_close_says_that_what_was_changed_last_is_not_stored() {
     let engine = desk.sim.engine().clone();
     let closed = desk.until(engine.close());
     assert_eq!(closed, Err(EngineError::Store(StoreError::OutOfSpace)));
+}
+
+/// The second one asks while the last commit of the first is on its way.
+#[test]
+fn whoever_closes_an_engine_that_is_being_closed_hears_the_same() {
+    let (mut desk, document) = desk();
+    write(&document, "lost");
+    desk.store.fail_next_commit(StoreError::OutOfSpace);
+    let engine = desk.sim.engine().clone();
+    let mut first = pin!(engine.clone().close());
+    desk.keeps_waiting(first.as_mut());
+    let mut second = pin!(engine.close());
+    desk.keeps_waiting(second.as_mut());
+    assert_eq!(desk.until(first), Err(EngineError::Store(StoreError::OutOfSpace)));
+    assert_eq!(desk.until(second), Err(EngineError::Store(StoreError::OutOfSpace)));
+}
+
+#[test]
+fn who_waits_for_a_document_whose_context_is_closed_hears_that_and_not_that_the_engine_is() {
+    let (desk, document) = desk();
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    let (notes, engine, context) = (again.notes(), again.sim.engine().clone(), again.context.id);
+    let mut getting = pin!(notes.get::<Yrs>(document.id()));
+    assert!(getting.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_pending());
+    again.sim.turn(); // begins to read it
+    again.until(engine.close_context(context)).unwrap();
+    let answer = again.until(getting).err();
+    assert_eq!(answer, Some(DocumentError::Engine(EngineError::NoContext(context))));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Incarnation, Limits, PeerInfo};
+use partita_core::{ContextId, CrdtType, CrdtTypeId, CryptoRng, DeviceKeys, DocumentId, Limits, LogId};
 use partita_crypto::AeadKey;
 use partita_protocol::{Arrival, Notice};
 use partita_sync::{Host, HostContext};
@@ -53,12 +53,15 @@ struct Slot {
     since_snapshot: Added,
     /// What waits for a key.
     waiting: BTreeMap<u64, Arrival>,
-    /// What damaged the document when it was applied: left out when it is loaded again.
-    poisoned: BTreeSet<u64>,
+    /// What damaged the document when it was applied, by log and number, since what a checkpoint has from before the document was
+    /// created came all at once: left out when it is loaded again.
+    poisoned: BTreeSet<(LogId, u64)>,
     /// What may become usable, and how often it was tried.
     set_aside: BTreeMap<u64, u32>,
     /// When it was last used, in rounds.
     used: u64,
+    /// When it had last been used, once a snapshot was asked for so that it can be unloaded.
+    leaves: Option<u64>,
     /// How many checkpoints the context had come to rely upon when a snapshot was asked for.
     snapshot_of: u64,
 }
@@ -119,12 +122,6 @@ impl Slot {
     fn has_untaken(&self) -> bool {
         self.cell.as_ref().is_some_and(|cell| cell.is_dirty() || cell.waits_with_changes())
     }
-}
-
-type PeerKey = (partita_core::ReplicaId, Incarnation);
-
-fn peer_key(peer: &PeerInfo) -> PeerKey {
-    (peer.replica, peer.incarnation)
 }
 
 pub(crate) struct HostParts {
@@ -238,7 +235,7 @@ impl Host for EngineHost {
                 self.say(EngineEvent::ClockDrift { author, ahead_seconds });
             }
             Notice::SessionClosed { peer, .. } => self.on_session_closed(&peer),
-            Notice::StoreFailed(error) => self.on_store_failed(&error),
+            Notice::StoreFailed(error) => self.on_store_failed(context, &error),
             _ => {}
         }
     }
@@ -253,6 +250,7 @@ impl Host for EngineHost {
         self.take_dirty(context);
         self.ask_acknowledged_again(context);
         self.make_due_checkpoints(context);
+        self.compare_unread(context);
         self.look_for_quiet(context);
         self.unload_idle(context);
     }

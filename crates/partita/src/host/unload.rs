@@ -70,10 +70,13 @@ impl EngineHost {
             .collect();
         idle.sort_unstable();
         let most = self.slots.len() - KEEP_LOADED;
-        for (_, name) in idle.into_iter().take(most) {
-            // First its snapshot; at the next look there is nothing left to save, and it goes.
-            if !self.ask_snapshot(name) {
+        for (used, name) in idle.into_iter().take(most) {
+            // First its snapshot; at the next look it goes, also where entries come all the time: they are in the store.
+            let leaves = self.slots.get(&name).is_some_and(|slot| slot.leaves == Some(used));
+            if leaves || !self.ask_snapshot(name) {
                 self.slots.remove(&name);
+            } else if let Some(slot) = self.slots.get_mut(&name) {
+                slot.leaves = Some(used);
             }
         }
     }

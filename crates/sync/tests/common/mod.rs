@@ -12,7 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use partita_core::{
-    Bytes, Connection, FrameSink, FrameSource, Incarnation, Listener, Observation, Observer, Transport, TransportError,
+    Bytes, Connection, FrameSink, FrameSource, Incarnation, Listener, Observation, Observer, Store, Transport,
+    TransportError,
 };
 use partita_crypto::{Secret, SigningKey};
 use partita_protocol::{NodeConfig, NodeParts, Notice, channel::LocalIdentity};
@@ -49,12 +50,25 @@ pub fn seen() -> (Arc<Seen>, mpsc::UnboundedReceiver<Observation>) {
 }
 
 pub fn driver(seed: u8, config: NodeConfig, observer: Arc<dyn Observer>) -> DriverHandle<()> {
-    let incarnation = Incarnation::from_bytes([seed; 16]);
+    driver_with(seed, config, observer, Bare, Arc::new(memory_store(seed)))
+}
+
+pub fn memory_store(seed: u8) -> MemoryStore {
+    MemoryStore::new(Incarnation::from_bytes([seed; 16]))
+}
+
+/// The same with a host and a store of one's own.
+pub fn driver_with<H: Host>(
+    seed: u8,
+    config: NodeConfig,
+    observer: Arc<dyn Observer>,
+    host: H,
+    store: Arc<dyn Store>,
+) -> DriverHandle<H::Command> {
     let key = Arc::new(SigningKey::from_seed(&Secret::from_bytes([seed; 32])));
-    let identity = LocalIdentity { key, incarnation };
+    let identity = LocalIdentity { key, incarnation: store.incarnation() };
     let node = NodeParts { config, identity, strategies: Vec::new(), rng: Box::new(SystemRandom) };
-    let store = Arc::new(MemoryStore::new(incarnation));
-    Driver::start(DriverParts { node, store, host: Bare, tap: None, observer }).unwrap()
+    Driver::start(DriverParts { node, store, host, tap: None, observer }).unwrap()
 }
 
 pub async fn patiently<R>(what: &str, wanted: impl Future<Output = R>) -> R {

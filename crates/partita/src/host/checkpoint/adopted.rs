@@ -41,12 +41,20 @@ impl EngineHost {
             }
         }
         if advanced {
-            for document in documents {
-                self.say(EngineEvent::DocumentChanged { context: id, document: *document });
-            }
+            tell_of_documents(context, id, documents.to_vec());
         }
         self.forget_settled(context, id);
         self.say(EngineEvent::CheckpointAdopted { context: id });
+    }
+
+    /// Documents came with a checkpoint, or something of them did.
+    pub(in crate::host) fn on_advanced(&self, id: ContextId, created: Vec<DocumentId>, changed: Vec<DocumentId>) {
+        for document in created {
+            self.say(EngineEvent::DocumentCreated { context: id, document });
+        }
+        for document in changed {
+            self.say(EngineEvent::DocumentChanged { context: id, document });
+        }
     }
 
     /// What was set aside and is covered is settled: it is in no document, and nobody holds it any more.
@@ -68,4 +76,17 @@ impl EngineHost {
             }))
         }));
     }
+}
+
+/// Of a document that was not here before, it is said that it was created. The store knows, until the checkpoint is in it.
+fn tell_of_documents(context: &mut Context<'_>, id: ContextId, documents: Vec<DocumentId>) {
+    context.jobs_before.push(Box::new(move |store| {
+        let view = store.read().ok();
+        let is_new = |document: &DocumentId| {
+            let found = view.as_ref().map(|view| view.get(&Key::Document(id, *document)));
+            matches!(found, Some(Ok(None)))
+        };
+        let (created, changed) = documents.into_iter().partition(is_new);
+        Command::Advanced { context: id, created, changed }
+    }));
 }

@@ -9,6 +9,7 @@ mod reads;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use partita_core::{ContextId, DocumentId, EntryId, LogId, SnapshotAt, Store, StoreError, Tip};
@@ -17,7 +18,7 @@ use partita_protocol::{AppendError, CheckpointBase, CheckpointCheck, CheckpointP
 use partita_sync::StoreJob;
 use tokio::sync::oneshot;
 
-use super::{Context, EngineHost, commands::Command};
+use super::{Context, EngineHost, commands::Command, contexts::push_waiting};
 use crate::{
     error::{CheckpointError, EngineError},
     events::EngineEvent,
@@ -36,6 +37,8 @@ pub enum CheckpointOutcome {
     NothingToDo,
 }
 
+/// After how long a claim is compared again for which the store could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 /// How often the bytes that a claim may have are halved at most.
 const MOST_HALVINGS: u32 = 6;
 
@@ -109,6 +112,8 @@ pub(super) struct Tasks {
     after: Option<u64>,
     /// Contexts in which so many came.
     due: BTreeSet<ContextId>,
+    /// Contexts with claims for which the store could not be read, and when they are compared again, on the monotonic clock.
+    unread: BTreeMap<ContextId, Duration>,
     #[cfg(feature = "simulation")]
     tamper: Option<Tamper>,
 }
@@ -141,6 +146,7 @@ impl Tasks {
             quiet: Vec::new(),
             after,
             due: BTreeSet::new(),
+            unread: BTreeMap::new(),
             #[cfg(feature = "simulation")]
             tamper: None,
         }
@@ -168,6 +174,12 @@ impl EngineHost {
         self.take_all(context);
         if let Some(state) = self.contexts.get_mut(&id) {
             state.since_checkpoint = 0;
+        }
+        if let Some(error) = context.node.failure() {
+            for answer in answers {
+                let _ = answer.send(Err(error.clone().into()));
+            }
+            return;
         }
         let halvings = self.contexts.get(&id).map_or(0, |state| state.claim_halvings);
         let Some(plan) = context.node.plan_checkpoint(&id, least, halvings) else {
@@ -212,7 +224,7 @@ impl EngineHost {
     }
 
     pub(super) fn wait_for_quiet(&mut self, reply: oneshot::Sender<()>) {
-        self.checkpoints.quiet.push(reply);
+        push_waiting(&mut self.checkpoints.quiet, reply, oneshot::Sender::is_closed);
     }
 
     pub(super) fn look_for_quiet(&mut self, context: &mut Context<'_>) {
@@ -233,6 +245,14 @@ impl EngineHost {
         if let Some(check) = context.node.checkpoint_check(&id, claim) {
             self.checkpoints.waiting.push_back(Aim::Check(check));
             self.next_checkpoint(context);
+        }
+    }
+
+    /// The store may be read again by now.
+    pub(super) fn compare_unread(&mut self, context: &mut Context<'_>) {
+        let now = context.now.monotonic;
+        for (id, _) in self.checkpoints.unread.extract_if(.., |_, due| *due <= now) {
+            context.node.retry_checkpoints(id);
         }
     }
 
@@ -374,6 +394,18 @@ impl EngineHost {
         self.finish_checkpoint(context, Ok(CheckpointOutcome::NothingToDo));
     }
 
+    /// The store failed: none is written any more, and the store may never answer what it was asked for one.
+    pub(super) fn give_up_checkpoints(&mut self, context: &mut Context<'_>, error: &StoreError) {
+        let current = self.checkpoints.current.take().map(|task| task.aim);
+        for aim in current.into_iter().chain(std::mem::take(&mut self.checkpoints.waiting)) {
+            let Aim::Make { plan, answers, .. } = aim else { continue };
+            context.node.abandon_checkpoint(plan.context);
+            for answer in answers {
+                let _ = answer.send(Err(error.clone().into()));
+            }
+        }
+    }
+
     fn finish_checkpoint(&mut self, context: &mut Context<'_>, outcome: Result<CheckpointOutcome, CheckpointError>) {
         if let Some(task) = self.checkpoints.current.take() {
             self.end_checkpoint(context, task.aim, outcome);
@@ -387,9 +419,14 @@ impl EngineHost {
         outcome: Result<CheckpointOutcome, CheckpointError>,
     ) {
         if let Aim::Check(check) = &aim
-            && matches!(outcome, Err(CheckpointError::NotNow(..)))
+            && matches!(outcome, Err(CheckpointError::NotNow(..) | CheckpointError::Store(_)))
         {
             context.node.postpone_checkpoint(check);
+            if matches!(outcome, Err(CheckpointError::Store(_))) {
+                // Keys, for which others wait, would not help.
+                let due = context.now.monotonic.saturating_add(READ_AGAIN);
+                self.checkpoints.unread.entry(check.context).or_insert(due);
+            }
         }
         if let Aim::Make { plan, answers, .. } = aim {
             #[cfg(feature = "simulation")]
