@@ -44,6 +44,13 @@ struct Trail {
     supports: Vec<OpNo>,
 }
 
+impl Trail {
+    fn add(&mut self, other: Self) {
+        self.attacks.extend(other.attacks);
+        self.supports.extend(other.supports);
+    }
+}
+
 /// Which ops of a set count.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolution {
@@ -221,9 +228,12 @@ impl<'a> Resolver<'a> {
         if !self.sees(point, admission.op) {
             return Tri::No;
         }
-        let mut stands = self.support(admission.op, notes);
+        // What is undecided is noted only where the answer rests on it. An end that counts answers by itself, wherever in the
+        // list it stands: the list is in the order in which things were heard.
+        let mut trail = Trail::default();
+        let mut stands = self.support(admission.op, &mut Some(&mut trail));
         if let Some(via) = admission.via {
-            stands = stands.and(self.support(via, notes));
+            stands = stands.and(self.support(via, &mut Some(&mut trail)));
         }
         for end in ends {
             if stands == Tri::No {
@@ -242,8 +252,13 @@ impl<'a> Resolver<'a> {
                 _ => of.map_or(Tri::Yes, |member| self.concerns(*end, member)),
             };
             if concerns != Tri::No {
-                stands = stands.and(self.attack(*end, notes).and(concerns).not());
+                stands = stands.and(self.attack(*end, &mut Some(&mut trail)).and(concerns).not());
             }
+        }
+        if stands == Tri::Open
+            && let Some(notes) = notes
+        {
+            notes.add(trail);
         }
         stands
     }

@@ -203,8 +203,7 @@ impl Resolver<'_> {
             return Tri::Yes;
         }
         if let Some(notes) = notes {
-            notes.attacks.extend(trail.attacks);
-            notes.supports.extend(trail.supports);
+            notes.add(trail);
         }
         Tri::Open
     }
