@@ -274,38 +274,38 @@ impl<'a> Resolver<'a> {
             return Tri::Yes;
         };
         let index = self.ledger.ops.get(end).map_or(0, |place| place.index);
-        let settled = self.memberships_by(Point::Of(held, index), &held.author, |one| {
-            one.pending.is_none() || one.device.eq(&member.0)
-        });
-        settled.iter().find(|(of, _)| of == member).map_or(Tri::No, |(_, counts)| *counts)
+        let settled = |one: &Admission| one.pending.is_none() || one.device == member.0;
+        self.belongs(Point::Of(held, index), &held.author, member, settled)
     }
 
     /// The members whose device this is or was, by admissions that count. What others claim of a device is nothing to it.
     pub(crate) fn memberships(&self, point: Point<'_>, device: &ReplicaId) -> Vec<(MemberId, Tri)> {
-        self.memberships_by(point, device, |_| true)
+        let members = self.ledger.devices.get(device).into_iter().flat_map(|about| &about.members);
+        let members = members.map(|member| (*member, self.belongs(point, device, member, |_| true)));
+        members.filter(|(_, counts)| *counts != Tri::No).collect()
     }
 
-    fn memberships_by(
+    /// Whether a device is or was a member's, by admissions of this sort that count.
+    fn belongs(
         &self,
         point: Point<'_>,
         device: &ReplicaId,
+        member: &MemberId,
         which: impl Fn(&Admission) -> bool,
-    ) -> Vec<(MemberId, Tri)> {
-        let Some(about) = self.ledger.devices.get(device) else {
-            return Vec::new();
-        };
+    ) -> Tri {
         let counts = |one: &Admission| {
-            let via = one.via.map_or(Tri::Yes, |via| self.resolution.counts(via));
-            if which(one) && self.sees(point, one.op) { self.resolution.counts(one.op).and(via) } else { Tri::No }
+            if which(one) && self.sees(point, one.op) {
+                let via = one.via.map_or(Tri::Yes, |via| self.resolution.counts(via));
+                self.resolution.counts(one.op).and(via)
+            } else {
+                Tri::No
+            }
         };
-        let of = |member: &MemberId| {
-            let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
-            let first = first.iter().filter(|one| one.device == *device).map(counts);
-            let further = about.admissions.iter().filter(|(of, _)| of == member).map(|(_, one)| counts(one));
-            first.chain(further).fold(Tri::No, Tri::or)
-        };
-        let members = about.members.iter().map(|member| (*member, of(member)));
-        members.filter(|(_, counts)| *counts != Tri::No).collect()
+        let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
+        let first = first.iter().filter(|one| one.device == *device).map(counts);
+        let further = self.ledger.devices.get(device).map_or(&[][..], |about| &about.admissions);
+        let further = further.iter().filter(|(of, _)| of == member).map(|(_, one)| counts(one));
+        first.chain(further).fold(Tri::No, Tri::or)
     }
 
     /// What a member may do. Of roles that nobody chose in knowledge of each other the least holds.

@@ -127,7 +127,7 @@ impl Resolver<'_> {
             }
             Op::Merge | Op::Back | Op::Unknown(_) => return Tri::No,
         };
-        if has_right == Tri::No { Tri::No } else { has_right.and(self.is_cut(held, index, needed, notes).not()) }
+        if has_right == Tri::No { Tri::No } else { has_right.and(self.is_cut(held, index, op, needed, notes).not()) }
     }
 
     fn has(&self, point: Point<'_>, device: &ReplicaId, role: Role, notes: &mut Notes<'_>) -> Tri {
@@ -249,35 +249,55 @@ impl Resolver<'_> {
     }
 
     /// Whether an op that needs this role is cut off: by a loss that its author had not seen, beyond what the loss lets count.
-    fn is_cut(&self, held: &Held, index: usize, needed: Role, notes: &mut Notes<'_>) -> Tri {
+    fn is_cut(&self, held: &Held, index: usize, op: &Op, needed: Role, notes: &mut Notes<'_>) -> Tri {
         let Some(device) = self.ledger.devices.get(&held.author) else {
             return Tri::No;
         };
-        let point = Point::Of(held, index);
         let mut cut = Tri::No;
-        let mut losses: Vec<(OpNo, Tri)> = device.ends.iter().map(|no| (*no, Tri::Yes)).collect();
+        for loss in device.ends.iter().filter(|loss| self.cuts(**loss, held, index, op)) {
+            cut = cut.or(self.attack(*loss, notes));
+        }
         for (member, of) in self.memberships(Point::All, &held.author) {
             let Some(about) = self.ledger.members.get(&member) else { continue };
-            losses.extend(about.ends.iter().map(|no| (*no, of.and(self.concerns(*no, &member)))));
-            let demotions = about.roles.iter().filter(|(_, role)| *role < needed);
-            losses.extend(demotions.map(|(no, _)| (*no, of)));
-        }
-        for (loss, of) in losses {
-            let own = self.ledger.ops.get(loss).is_some_and(|place| held.number == Some(place.number));
-            if own || !self.sees(Point::All, loss) || self.sees(point, loss) {
-                continue;
+            for loss in about.ends.iter().filter(|loss| self.cuts(**loss, held, index, op)) {
+                let of = of.and(self.concerns(*loss, &member));
+                if of != Tri::No {
+                    cut = cut.or(self.attack(*loss, notes).and(of));
+                }
             }
-            // What whoever took the right away had seen then is not what was done behind its back.
-            let known = self.ledger.op(loss).is_some_and(|(by, _)| held.number.is_some_and(|no| by.before.has(no)));
-            if known {
-                continue;
-            }
-            if let Some((by, op)) = self.ledger.op(loss)
-                && is_beyond(by, op, &held.author, (held.log, held.seq, held.id))
-            {
-                cut = cut.or(self.attack(loss, notes).and(of));
+            for (loss, _) in about.roles.iter().filter(|(_, role)| *role < needed) {
+                if self.cuts(*loss, held, index, op) {
+                    cut = cut.or(self.attack(*loss, notes).and(of));
+                }
             }
         }
         cut
+    }
+
+    /// Whether a loss would cut an op off, if it counts and is about its author.
+    fn cuts(&self, loss: OpNo, held: &Held, index: usize, op: &Op) -> bool {
+        let Some((by, what)) = self.ledger.op(loss).filter(|_| self.resolution.counts(loss) != Tri::No) else {
+            return false;
+        };
+        // Who goes goes, however often it says so: of its departures none undoes another.
+        if by.author == held.author && is_departure(what, &by.author) && is_departure(op, &held.author) {
+            return false;
+        }
+        let own = self.ledger.ops.get(loss).is_some_and(|place| held.number == Some(place.number));
+        if own || !self.sees(Point::All, loss) || self.sees(Point::Of(held, index), loss) {
+            return false;
+        }
+        // What whoever took the right away had seen then is not what was done behind its back.
+        let known = held.number.is_some_and(|no| by.before.has(no));
+        !known && is_beyond(by, what, &held.author, (held.log, held.seq, held.id))
+    }
+}
+
+/// Whether somebody goes by this, or takes itself out.
+fn is_departure(op: &Op, author: &ReplicaId) -> bool {
+    match op {
+        Op::Leave(_) => true,
+        Op::RemoveDevice(remove) => remove.device == *author,
+        _ => false,
     }
 }

@@ -555,6 +555,56 @@ fn leaving_again_and_again_costs_nothing() {
     assert_eq!(role(&mut world, "pat"), None);
 }
 
+/// A replica that hears all of this and is asked once.
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is promised")]
+fn heard_within(world: &World, time: std::time::Duration) -> crate::state::State {
+    let began = std::time::Instant::now();
+    let mut state = crate::state::State::new(world.genesis.context().unwrap().id);
+    for said in &world.said {
+        state.insert(&said.entry()).unwrap();
+    }
+    let _ = state.view();
+    let took = began.elapsed();
+    assert!(took < time, "{took:?}");
+    state
+}
+
+/// Each leave would cut off every other, 16 million times: the lowest role could keep everybody busy for good.
+#[test]
+fn who_leaves_in_hundreds_of_logs_at_once_just_leaves() {
+    let mut world = World::founded(&["ada"]);
+    world.act("p", "ada", &["add", "pat", "relay"], &[]);
+    for n in 0..250 {
+        let leaves = (0..16).map(|_| Op::Leave(Vec::new())).collect();
+        world.say_apart(&format!("l{n}"), "pat", &["p"], leaves);
+    }
+    let state = heard_within(&world, std::time::Duration::from_secs(30));
+    let (ada, pat) = (world.member("ada"), world.member("pat"));
+    assert_eq!((role_of(&state, &ada), role_of(&state, &pat)), (Some(Role::Admin), None));
+    let counts = |label: &str| {
+        let held = state.ledger.get(&world.id(label)).unwrap();
+        let counting = held.ops().iter().enumerate().filter(|(index, op)| state.resolver().op_counts(held, *index, op));
+        counting.count()
+    };
+    assert_eq!((counts("l0"), counts("l249")), (1, 1), "each of them, and once");
+}
+
+#[test]
+fn two_devices_of_a_member_that_take_each_other_out_hundreds_of_times_cost_little() {
+    let mut world = World::founded(&["ada"]);
+    world.act("p", "ada", &["add", "pat", "relay"], &[]);
+    world.act("d", "pat", &["add-device", "pat.2"], &["p"]);
+    let (first, second) = (world.device("pat"), world.device("pat.2"));
+    for n in 0..40 {
+        for (by, device) in [("pat", second), ("pat.2", first)] {
+            let remove = || Op::RemoveDevice(crate::op::RemoveDevice { device, caps: Vec::new() });
+            world.say_apart(&format!("{by} {n}"), by, &["d"], (0..16).map(|_| remove()).collect());
+        }
+    }
+    let state = heard_within(&world, std::time::Duration::from_secs(30));
+    assert_eq!((state.view().role(&first), state.view().role(&second)), (Some(Role::Relay), None));
+}
+
 #[test]
 fn an_inviter_who_was_removed_brings_no_link_back_with_it() {
     let (mut ada, mut ben) = pair(Policy::default());
