@@ -50,6 +50,9 @@ pub enum GroupError {
     /// The member has as many devices as one may have.
     #[error("{0} has {1} devices already, which is as many as a member may have: take one out first")]
     TooManyDevices(MemberId, usize),
+    /// The member has as many invitations for devices open as one may have.
+    #[error("{0} has {1} invitations for devices open already: revoke one first")]
+    TooManyLinks(MemberId, usize),
     /// A device does not declare itself dormant: it is at work.
     #[error("this is the device itself, and it is not away: declare it dormant from another device")]
     NotAway,

@@ -59,12 +59,16 @@ impl Group {
         self.make_invitation(turn, None, terms)
     }
 
-    /// Invites one more device of this member.
+    /// Invites one more device of this member. A member has at most 64 such invitations open.
     ///
     /// # Errors
-    /// [`GroupError::NotMember`], [`GroupError::Removed`].
+    /// [`GroupError::NotMember`], [`GroupError::Removed`], [`GroupError::TooManyLinks`].
     pub fn invite_device(&mut self, turn: &mut Turn<'_>) -> Result<Invitation, GroupError> {
         let role = self.current_role()?;
+        let own = |invite: &&Invite| invite.member == Some(self.member());
+        if self.state.view().invites.values().filter(own).count() >= MAX_DEVICES {
+            return Err(GroupError::TooManyLinks(self.member(), MAX_DEVICES));
+        }
         let history = self.state.view().members.get(&self.member()).map_or(History::FromNow, |member| member.history);
         let member = Some(self.member());
         self.make_invitation(turn, member, Terms::new(role).history(history))

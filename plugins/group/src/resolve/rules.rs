@@ -229,9 +229,19 @@ impl Resolver<'_> {
                 invited = invited.or(self.support(*made, notes).and(fits));
             }
         }
-        if accept.card.is_first() {
-            invited = invited.and(self.is_new(point, &accept.card.member(), notes));
-        }
+        let member = accept.card.member();
+        let is_new = if accept.card.is_first() {
+            self.is_new(point, &member, notes)
+        } else {
+            // Whoever is in already uses up no link, and none makes it wait for a word once more.
+            let mut trail = Trail::default();
+            let span = self.settled_span(point, author, &member, Role::Relay, &mut Some(&mut trail));
+            if let Some(notes) = notes {
+                notes.supports.extend(trail.attacks);
+            }
+            span.at_least(Role::Relay).not()
+        };
+        invited = invited.and(is_new);
         // One that came after the end of the invitation, or of its only use, is none. What was concurrent is the state's to say.
         for end in about.revoked.iter().filter(|end| self.sees(point, **end)) {
             invited = invited.and(self.attack(*end, notes).not());

@@ -159,6 +159,19 @@ fn a_member_has_no_more_devices_than_everybody_counts() {
 }
 
 #[test]
+fn a_member_makes_no_more_links_for_devices_than_can_be_used() {
+    let (mut ada, _) = pair();
+    for _ in 0..64 {
+        ada.call(|group, turn| group.invite_device(turn)).unwrap();
+    }
+    let one_too_many = ada.call(|group, turn| group.invite_device(turn));
+    assert!(matches!(one_too_many, Err(GroupError::TooManyLinks(_, 64))));
+    let first = ada.strategy.invitations()[0].id;
+    ada.call(|group, turn| group.revoke_invitation(turn, first)).unwrap();
+    ada.call(|group, turn| group.invite_device(turn)).unwrap();
+}
+
+#[test]
 fn an_invitation_for_many_admits_many() {
     let (mut ada, mut ben) = pair();
     let invitation = invite(&mut ada, Terms::new(Role::Read).uses(Uses::Many));

@@ -306,6 +306,64 @@ fn nobody_is_safe_from_removal_by_having_much() {
     assert_eq!(ada.role_of(&ben), None);
 }
 
+/// Every epoch has a box for each open link, and whoever reads makes links for its own devices: thousands, and nobody could
+/// begin an epoch.
+#[test]
+fn a_member_has_no_more_links_for_devices_open_than_it_may_have_devices() {
+    for at_once in [false, true] {
+        let mut world = World::founded(&["ada"]);
+        world.act("r", "ada", &["add", "rea", "read"], &[]);
+        let (context, rea) = (world.genesis.context().unwrap().id, world.device("rea"));
+        for n in 0..100u8 {
+            let keys = crate::invite::InviteKeys::of(partita_crypto::Secret::from_bytes([n; 32]));
+            let made = Invite::sign(&context, &rea, &keys, Some(MemberId(rea)), Terms::new(Role::Read));
+            let (label, ops) = (format!("i{n}"), vec![Op::Invite(Box::new(made))]);
+            if at_once { world.say_apart(&label, "rea", &["r"], ops) } else { world.say(&label, "rea", &["r"], ops) };
+        }
+        let state = world.all();
+        assert_eq!(state.view().invites.len(), 64);
+        assert_eq!(state.view().recipients(&Scope::Live).len(), 2 + 64);
+        if at_once {
+            let backwards: Vec<usize> = [0, 1].into_iter().chain((2..world.said.len()).rev()).collect();
+            let other = world.heard(&backwards);
+            assert_eq!(other.view().invites, state.view().invites, "whichever were heard of first");
+        }
+    }
+}
+
+#[test]
+fn devices_that_were_added_at_the_same_time_get_no_more_keys_than_a_member_may_have_devices() {
+    let mut world = World::founded(&["ada"]);
+    world.act("r", "ada", &["add", "rea", "read"], &[]);
+    for n in 0..100 {
+        let card = world.card(&format!("rea.{n}"));
+        world.say_apart(&format!("d{n}"), "rea", &["r"], vec![Op::AddDevice(card)]);
+    }
+    let (state, first) = (world.all(), world.device("rea"));
+    assert_eq!(state.view().members[&MemberId(first)].devices.len(), 101);
+    let backwards: Vec<usize> = [0, 1].into_iter().chain((2..world.said.len()).rev()).collect();
+    for state in [&state, &world.heard(&backwards)] {
+        let recipients = state.view().recipients(&Scope::Live);
+        assert_eq!(recipients.len(), 1 + 65);
+        assert!(recipients.iter().any(|(device, _)| *device == first));
+        assert_eq!(recipients, world.all().view().recipients(&Scope::Live));
+    }
+}
+
+#[test]
+fn a_device_that_is_in_already_uses_up_no_link() {
+    let mut world = World::founded(&["ada"]);
+    world.act("r", "ada", &["add", "rea", "read"], &[]);
+    world.act("d", "rea", &["add-device", "rea.2"], &["r"]);
+    world.act("i", "rea", &["invite-device", "x"], &[]);
+    world.act("again", "rea.2", &["accept", "x"], &["i"]);
+    assert!(world.all().view().invites.contains_key(&invite_keys("x").id()));
+    world.act("j", "rea.3", &["accept", "x"], &["i"]);
+    let (state, joined) = (world.all(), world.device("rea.3"));
+    assert_eq!(state.view().role(&joined), Some(Role::Read));
+    assert!(state.view().invites.is_empty());
+}
+
 /// Every epoch has a box for each device. One that was taken out and came back counts again.
 #[test]
 fn taking_devices_out_and_back_in_makes_no_room_for_more() {
