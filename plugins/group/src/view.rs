@@ -167,9 +167,8 @@ impl<'a> Resolver<'a> {
         }
         let came = |device: &ReplicaId| {
             let about = self.ledger.devices.get(device).filter(|_| *device != member.0)?;
-            let standing = about.admissions.iter().filter(|(of, one)| {
-                of == member && self.stands_now(Some(member), one, &about.ends)
-            });
+            let stands = |one: &Admission| self.stands_now(Some(member), one, &about.ends);
+            let standing = about.admissions.iter().filter(|(of, one)| of == member && stands(one));
             standing.filter_map(|(_, one)| self.ledger.op(one.op)).map(|(held, _)| (held.depth, held.id)).min()
         };
         let mut all: Vec<_> = devices.keys().map(|device| (came(device), *device)).collect();

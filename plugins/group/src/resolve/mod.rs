@@ -49,6 +49,11 @@ impl Trail {
         self.attacks.extend(other.attacks);
         self.supports.extend(other.supports);
     }
+
+    /// The same for the contrary.
+    fn reversed(self) -> Self {
+        Self { attacks: self.supports, supports: self.attacks }
+    }
 }
 
 /// Which ops of a set count.
@@ -150,7 +155,7 @@ pub(crate) fn resolve_on(ledger: &Ledger, before: &Resolution, at: usize) -> Opt
     }
     let all = Resolver { ledger, resolution: &resolution };
     let author = ledger.devices.get(&held.author).into_iter().flat_map(|about| &about.members);
-    let mut acting = author.filter(|member| all.acts_as_admin(Point::All, member) == Tri::Yes);
+    let mut acting = author.filter(|member| all.acts_as_admin(Point::All, member, &mut None) == Tri::Yes);
     (!takes || acting.next().is_some()).then_some(resolution)
 }
 

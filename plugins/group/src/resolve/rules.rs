@@ -48,18 +48,22 @@ impl Resolver<'_> {
             }
             Op::Name(_) | Op::Dormant(_) => self.has(point, author, Role::Admin, notes),
             Op::Remove(remove) => {
-                self.has(point, author, Role::Admin, notes).and(self.leaves_admin(point, &remove.member))
+                let may = self.has(point, author, Role::Admin, notes);
+                may.and(self.leaves_admin(point, &remove.member, may, notes))
             }
             Op::SetRole(set) => {
                 let may = self.has(point, author, Role::Admin, notes);
-                if set.role < Role::Admin { may.and(self.leaves_admin(point, &set.member)) } else { may }
+                if set.role < Role::Admin { may.and(self.leaves_admin(point, &set.member, may, notes)) } else { may }
             }
             Op::Leave(_) => {
                 needed = Role::Relay;
                 let members = self.memberships(point, author);
                 let may = members.iter().fold(Tri::No, |any, (member, _)| any.or(own(member, notes)));
-                let leaves = members.iter().map(|(member, of)| self.leaves_admin(point, member).or(of.not()));
-                leaves.fold(may, Tri::and)
+                let mut leaves = may;
+                for (member, of) in &members {
+                    leaves = leaves.and(self.leaves_admin(point, member, may, notes).or(of.not()));
+                }
+                leaves
             }
             Op::AddDevice(card) => {
                 needed = Role::Relay;
@@ -152,26 +156,36 @@ impl Resolver<'_> {
         span.at_least(Role::Relay).not()
     }
 
-    /// Whether an admin remains when this member is none any more, as its author saw things.
-    fn leaves_admin(&self, point: Point<'_>, without: &MemberId) -> Tri {
-        if self.member_span(point, without, Role::Admin, &mut None).most < Some(Role::Admin) {
+    /// Whether an admin remains when this member is none any more, as its author saw things. Open while that rests on what is
+    /// not decided yet, also on whether the member is an admin at all.
+    fn leaves_admin(&self, point: Point<'_>, without: &MemberId, may: Tri, notes: &mut Notes<'_>) -> Tri {
+        let (mut of_it, mut of_others) = (Trail::default(), Trail::default());
+        let is_admin = self.member_span(point, without, Role::Admin, &mut Some(&mut of_it)).at_least(Role::Admin);
+        if is_admin == Tri::No {
             return Tri::Yes;
         }
-        let others = self.ledger.members.keys().filter(|member| *member != without);
-        let mut any = Tri::No;
-        for member in others {
-            any = any.or(self.acts_as_admin(point, member));
+        let mut any = is_admin.not();
+        for member in self.ledger.members.keys().filter(|member| *member != without) {
+            any = any.or(self.acts_as_admin(point, member, &mut Some(&mut of_others)));
             if any == Tri::Yes {
-                break;
+                return any;
             }
+        }
+        // While the author's own right is open, the op rests on that, and mostly this does, too.
+        if any == Tri::Open
+            && may == Tri::Yes
+            && let Some(notes) = notes
+        {
+            notes.add(of_others);
+            notes.add(of_it.reversed());
         }
         any
     }
 
     /// Whether a member is an admin with a device to act with.
-    pub(super) fn acts_as_admin(&self, point: Point<'_>, member: &MemberId) -> Tri {
+    pub(super) fn acts_as_admin(&self, point: Point<'_>, member: &MemberId, notes: &mut Notes<'_>) -> Tri {
         let devices = self.ledger.members.get(member).into_iter().flat_map(|about| &about.devices);
-        let spans = devices.map(|device| self.device_span(point, device, member, Role::Admin, &mut None));
+        let spans = devices.map(|device| self.device_span(point, device, member, Role::Admin, notes));
         spans.fold(Tri::No, |any, span| any.or(span.at_least(Role::Admin)))
     }
 

@@ -97,7 +97,7 @@ impl Resolver<'_> {
 
     /// Where nobody is an admin: the most senior voluntary loss of that role, which then has no effect.
     pub(super) fn last_to_leave(&self) -> Option<OpNo> {
-        if self.ledger.members.keys().any(|member| self.acts_as_admin(Point::All, member) == Tri::Yes) {
+        if self.ledger.members.keys().any(|member| self.acts_as_admin(Point::All, member, &mut None) == Tri::Yes) {
             return None;
         }
         let voluntary = (0..self.ledger.ops.len()).filter(|no| {

@@ -318,7 +318,11 @@ fn a_member_has_no_more_links_for_devices_open_than_it_may_have_devices() {
             let keys = crate::invite::InviteKeys::of(partita_crypto::Secret::from_bytes([n; 32]));
             let made = Invite::sign(&context, &rea, &keys, Some(MemberId(rea)), Terms::new(Role::Read));
             let (label, ops) = (format!("i{n}"), vec![Op::Invite(Box::new(made))]);
-            if at_once { world.say_apart(&label, "rea", &["r"], ops) } else { world.say(&label, "rea", &["r"], ops) };
+            if at_once {
+                world.say_apart(&label, "rea", &["r"], ops);
+            } else {
+                world.say(&label, "rea", &["r"], ops);
+            }
         }
         let state = world.all();
         assert_eq!(state.view().invites.len(), 64);
