@@ -20,6 +20,9 @@ use crate::{
 impl Group {
     /// Adds a member whose device's card was handed over by some trusted way. It reads at once whatever `history` lets it read.
     ///
+    /// Whoever was removed, or left, is back with this device alone. What else it had is added anew, so that a device that was
+    /// lost does not come back with its owner.
+    ///
     /// # Errors
     /// [`GroupError::Lacks`], [`GroupError::AlreadyMember`], [`GroupError::FurtherDevice`].
     pub fn add(&mut self, turn: &mut Turn<'_>, card: &Card, role: Role, history: History) -> Result<(), GroupError> {

@@ -167,7 +167,7 @@ impl<'a> Resolver<'a> {
         }
         let came = |device: &ReplicaId| {
             let about = self.ledger.devices.get(device).filter(|_| *device != member.0)?;
-            let stands = |one: &Admission| self.stands_now(Some(member), one, &about.ends);
+            let stands = |one: &Admission| self.further_stands(about, member, one);
             let standing = about.admissions.iter().filter(|(of, one)| of == member && stands(one));
             standing.filter_map(|(_, one)| self.ledger.op(one.op)).map(|(held, _)| (held.depth, held.id)).min()
         };
@@ -182,9 +182,8 @@ impl<'a> Resolver<'a> {
         let about = self.ledger.devices.get(device)?;
         let whole = self.role_of_member(Point::All, member);
         let first = self.admissions(Point::All, member).any(|admission| admission.device == *device);
-        let ends = &about.ends;
         let further = about.admissions.iter().filter(|(of, _)| of == member).map(|(_, admission)| admission);
-        let further = further.filter(|one| self.stands_now(Some(member), one, ends));
+        let further = further.filter(|one| self.further_stands(about, member, one));
         let mut limit = first.then_some(Role::Admin);
         for admission in further {
             let allowed = match admission.pending {

@@ -17,7 +17,7 @@ use partita_core::{EntryId, LogId, ReplicaId};
 
 use crate::{
     bits::Bits,
-    ledger::{Admission, Held, Ledger, OpNo, caps_of},
+    ledger::{AboutDevice, Admission, Held, Ledger, OpNo, caps_of},
     op::{Add, Op, Remove, SetRole},
     role::{MemberId, Role},
 };
@@ -222,12 +222,12 @@ impl<'a> Resolver<'a> {
 
     /// Whether an admission stands: it counts, and no end that counts came without its having been known. So a removal beats
     /// an addition that it was concurrent with, and whoever was removed is a member again by an addition that knew.
-    fn stands(
+    fn stands<'e>(
         &self,
         point: Point<'_>,
         of: Option<&MemberId>,
         admission: &Admission,
-        ends: &[OpNo],
+        ends: impl IntoIterator<Item = &'e OpNo>,
         notes: &mut Notes<'_>,
     ) -> Tri {
         if !self.sees(point, admission.op) {
@@ -268,9 +268,18 @@ impl<'a> Resolver<'a> {
         stands
     }
 
-    /// Whether an admission stands, once everything is decided.
-    pub(crate) fn stands_now(&self, of: Option<&MemberId>, admission: &Admission, ends: &[OpNo]) -> bool {
-        self.stands(Point::All, of, admission, ends, &mut None) == Tri::Yes
+    /// What ends a further device's time with a member: its own ends, and its member's, or a lost device would come back with
+    /// its owner. A refusal is about the device that accepted alone.
+    fn further_ends(&self, device: &'a AboutDevice, member: &MemberId) -> impl Iterator<Item = &'a OpNo> {
+        let ledger = self.ledger;
+        let of_member = ledger.members.get(member).map_or(&[][..], |about| &about.ends);
+        let of_member = of_member.iter().filter(move |end| !matches!(ledger.op(**end), Some((_, Op::Decide(_)))));
+        device.ends.iter().chain(of_member)
+    }
+
+    /// Whether an admission as a member's further device stands, once everything is decided.
+    pub(crate) fn further_stands(&self, device: &'a AboutDevice, member: &MemberId, admission: &Admission) -> bool {
+        self.stands(Point::All, Some(member), admission, self.further_ends(device, member), &mut None) == Tri::Yes
     }
 
     /// Whether an end of a member's time is one: somebody leaves with its own member alone, whatever cards it shows.
@@ -400,14 +409,14 @@ impl<'a> Resolver<'a> {
             return Span::NONE;
         }
         let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
-        let first =
-            first.iter().filter(|admission| admission.device == *device).map(|admission| (admission, Role::Admin));
-        let more = about.admissions.iter().filter(|(of, one)| of == member && counts(one));
-        let more = more.map(|(_, admission)| (admission, admission.role));
         let mut most = Span::NONE;
-        for (admission, limit) in first.chain(more) {
+        for admission in first.iter().filter(|admission| admission.device == *device) {
             let stands = self.stands(point, Some(member), admission, &about.ends, notes);
-            most = most.or(as_member.up_to(limit).if_so(stands));
+            most = most.or(as_member.if_so(stands));
+        }
+        for (_, admission) in about.admissions.iter().filter(|(of, one)| of == member && counts(one)) {
+            let stands = self.stands(point, Some(member), admission, self.further_ends(about, member), notes);
+            most = most.or(as_member.up_to(admission.role).if_so(stands));
         }
         most
     }

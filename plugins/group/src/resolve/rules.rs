@@ -201,9 +201,12 @@ impl Resolver<'_> {
             for (_, one) in device.admissions.iter().filter(|(of, one)| of == member && self.sees(point, one.op)) {
                 let mut stands = self.attack(one.op, &mut Some(&mut trail));
                 // One that knew of the end began it anew.
-                let ends = device.ends.iter().filter(|end| self.sees(point, **end) && !self.ledger.sees(one.op, **end));
-                for end in ends {
-                    stands = stands.and(self.support(*end, &mut Some(&mut trail)).not());
+                let ends = self.further_ends(device, member);
+                for end in ends.filter(|end| self.sees(point, **end) && !self.ledger.sees(one.op, **end)) {
+                    let concerns = self.concerns(*end, member);
+                    if concerns != Tri::No {
+                        stands = stands.and(self.support(*end, &mut Some(&mut trail)).and(concerns).not());
+                    }
                 }
                 is_device = is_device.or(stands);
             }

@@ -433,6 +433,54 @@ fn garbage_from_many_devices_of_one_member_keeps_no_key_from_anybody() {
     assert!(cay.holds(&epoch));
 }
 
+/// Somebody's phone was stolen, and an admin removed her until she came by with her laptop.
+#[test]
+fn who_is_let_in_again_does_not_bring_back_the_device_for_which_it_was_removed() {
+    let (mut ada, _) = pair(Policy::default());
+    let mut eve = Device::added_by(&mut ada, 66, Role::Write, History::All);
+    let mut phone = eve.further(67);
+    settle(&mut [&mut ada, &mut eve, &mut phone]);
+    let (who, laptop) = (eve.member(), card_of(&eve));
+    ada.call(|group, turn| group.remove(turn, who)).unwrap();
+    ada.call(|group, turn| group.add(turn, &laptop, Role::Write, History::All)).unwrap();
+    settle(&mut [&mut ada, &mut eve]);
+    phone.pull(&ada);
+    for device in [&ada, &eve, &phone] {
+        let state = &device.strategy.state;
+        assert_eq!(state.view().role(&phone.replica), None);
+        assert_eq!(state.resolver().role_of(crate::resolve::Point::All, &phone.replica), None);
+        let members = device.strategy.members();
+        assert_eq!(members.iter().find(|member| member.id == who).unwrap().devices, [eve.replica]);
+    }
+    assert_eq!(phone.strategy.status().why_not, Some(GroupError::Removed));
+    let epoch = ada.epoch();
+    eve.pull(&ada);
+    phone.pull(&ada);
+    assert!(eve.holds(&epoch) && !phone.holds(&epoch));
+    // Once she has it again she says so.
+    let card = card_of(&phone);
+    eve.call(|group, turn| group.add_device(turn, &card)).unwrap();
+    settle(&mut [&mut ada, &mut eve, &mut phone]);
+    assert_eq!(phone.strategy.role(), Some(Role::Write));
+    assert!(phone.holds(&epoch));
+}
+
+#[test]
+fn the_devices_of_somebody_who_was_removed_take_no_room_when_it_comes_back() {
+    let mut world = World::founded(&["ada"]);
+    world.act("b", "ada", &["add", "ben", "write"], &[]);
+    for n in 0..64 {
+        world.act(&format!("d{n}"), "ben", &["add-device", &format!("ben.{n}")], &["b"]);
+    }
+    world.act("r", "ada", &["remove", "ben"], &["d63"]);
+    world.act("a", "ada", &["add", "ben", "write"], &[]);
+    world.act("n", "ben", &["add-device", "ben.64"], &["a"]);
+    let (member, new) = (world.member("ben"), world.device("ben.64"));
+    let state = world.all();
+    assert_eq!(state.view().members[&member].devices.len(), 2);
+    assert_eq!(state.view().role(&new), Some(Role::Write));
+}
+
 #[test]
 fn an_admin_without_a_device_is_none() {
     let (ada, mut ben) = pair(Policy::default());
