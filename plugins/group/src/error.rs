@@ -62,6 +62,9 @@ pub enum GroupError {
     /// No such invitation is open.
     #[error("no invitation {0} is open here: it was used, revoked, or never made")]
     UnknownInvitation(ReplicaId),
+    /// Whoever joined by an invitation has no role of its own before somebody confirmed it.
+    #[error("{0} joined by an invitation, and nobody has confirmed it: confirm it first")]
+    Unconfirmed(MemberId),
     /// Nobody waits for a decision under this name.
     #[error("the device {0} waits for no decision")]
     NothingPending(ReplicaId),

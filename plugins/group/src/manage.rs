@@ -152,12 +152,16 @@ impl Group {
     /// Changes what a member may do from now on. Whoever may read no more learns nothing that is written from now on.
     ///
     /// # Errors
-    /// [`GroupError::Lacks`], [`GroupError::UnknownMember`], [`GroupError::LastAdmin`].
+    /// [`GroupError::Lacks`], [`GroupError::UnknownMember`], [`GroupError::LastAdmin`], [`GroupError::Unconfirmed`] for whoever
+    /// joined by an invitation: [`confirm`](Self::confirm) it first.
     pub fn set_role(&mut self, turn: &mut Turn<'_>, member: MemberId, role: Role) -> Result<(), GroupError> {
         self.need(Role::Admin)?;
         let known = self.state.view().members.get(&member).ok_or(GroupError::UnknownMember(member))?;
+        if known.membership != Membership::Active {
+            return Err(GroupError::Unconfirmed(member));
+        }
         let before = known.role;
-        if before == Some(role) && known.membership == Membership::Active {
+        if before == Some(role) {
             return Ok(());
         }
         if before == Some(Role::Admin) && self.is_last_admin(&member) {

@@ -322,17 +322,21 @@ impl<'a> Resolver<'a> {
         first.chain(further).fold(Tri::No, Tri::or)
     }
 
-    /// What a member may do. Of roles that nobody chose in knowledge of each other the least holds.
+    /// What a member may do. Of roles that nobody chose in knowledge of each other the least holds. Whoever joined by an invitation
+    /// and was confirmed by nobody reads at most, whatever role somebody set.
     fn member_span(&self, point: Point<'_>, member: &MemberId, needed: Role, notes: &mut Notes<'_>) -> Span {
         let Some(about) = self.ledger.members.get(member) else {
             return Span::NONE;
         };
         let mut roles: Vec<(OpNo, Role, Tri)> = Vec::with_capacity(2);
-        let mut is_member = Tri::No;
+        let (mut is_member, mut is_settled) = (Tri::No, Tri::No);
         for admission in &about.admissions {
             let stands = self.stands(point, Some(member), admission, &about.ends, notes);
             if stands != Tri::No {
                 is_member = is_member.or(stands);
+                if admission.pending.is_none() {
+                    is_settled = is_settled.or(stands);
+                }
                 roles.push((admission.op, admission.role, stands));
             }
         }
@@ -365,7 +369,13 @@ impl<'a> Resolver<'a> {
             (Some(sure), Some(maybe)) => Some(sure.min(maybe)),
             (sure, maybe) => sure.or(maybe),
         };
-        Span { least, most: sure.max(maybe_most) }.if_so(is_member)
+        let span = Span { least, most: sure.max(maybe_most) }.if_so(is_member);
+        let unsettled = span.up_to(Role::Read);
+        match is_settled {
+            Tri::Yes => span,
+            Tri::Open => Span { least: unsettled.least, most: span.most },
+            Tri::No => unsettled,
+        }
     }
 
     /// What a device may do as one of a member's.

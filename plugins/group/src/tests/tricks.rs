@@ -433,6 +433,29 @@ fn garbage_from_many_devices_of_one_member_keeps_no_key_from_anybody() {
     assert!(cay.holds(&epoch));
 }
 
+#[test]
+fn a_role_is_given_to_nobody_whom_nobody_has_confirmed() {
+    let (mut ada, mut ben) = pair(Policy { confirm_by_hand: true, ..Policy::default() });
+    let link = invite(&mut ada, Terms::new(Role::Read));
+    settle(&mut [&mut ada, &mut ben]);
+    let mut eve = joined(&link, 77, &ada);
+    ada.pull(&eve);
+    let who = eve.member();
+    let set = ada.call(|group, turn| group.set_role(turn, who, Role::Write));
+    assert_eq!(set, Err(GroupError::Unconfirmed(who)));
+    // Said all the same it gives no right that others do not see: not at the relay either, which asks the same.
+    ada.say(&[Op::SetRole(crate::op::SetRole { member: who, role: Role::Write, caps: Vec::new() })]);
+    eve.pull(&ada);
+    let state = &ada.strategy.state;
+    assert_eq!(state.resolver().role_of(crate::resolve::Point::All, &eve.replica), Some(Role::Read));
+    assert_eq!(ada.role_of(&eve), Some(Role::Read));
+    assert_eq!(eve.verdict_at(&ada, EpochId::default()), Verdict::Excluded(partita_core::Refusal::Denied));
+    ada.call(|group, turn| group.confirm(turn, eve.replica)).unwrap();
+    ada.call(|group, turn| group.set_role(turn, who, Role::Write)).unwrap();
+    settle(&mut [&mut ada, &mut ben, &mut eve]);
+    assert_eq!(ben.role_of(&eve), Some(Role::Write));
+}
+
 /// Somebody's phone was stolen, and an admin removed her until she came by with her laptop.
 #[test]
 fn who_is_let_in_again_does_not_bring_back_the_device_for_which_it_was_removed() {
