@@ -56,7 +56,8 @@ impl Group {
         steps.extend(self.confirmations(turn.now, role).into_iter().map(|op| vec![op]));
         if role.reads() {
             let complaints = self.ring.broken.iter().filter(|epoch| {
-                self.state.announces(epoch) && !self.state.epochs.has_complained(epoch, &self.device())
+                // Also where whoever began it lost its right since: before anybody heard of that, others wrote under it.
+                self.state.is_complete(epoch) && !self.state.epochs.has_complained(epoch, &self.device())
             });
             steps.extend(complaints.map(|epoch| vec![Op::Complain(*epoch)]));
         }
