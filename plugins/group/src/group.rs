@@ -206,7 +206,8 @@ impl Group {
     /// relay or a member, and an admin's device confirms it.
     ///
     /// # Errors
-    /// [`GroupError::Exists`], [`GroupError::Keystore`].
+    /// [`GroupError::Exists`], [`GroupError::Keystore`], [`GroupError::FirstDevice`] when the invitation is for a further device of
+    /// the member whose first one this is.
     pub fn join(
         keystore: Arc<dyn Keystore>,
         rng: &mut dyn CryptoRng,
@@ -214,6 +215,10 @@ impl Group {
     ) -> Result<Self, GroupError> {
         let keys = device_keys(&*keystore, rng)?;
         let member = invitation.member.unwrap_or(MemberId(keys.replica()));
+        if invitation.member == Some(MemberId(keys.replica())) {
+            // It would accept and be nobody, for good.
+            return Err(GroupError::FirstDevice(member));
+        }
         let record = match Record::load(&*keystore, &invitation.context()) {
             // Whoever left, was removed, or was not admitted comes back by another invitation, with the keys that it had.
             Ok(before) if before.member == member => {

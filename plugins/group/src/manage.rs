@@ -221,11 +221,15 @@ impl Group {
     /// out do not count.
     ///
     /// # Errors
-    /// [`GroupError::OthersDevice`], [`GroupError::TooManyDevices`], [`GroupError::NotMember`], [`GroupError::Removed`].
+    /// [`GroupError::OthersDevice`], [`GroupError::FirstDevice`], [`GroupError::TooManyDevices`], [`GroupError::NotMember`],
+    /// [`GroupError::Removed`].
     pub fn add_device(&mut self, turn: &mut Turn<'_>, card: &Card) -> Result<(), GroupError> {
         let role = self.current_role()?;
-        if card.member() != self.member() || card.is_first() {
+        if card.member() != self.member() {
             return Err(GroupError::OthersDevice(card.member()));
+        }
+        if card.is_first() {
+            return Err(GroupError::FirstDevice(card.member()));
         }
         if self.state.view().members.get(&self.member()).is_some_and(|member| member.devices.len() >= MAX_DEVICES) {
             return Err(GroupError::TooManyDevices(self.member(), MAX_DEVICES));
