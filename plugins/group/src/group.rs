@@ -366,13 +366,14 @@ impl Group {
 
     /// Whether this device can write now, and under which keys.
     pub fn status(&self) -> GroupStatus {
-        let readable = self.state.epochs.announced.values().filter(|one| self.state.is_entitled(&self.device(), one));
-        let readable = readable.count();
-        let epochs_held = self.ring.keys.len();
+        let announced = self.state.epochs.announced.iter();
+        // Not the number of those that are held: among them can be some that it may read no more.
+        let missing = announced.filter(|(id, _)| !self.holds(id));
+        let missing = missing.filter(|(_, one)| self.state.is_entitled(&self.device(), one));
         GroupStatus {
             epoch: self.writable(),
-            epochs_held,
-            epochs_missing: readable.saturating_sub(epochs_held),
+            epochs_held: self.ring.keys.len(),
+            epochs_missing: missing.count(),
             why_not: self.may_write().err(),
         }
     }

@@ -389,7 +389,8 @@ impl Group {
 
     /// The most logs that one op lists, so that an epoch fits beside them: thousands.
     fn most_listed(&self) -> usize {
-        let boxes = EPOCH_BOX_LEN * self.state.view().readers.len();
+        let view = self.state.view();
+        let boxes = EPOCH_BOX_LEN * (view.readers.len() + view.invites.len());
         MAX_PAYLOAD.saturating_sub(boxes + 32 * 1024) / SignedTip::MAX_ENCODED
     }
 

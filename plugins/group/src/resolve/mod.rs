@@ -6,8 +6,9 @@
 //! Losses (removals, demotions, departures) can contradict each other: each of two admins removes the other. So whether an
 //! op counts has three answers, and they are found in rounds. What rests on nothing undecided is decided; where only losses
 //! in a ring are left, the ring's most senior author is right, the losses that aim at that author have no effect, and the
-//! rounds go on. Seniority: the founders in their order, then by who added (the adder's seniority), then the order
-//! of the adder's additions. No clock and no hash decides, for both can be chosen by whoever wants to win.
+//! rounds go on. Seniority: the founders in their order, then whoever is fewer steps from a founder, then by who added (the
+//! adder's seniority), then the order of the adder's additions. No clock decides, for whoever wants to win can choose it, nor
+//! a hash but where all of that is equal: between additions by two devices of one member.
 
 mod rules;
 mod seniority;
