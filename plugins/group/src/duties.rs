@@ -56,7 +56,8 @@ impl Group {
         steps.extend(self.confirmations(turn.now, role).into_iter().map(|op| vec![op]));
         if role.reads() {
             let complaints = self.ring.broken.iter().filter(|epoch| {
-                self.state.announces(epoch) && !self.state.epochs.has_complained(epoch, &self.device())
+                // Also where whoever began it lost its right since: before anybody heard of that, others wrote under it.
+                self.state.is_complete(epoch) && !self.state.epochs.has_complained(epoch, &self.device())
             });
             steps.extend(complaints.map(|epoch| vec![Op::Complain(*epoch)]));
         }
@@ -91,11 +92,12 @@ impl Group {
         for ops in steps {
             plan.step(ops)?;
         }
+        // Where a group has become too large for an epoch, everything else is done all the same.
         if rotates.live {
-            plan.step_with_epoch(Vec::new(), turn.rng)?;
+            unless_too_large(plan.step_with_epoch(Vec::new(), turn.rng).map(drop))?;
         }
         if let Some(without) = rotates.archive {
-            plan.archive(&without, turn.rng)?;
+            unless_too_large(plan.archive(&without, turn.rng))?;
         }
         for (reader, epochs) in lacking {
             let key = match self.state.view().invites.get(&reader) {
@@ -166,5 +168,12 @@ impl Group {
         let eager = writing || role == Role::Admin;
         let may = |announced: &Announced| eager || announced.maker.device == me;
         self.state.lacking(&me, may, |id: &EpochId| self.ring.keys.contains(id)).into_iter().collect()
+    }
+}
+
+fn unless_too_large(done: Result<(), GroupError>) -> Result<(), GroupError> {
+    match done {
+        Err(GroupError::TooLarge(_)) => Ok(()),
+        done => done,
     }
 }

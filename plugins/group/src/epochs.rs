@@ -112,7 +112,6 @@ pub(crate) struct Recipients {
 /// A share of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Shared {
-    recipient: ReplicaId,
     by: ReplicaId,
     entry: usize,
     index: usize,
@@ -129,7 +128,8 @@ pub(crate) struct Epochs {
     pub(crate) announced: BTreeMap<EpochId, Announced>,
     /// The same, the deepest last.
     by_depth: BTreeSet<(u64, EpochId)>,
-    shares: BTreeMap<EpochId, Vec<Shared>>,
+    /// By the epoch and the recipient: every reader is asked about for each epoch.
+    shares: BTreeMap<(EpochId, ReplicaId), Vec<Shared>>,
     complaints: BTreeMap<EpochId, BTreeMap<ReplicaId, usize>>,
 }
 
@@ -146,9 +146,9 @@ impl Epochs {
                         .insert(id, Announced { entry, index, maker, depth, op, recipients: OnceLock::new() });
                 }
                 Op::Share(share) => {
-                    let shared = Shared { recipient: share.recipient, by: held.author, entry, index };
+                    let shared = Shared { by: held.author, entry, index };
                     for epoch in &share.epochs {
-                        self.shares.entry(*epoch).or_default().push(shared);
+                        self.shares.entry((*epoch, share.recipient)).or_default().push(shared);
                     }
                 }
                 Op::Complain(epoch) => {
@@ -168,12 +168,12 @@ impl Epochs {
     }
 
     /// The shares of an epoch to somebody: each its place, and who made it.
-    pub(crate) fn shares_to<'a>(
-        &'a self,
+    pub(crate) fn shares_to(
+        &self,
         id: &EpochId,
-        recipient: &'a ReplicaId,
-    ) -> impl Iterator<Item = (usize, usize, ReplicaId)> + 'a {
-        let to = self.shares.get(id).into_iter().flatten().filter(move |shared| shared.recipient == *recipient);
+        recipient: &ReplicaId,
+    ) -> impl Iterator<Item = (usize, usize, ReplicaId)> {
+        let to = self.shares.get(&(*id, *recipient)).into_iter().flatten();
         to.map(|shared| (shared.entry, shared.index, shared.by))
     }
 

@@ -47,9 +47,15 @@ pub enum GroupError {
     /// The card is of another member's device.
     #[error("this card says that the device belongs to {0}: make one for this member")]
     OthersDevice(MemberId),
+    /// The device is a member's first, and what is for further devices does not let it in.
+    #[error("this device is the first one of {0}, and is no further one: once it was taken out, join with a new key file")]
+    FirstDevice(MemberId),
     /// The member has as many devices as one may have.
     #[error("{0} has {1} devices already, which is as many as a member may have: take one out first")]
     TooManyDevices(MemberId, usize),
+    /// The member has as many invitations for devices open as one may have.
+    #[error("{0} has {1} invitations for devices open already: revoke one first")]
+    TooManyLinks(MemberId, usize),
     /// A device does not declare itself dormant: it is at work.
     #[error("this is the device itself, and it is not away: declare it dormant from another device")]
     NotAway,
@@ -59,6 +65,9 @@ pub enum GroupError {
     /// No such invitation is open.
     #[error("no invitation {0} is open here: it was used, revoked, or never made")]
     UnknownInvitation(ReplicaId),
+    /// Whoever joined by an invitation has no role of its own before somebody confirmed it.
+    #[error("{0} joined by an invitation, and nobody has confirmed it: confirm it first")]
+    Unconfirmed(MemberId),
     /// Nobody waits for a decision under this name.
     #[error("the device {0} waits for no decision")]
     NothingPending(ReplicaId),

@@ -206,7 +206,8 @@ impl Group {
     /// relay or a member, and an admin's device confirms it.
     ///
     /// # Errors
-    /// [`GroupError::Exists`], [`GroupError::Keystore`].
+    /// [`GroupError::Exists`], [`GroupError::Keystore`], [`GroupError::FirstDevice`] when the invitation is for a further device of
+    /// the member whose first one this is.
     pub fn join(
         keystore: Arc<dyn Keystore>,
         rng: &mut dyn CryptoRng,
@@ -214,6 +215,10 @@ impl Group {
     ) -> Result<Self, GroupError> {
         let keys = device_keys(&*keystore, rng)?;
         let member = invitation.member.unwrap_or(MemberId(keys.replica()));
+        if invitation.member == Some(MemberId(keys.replica())) {
+            // It would accept and be nobody, for good.
+            return Err(GroupError::FirstDevice(member));
+        }
         let record = match Record::load(&*keystore, &invitation.context()) {
             // Whoever left, was removed, or was not admitted comes back by another invitation, with the keys that it had.
             Ok(before) if before.member == member => {
@@ -361,13 +366,14 @@ impl Group {
 
     /// Whether this device can write now, and under which keys.
     pub fn status(&self) -> GroupStatus {
-        let readable = self.state.epochs.announced.values().filter(|one| self.state.is_entitled(&self.device(), one));
-        let readable = readable.count();
-        let epochs_held = self.ring.keys.len();
+        let announced = self.state.epochs.announced.iter();
+        // Not the number of those that are held: among them can be some that it may read no more.
+        let missing = announced.filter(|(id, _)| !self.holds(id));
+        let missing = missing.filter(|(_, one)| self.state.is_entitled(&self.device(), one));
         GroupStatus {
             epoch: self.writable(),
-            epochs_held,
-            epochs_missing: readable.saturating_sub(epochs_held),
+            epochs_held: self.ring.keys.len(),
+            epochs_missing: missing.count(),
             why_not: self.may_write().err(),
         }
     }

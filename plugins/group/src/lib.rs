@@ -24,8 +24,8 @@
 //! - What somebody did who was being removed or demoted at the time, and had not heard of it, does not count beyond what the
 //!   remover had seen of it, nor what rests on that.
 //! - Removals that contradict each other in a ring (each of two admins removes the other) are decided by seniority: the
-//!   founders in their order, then by who added whom, then by the order of additions. Nobody can choose its seniority, as it
-//!   could a time or a hash.
+//!   founders in their order, then whoever is fewer steps from a founder, then by who added whom, then by the order of
+//!   additions. Nobody can choose its seniority, as it could a time or a hash.
 //! - A removal beats an addition of the same member that it had not seen. Of roles that were set without knowledge of each
 //!   other, the least holds.
 //! - A group always keeps an admin.

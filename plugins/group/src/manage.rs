@@ -20,6 +20,9 @@ use crate::{
 impl Group {
     /// Adds a member whose device's card was handed over by some trusted way. It reads at once whatever `history` lets it read.
     ///
+    /// Whoever was removed, or left, is back with this device alone. What else it had is added anew, so that a device that was
+    /// lost does not come back with its owner.
+    ///
     /// # Errors
     /// [`GroupError::Lacks`], [`GroupError::AlreadyMember`], [`GroupError::FurtherDevice`].
     pub fn add(&mut self, turn: &mut Turn<'_>, card: &Card, role: Role, history: History) -> Result<(), GroupError> {
@@ -59,12 +62,16 @@ impl Group {
         self.make_invitation(turn, None, terms)
     }
 
-    /// Invites one more device of this member.
+    /// Invites one more device of this member. A member has at most 64 such invitations open.
     ///
     /// # Errors
-    /// [`GroupError::NotMember`], [`GroupError::Removed`].
+    /// [`GroupError::NotMember`], [`GroupError::Removed`], [`GroupError::TooManyLinks`].
     pub fn invite_device(&mut self, turn: &mut Turn<'_>) -> Result<Invitation, GroupError> {
         let role = self.current_role()?;
+        let own = |invite: &&Invite| invite.member == Some(self.member());
+        if self.state.view().invites.values().filter(own).count() >= MAX_DEVICES {
+            return Err(GroupError::TooManyLinks(self.member(), MAX_DEVICES));
+        }
         let history = self.state.view().members.get(&self.member()).map_or(History::FromNow, |member| member.history);
         let member = Some(self.member());
         self.make_invitation(turn, member, Terms::new(role).history(history))
@@ -145,12 +152,16 @@ impl Group {
     /// Changes what a member may do from now on. Whoever may read no more learns nothing that is written from now on.
     ///
     /// # Errors
-    /// [`GroupError::Lacks`], [`GroupError::UnknownMember`], [`GroupError::LastAdmin`].
+    /// [`GroupError::Lacks`], [`GroupError::UnknownMember`], [`GroupError::LastAdmin`], [`GroupError::Unconfirmed`] for whoever
+    /// joined by an invitation: [`confirm`](Self::confirm) it first.
     pub fn set_role(&mut self, turn: &mut Turn<'_>, member: MemberId, role: Role) -> Result<(), GroupError> {
         self.need(Role::Admin)?;
         let known = self.state.view().members.get(&member).ok_or(GroupError::UnknownMember(member))?;
+        if known.membership != Membership::Active {
+            return Err(GroupError::Unconfirmed(member));
+        }
         let before = known.role;
-        if before == Some(role) && known.membership == Membership::Active {
+        if before == Some(role) {
             return Ok(());
         }
         if before == Some(Role::Admin) && self.is_last_admin(&member) {
@@ -210,11 +221,15 @@ impl Group {
     /// out do not count.
     ///
     /// # Errors
-    /// [`GroupError::OthersDevice`], [`GroupError::TooManyDevices`], [`GroupError::NotMember`], [`GroupError::Removed`].
+    /// [`GroupError::OthersDevice`], [`GroupError::FirstDevice`], [`GroupError::TooManyDevices`], [`GroupError::NotMember`],
+    /// [`GroupError::Removed`].
     pub fn add_device(&mut self, turn: &mut Turn<'_>, card: &Card) -> Result<(), GroupError> {
         let role = self.current_role()?;
-        if card.member() != self.member() || card.is_first() {
+        if card.member() != self.member() {
             return Err(GroupError::OthersDevice(card.member()));
+        }
+        if card.is_first() {
+            return Err(GroupError::FirstDevice(card.member()));
         }
         if self.state.view().members.get(&self.member()).is_some_and(|member| member.devices.len() >= MAX_DEVICES) {
             return Err(GroupError::TooManyDevices(self.member(), MAX_DEVICES));
@@ -374,7 +389,8 @@ impl Group {
 
     /// The most logs that one op lists, so that an epoch fits beside them: thousands.
     fn most_listed(&self) -> usize {
-        let boxes = EPOCH_BOX_LEN * self.state.view().readers.len();
+        let view = self.state.view();
+        let boxes = EPOCH_BOX_LEN * (view.readers.len() + view.invites.len());
         MAX_PAYLOAD.saturating_sub(boxes + 32 * 1024) / SignedTip::MAX_ENCODED
     }
 

@@ -10,7 +10,7 @@ use crate::{
     invite::{Invite, Uses},
     ledger::{Admission, Ledger, OpNo, caps_of},
     op::{Op, Scope},
-    resolve::{Point, Resolution, Resolver, Tri},
+    resolve::{MAX_DEVICES, Point, Resolution, Resolver, Tri},
     role::{History, MemberId, Role},
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Member {
     pub(crate) invite: Option<ReplicaId>,
     /// Its devices with what each may do, by rising id.
     pub(crate) devices: BTreeMap<ReplicaId, Option<Role>>,
+    /// Those of them beyond as many as a member may have: they were added at the same time, and get no keys.
+    pub(crate) crowd: BTreeSet<ReplicaId>,
 }
 
 /// Everything that a resolution says.
@@ -154,7 +156,24 @@ impl<'a> Resolver<'a> {
                 devices.insert(*device, own);
             }
         }
-        Some(Member { role, history, membership, since, invite, devices })
+        let crowd = self.crowd(id, &devices);
+        Some(Member { role, history, membership, since, invite, devices, crowd })
+    }
+
+    /// Of more devices than a member may have: those that came last, by an order that everybody has.
+    fn crowd(&self, member: &MemberId, devices: &BTreeMap<ReplicaId, Option<Role>>) -> BTreeSet<ReplicaId> {
+        if devices.len() <= MAX_DEVICES + 1 {
+            return BTreeSet::new(); // as nearly always
+        }
+        let came = |device: &ReplicaId| {
+            let about = self.ledger.devices.get(device).filter(|_| *device != member.0)?;
+            let stands = |one: &Admission| self.further_stands(about, member, one);
+            let standing = about.admissions.iter().filter(|(of, one)| of == member && stands(one));
+            standing.filter_map(|(_, one)| self.ledger.op(one.op)).map(|(held, _)| (held.depth, held.id)).min()
+        };
+        let mut all: Vec<_> = devices.keys().map(|device| (came(device), *device)).collect();
+        all.sort_unstable(); // the first device, which came with the member, before all others
+        all.into_iter().skip(MAX_DEVICES + 1).map(|(_, device)| device).collect()
     }
 
     /// What a device may do as one of this member's: less than the member, while it joined by an invitation that nobody
@@ -163,9 +182,8 @@ impl<'a> Resolver<'a> {
         let about = self.ledger.devices.get(device)?;
         let whole = self.role_of_member(Point::All, member);
         let first = self.admissions(Point::All, member).any(|admission| admission.device == *device);
-        let ends = &about.ends;
         let further = about.admissions.iter().filter(|(of, _)| of == member).map(|(_, admission)| admission);
-        let further = further.filter(|one| self.stands_now(Some(member), one, ends));
+        let further = further.filter(|one| self.further_stands(about, member, one));
         let mut limit = first.then_some(Role::Admin);
         for admission in further {
             let allowed = match admission.pending {
@@ -182,6 +200,7 @@ impl<'a> Resolver<'a> {
 
     fn open_invites(&self) -> BTreeMap<ReplicaId, Invite> {
         let mut open = BTreeMap::new();
+        let mut links: BTreeMap<MemberId, Vec<(u64, EntryId, ReplicaId)>> = BTreeMap::new();
         for (id, about) in &self.ledger.invites {
             let yes = |no: &&OpNo| self.sees(Point::All, **no) && self.yes(**no);
             let Some((held, invite)) = about.made.iter().filter(yes).find_map(|no| match self.ledger.op(*no) {
@@ -195,7 +214,16 @@ impl<'a> Resolver<'a> {
             let ended = about.revoked.iter().any(|no| yes(&no));
             if !spent && !ended && self.role_of(Point::All, &held.author) >= Some(needed) {
                 open.insert(*id, (**invite).clone());
+                if let Some(member) = invite.member {
+                    links.entry(member).or_default().push((held.depth, held.id, *id));
+                }
             }
+        }
+        // Every epoch has a box for each, and whoever reads makes them for itself: of more than a member may have devices the first
+        // are open, by an order that everybody has.
+        for links in links.values_mut() {
+            links.sort_unstable();
+            links.iter().skip(MAX_DEVICES).for_each(|(_, _, id)| drop(open.remove(id)));
         }
         open
     }
@@ -423,7 +451,8 @@ impl View {
             return;
         };
         let member = *member;
-        let history = self.members.get(&member).map(|member| member.history);
+        let about = self.members.get(&member).filter(|member| !member.crowd.contains(device));
+        let history = about.map(|member| member.history);
         if let (Some(history), Some(key), Some(number)) = (history, all.box_key(device), all.ledger.keys.get(device)) {
             self.readers.insert(*device, Reader { key, number: *number, member, history });
         }

@@ -6,8 +6,9 @@
 //! Losses (removals, demotions, departures) can contradict each other: each of two admins removes the other. So whether an
 //! op counts has three answers, and they are found in rounds. What rests on nothing undecided is decided; where only losses
 //! in a ring are left, the ring's most senior author is right, the losses that aim at that author have no effect, and the
-//! rounds go on. Seniority: the founders in their order, then by who added (the adder's seniority), then the order
-//! of the adder's additions. No clock and no hash decides, for both can be chosen by whoever wants to win.
+//! rounds go on. Seniority: the founders in their order, then whoever is fewer steps from a founder, then by who added (the
+//! adder's seniority), then the order of the adder's additions. No clock decides, for whoever wants to win can choose it, nor
+//! a hash but where all of that is equal: between additions by two devices of one member.
 
 mod rules;
 mod seniority;
@@ -17,7 +18,7 @@ use partita_core::{EntryId, LogId, ReplicaId};
 
 use crate::{
     bits::Bits,
-    ledger::{Admission, Held, Ledger, OpNo, caps_of},
+    ledger::{AboutDevice, Admission, Held, Ledger, OpNo, caps_of},
     op::{Add, Op, Remove, SetRole},
     role::{MemberId, Role},
 };
@@ -42,6 +43,18 @@ struct Trail {
     attacks: Vec<OpNo>,
     /// It cannot count unless these do.
     supports: Vec<OpNo>,
+}
+
+impl Trail {
+    fn add(&mut self, other: Self) {
+        self.attacks.extend(other.attacks);
+        self.supports.extend(other.supports);
+    }
+
+    /// The same for the contrary.
+    fn reversed(self) -> Self {
+        Self { attacks: self.supports, supports: self.attacks }
+    }
 }
 
 /// Which ops of a set count.
@@ -143,7 +156,7 @@ pub(crate) fn resolve_on(ledger: &Ledger, before: &Resolution, at: usize) -> Opt
     }
     let all = Resolver { ledger, resolution: &resolution };
     let author = ledger.devices.get(&held.author).into_iter().flat_map(|about| &about.members);
-    let mut acting = author.filter(|member| all.acts_as_admin(Point::All, member) == Tri::Yes);
+    let mut acting = author.filter(|member| all.acts_as_admin(Point::All, member, &mut None) == Tri::Yes);
     (!takes || acting.next().is_some()).then_some(resolution)
 }
 
@@ -210,20 +223,23 @@ impl<'a> Resolver<'a> {
 
     /// Whether an admission stands: it counts, and no end that counts came without its having been known. So a removal beats
     /// an addition that it was concurrent with, and whoever was removed is a member again by an addition that knew.
-    fn stands(
+    fn stands<'e>(
         &self,
         point: Point<'_>,
         of: Option<&MemberId>,
         admission: &Admission,
-        ends: &[OpNo],
+        ends: impl IntoIterator<Item = &'e OpNo>,
         notes: &mut Notes<'_>,
     ) -> Tri {
         if !self.sees(point, admission.op) {
             return Tri::No;
         }
-        let mut stands = self.support(admission.op, notes);
+        // What is undecided is noted only where the answer rests on it. An end that counts answers by itself, wherever in the
+        // list it stands: the list is in the order in which things were heard.
+        let mut trail = Trail::default();
+        let mut stands = self.support(admission.op, &mut Some(&mut trail));
         if let Some(via) = admission.via {
-            stands = stands.and(self.support(via, notes));
+            stands = stands.and(self.support(via, &mut Some(&mut trail)));
         }
         for end in ends {
             if stands == Tri::No {
@@ -242,15 +258,29 @@ impl<'a> Resolver<'a> {
                 _ => of.map_or(Tri::Yes, |member| self.concerns(*end, member)),
             };
             if concerns != Tri::No {
-                stands = stands.and(self.attack(*end, notes).and(concerns).not());
+                stands = stands.and(self.attack(*end, &mut Some(&mut trail)).and(concerns).not());
             }
+        }
+        if stands == Tri::Open
+            && let Some(notes) = notes
+        {
+            notes.add(trail);
         }
         stands
     }
 
-    /// Whether an admission stands, once everything is decided.
-    pub(crate) fn stands_now(&self, of: Option<&MemberId>, admission: &Admission, ends: &[OpNo]) -> bool {
-        self.stands(Point::All, of, admission, ends, &mut None) == Tri::Yes
+    /// What ends a further device's time with a member: its own ends, and its member's, or a lost device would come back with
+    /// its owner. A refusal is about the device that accepted alone.
+    fn further_ends(&self, device: &'a AboutDevice, member: &MemberId) -> impl Iterator<Item = &'a OpNo> {
+        let ledger = self.ledger;
+        let of_member = ledger.members.get(member).map_or(&[][..], |about| &about.ends);
+        let of_member = of_member.iter().filter(move |end| !matches!(ledger.op(**end), Some((_, Op::Decide(_)))));
+        device.ends.iter().chain(of_member)
+    }
+
+    /// Whether an admission as a member's further device stands, once everything is decided.
+    pub(crate) fn further_stands(&self, device: &'a AboutDevice, member: &MemberId, admission: &Admission) -> bool {
+        self.stands(Point::All, Some(member), admission, self.further_ends(device, member), &mut None) == Tri::Yes
     }
 
     /// Whether an end of a member's time is one: somebody leaves with its own member alone, whatever cards it shows.
@@ -259,51 +289,55 @@ impl<'a> Resolver<'a> {
             return Tri::Yes;
         };
         let index = self.ledger.ops.get(end).map_or(0, |place| place.index);
-        let settled = self.memberships_by(Point::Of(held, index), &held.author, |one| {
-            one.pending.is_none() || one.device.eq(&member.0)
-        });
-        settled.iter().find(|(of, _)| of == member).map_or(Tri::No, |(_, counts)| *counts)
+        let settled = |one: &Admission| one.pending.is_none() || one.device == member.0;
+        self.belongs(Point::Of(held, index), &held.author, member, settled)
     }
 
     /// The members whose device this is or was, by admissions that count. What others claim of a device is nothing to it.
     pub(crate) fn memberships(&self, point: Point<'_>, device: &ReplicaId) -> Vec<(MemberId, Tri)> {
-        self.memberships_by(point, device, |_| true)
-    }
-
-    fn memberships_by(
-        &self,
-        point: Point<'_>,
-        device: &ReplicaId,
-        which: impl Fn(&Admission) -> bool,
-    ) -> Vec<(MemberId, Tri)> {
-        let Some(about) = self.ledger.devices.get(device) else {
-            return Vec::new();
-        };
-        let counts = |one: &Admission| {
-            let via = one.via.map_or(Tri::Yes, |via| self.resolution.counts(via));
-            if which(one) && self.sees(point, one.op) { self.resolution.counts(one.op).and(via) } else { Tri::No }
-        };
-        let of = |member: &MemberId| {
-            let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
-            let first = first.iter().filter(|one| one.device == *device).map(counts);
-            let further = about.admissions.iter().filter(|(of, _)| of == member).map(|(_, one)| counts(one));
-            first.chain(further).fold(Tri::No, Tri::or)
-        };
-        let members = about.members.iter().map(|member| (*member, of(member)));
+        let members = self.ledger.devices.get(device).into_iter().flat_map(|about| &about.members);
+        let members = members.map(|member| (*member, self.belongs(point, device, member, |_| true)));
         members.filter(|(_, counts)| *counts != Tri::No).collect()
     }
 
-    /// What a member may do. Of roles that nobody chose in knowledge of each other the least holds.
+    /// Whether a device is or was a member's, by admissions of this sort that count.
+    fn belongs(
+        &self,
+        point: Point<'_>,
+        device: &ReplicaId,
+        member: &MemberId,
+        which: impl Fn(&Admission) -> bool,
+    ) -> Tri {
+        let counts = |one: &Admission| {
+            if which(one) && self.sees(point, one.op) {
+                let via = one.via.map_or(Tri::Yes, |via| self.resolution.counts(via));
+                self.resolution.counts(one.op).and(via)
+            } else {
+                Tri::No
+            }
+        };
+        let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
+        let first = first.iter().filter(|one| one.device == *device).map(counts);
+        let further = self.ledger.devices.get(device).map_or(&[][..], |about| &about.admissions);
+        let further = further.iter().filter(|(of, _)| of == member).map(|(_, one)| counts(one));
+        first.chain(further).fold(Tri::No, Tri::or)
+    }
+
+    /// What a member may do. Of roles that nobody chose in knowledge of each other the least holds. Whoever joined by an invitation
+    /// and was confirmed by nobody reads at most, whatever role somebody set.
     fn member_span(&self, point: Point<'_>, member: &MemberId, needed: Role, notes: &mut Notes<'_>) -> Span {
         let Some(about) = self.ledger.members.get(member) else {
             return Span::NONE;
         };
         let mut roles: Vec<(OpNo, Role, Tri)> = Vec::with_capacity(2);
-        let mut is_member = Tri::No;
+        let (mut is_member, mut is_settled) = (Tri::No, Tri::No);
         for admission in &about.admissions {
             let stands = self.stands(point, Some(member), admission, &about.ends, notes);
             if stands != Tri::No {
                 is_member = is_member.or(stands);
+                if admission.pending.is_none() {
+                    is_settled = is_settled.or(stands);
+                }
                 roles.push((admission.op, admission.role, stands));
             }
         }
@@ -336,7 +370,13 @@ impl<'a> Resolver<'a> {
             (Some(sure), Some(maybe)) => Some(sure.min(maybe)),
             (sure, maybe) => sure.or(maybe),
         };
-        Span { least, most: sure.max(maybe_most) }.if_so(is_member)
+        let span = Span { least, most: sure.max(maybe_most) }.if_so(is_member);
+        let unsettled = span.up_to(Role::Read);
+        match is_settled {
+            Tri::Yes => span,
+            Tri::Open => Span { least: unsettled.least, most: span.most },
+            Tri::No => unsettled,
+        }
     }
 
     /// What a device may do as one of a member's.
@@ -380,14 +420,14 @@ impl<'a> Resolver<'a> {
             return Span::NONE;
         }
         let first = self.ledger.members.get(member).map_or(&[][..], |about| &about.admissions);
-        let first =
-            first.iter().filter(|admission| admission.device == *device).map(|admission| (admission, Role::Admin));
-        let more = about.admissions.iter().filter(|(of, one)| of == member && counts(one));
-        let more = more.map(|(_, admission)| (admission, admission.role));
         let mut most = Span::NONE;
-        for (admission, limit) in first.chain(more) {
+        for admission in first.iter().filter(|admission| admission.device == *device) {
             let stands = self.stands(point, Some(member), admission, &about.ends, notes);
-            most = most.or(as_member.up_to(limit).if_so(stands));
+            most = most.or(as_member.if_so(stands));
+        }
+        for (_, admission) in about.admissions.iter().filter(|(of, one)| of == member && counts(one)) {
+            let stands = self.stands(point, Some(member), admission, self.further_ends(about, member), notes);
+            most = most.or(as_member.up_to(admission.role).if_so(stands));
         }
         most
     }

@@ -48,18 +48,22 @@ impl Resolver<'_> {
             }
             Op::Name(_) | Op::Dormant(_) => self.has(point, author, Role::Admin, notes),
             Op::Remove(remove) => {
-                self.has(point, author, Role::Admin, notes).and(self.leaves_admin(point, &remove.member))
+                let may = self.has(point, author, Role::Admin, notes);
+                may.and(self.leaves_admin(point, &remove.member, may, notes))
             }
             Op::SetRole(set) => {
                 let may = self.has(point, author, Role::Admin, notes);
-                if set.role < Role::Admin { may.and(self.leaves_admin(point, &set.member)) } else { may }
+                if set.role < Role::Admin { may.and(self.leaves_admin(point, &set.member, may, notes)) } else { may }
             }
             Op::Leave(_) => {
                 needed = Role::Relay;
                 let members = self.memberships(point, author);
                 let may = members.iter().fold(Tri::No, |any, (member, _)| any.or(own(member, notes)));
-                let leaves = members.iter().map(|(member, of)| self.leaves_admin(point, member).or(of.not()));
-                leaves.fold(may, Tri::and)
+                let mut leaves = may;
+                for (member, of) in &members {
+                    leaves = leaves.and(self.leaves_admin(point, member, may, notes).or(of.not()));
+                }
+                leaves
             }
             Op::AddDevice(card) => {
                 needed = Role::Relay;
@@ -127,7 +131,7 @@ impl Resolver<'_> {
             }
             Op::Merge | Op::Back | Op::Unknown(_) => return Tri::No,
         };
-        if has_right == Tri::No { Tri::No } else { has_right.and(self.is_cut(held, index, needed, notes).not()) }
+        if has_right == Tri::No { Tri::No } else { has_right.and(self.is_cut(held, index, op, needed, notes).not()) }
     }
 
     fn has(&self, point: Point<'_>, device: &ReplicaId, role: Role, notes: &mut Notes<'_>) -> Tri {
@@ -152,26 +156,36 @@ impl Resolver<'_> {
         span.at_least(Role::Relay).not()
     }
 
-    /// Whether an admin remains when this member is none any more, as its author saw things.
-    fn leaves_admin(&self, point: Point<'_>, without: &MemberId) -> Tri {
-        if self.member_span(point, without, Role::Admin, &mut None).most < Some(Role::Admin) {
+    /// Whether an admin remains when this member is none any more, as its author saw things. Open while that rests on what is
+    /// not decided yet, also on whether the member is an admin at all.
+    fn leaves_admin(&self, point: Point<'_>, without: &MemberId, may: Tri, notes: &mut Notes<'_>) -> Tri {
+        let (mut of_it, mut of_others) = (Trail::default(), Trail::default());
+        let is_admin = self.member_span(point, without, Role::Admin, &mut Some(&mut of_it)).at_least(Role::Admin);
+        if is_admin == Tri::No {
             return Tri::Yes;
         }
-        let others = self.ledger.members.keys().filter(|member| *member != without);
-        let mut any = Tri::No;
-        for member in others {
-            any = any.or(self.acts_as_admin(point, member));
+        let mut any = is_admin.not();
+        for member in self.ledger.members.keys().filter(|member| *member != without) {
+            any = any.or(self.acts_as_admin(point, member, &mut Some(&mut of_others)));
             if any == Tri::Yes {
-                break;
+                return any;
             }
+        }
+        // While the author's own right is open, the op rests on that, and mostly this does, too.
+        if any == Tri::Open
+            && may == Tri::Yes
+            && let Some(notes) = notes
+        {
+            notes.add(of_others);
+            notes.add(of_it.reversed());
         }
         any
     }
 
     /// Whether a member is an admin with a device to act with.
-    pub(super) fn acts_as_admin(&self, point: Point<'_>, member: &MemberId) -> Tri {
+    pub(super) fn acts_as_admin(&self, point: Point<'_>, member: &MemberId, notes: &mut Notes<'_>) -> Tri {
         let devices = self.ledger.members.get(member).into_iter().flat_map(|about| &about.devices);
-        let spans = devices.map(|device| self.device_span(point, device, member, Role::Admin, &mut None));
+        let spans = devices.map(|device| self.device_span(point, device, member, Role::Admin, notes));
         spans.fold(Tri::No, |any, span| any.or(span.at_least(Role::Admin)))
     }
 
@@ -187,9 +201,12 @@ impl Resolver<'_> {
             for (_, one) in device.admissions.iter().filter(|(of, one)| of == member && self.sees(point, one.op)) {
                 let mut stands = self.attack(one.op, &mut Some(&mut trail));
                 // One that knew of the end began it anew.
-                let ends = device.ends.iter().filter(|end| self.sees(point, **end) && !self.ledger.sees(one.op, **end));
-                for end in ends {
-                    stands = stands.and(self.support(*end, &mut Some(&mut trail)).not());
+                let ends = self.further_ends(device, member);
+                for end in ends.filter(|end| self.sees(point, **end) && !self.ledger.sees(one.op, **end)) {
+                    let concerns = self.concerns(*end, member);
+                    if concerns != Tri::No {
+                        stands = stands.and(self.support(*end, &mut Some(&mut trail)).and(concerns).not());
+                    }
                 }
                 is_device = is_device.or(stands);
             }
@@ -203,8 +220,7 @@ impl Resolver<'_> {
             return Tri::Yes;
         }
         if let Some(notes) = notes {
-            notes.attacks.extend(trail.attacks);
-            notes.supports.extend(trail.supports);
+            notes.add(trail);
         }
         Tri::Open
     }
@@ -230,9 +246,19 @@ impl Resolver<'_> {
                 invited = invited.or(self.support(*made, notes).and(fits));
             }
         }
-        if accept.card.is_first() {
-            invited = invited.and(self.is_new(point, &accept.card.member(), notes));
-        }
+        let member = accept.card.member();
+        let is_new = if accept.card.is_first() {
+            self.is_new(point, &member, notes)
+        } else {
+            // Whoever is in already uses up no link, and none makes it wait for a word once more.
+            let mut trail = Trail::default();
+            let span = self.settled_span(point, author, &member, Role::Relay, &mut Some(&mut trail));
+            if let Some(notes) = notes {
+                notes.supports.extend(trail.attacks);
+            }
+            span.at_least(Role::Relay).not()
+        };
+        invited = invited.and(is_new);
         // One that came after the end of the invitation, or of its only use, is none. What was concurrent is the state's to say.
         for end in about.revoked.iter().filter(|end| self.sees(point, **end)) {
             invited = invited.and(self.attack(*end, notes).not());
@@ -250,35 +276,55 @@ impl Resolver<'_> {
     }
 
     /// Whether an op that needs this role is cut off: by a loss that its author had not seen, beyond what the loss lets count.
-    fn is_cut(&self, held: &Held, index: usize, needed: Role, notes: &mut Notes<'_>) -> Tri {
+    fn is_cut(&self, held: &Held, index: usize, op: &Op, needed: Role, notes: &mut Notes<'_>) -> Tri {
         let Some(device) = self.ledger.devices.get(&held.author) else {
             return Tri::No;
         };
-        let point = Point::Of(held, index);
         let mut cut = Tri::No;
-        let mut losses: Vec<(OpNo, Tri)> = device.ends.iter().map(|no| (*no, Tri::Yes)).collect();
+        for loss in device.ends.iter().filter(|loss| self.cuts(**loss, held, index, op)) {
+            cut = cut.or(self.attack(*loss, notes));
+        }
         for (member, of) in self.memberships(Point::All, &held.author) {
             let Some(about) = self.ledger.members.get(&member) else { continue };
-            losses.extend(about.ends.iter().map(|no| (*no, of.and(self.concerns(*no, &member)))));
-            let demotions = about.roles.iter().filter(|(_, role)| *role < needed);
-            losses.extend(demotions.map(|(no, _)| (*no, of)));
-        }
-        for (loss, of) in losses {
-            let own = self.ledger.ops.get(loss).is_some_and(|place| held.number == Some(place.number));
-            if own || !self.sees(Point::All, loss) || self.sees(point, loss) {
-                continue;
+            for loss in about.ends.iter().filter(|loss| self.cuts(**loss, held, index, op)) {
+                let of = of.and(self.concerns(*loss, &member));
+                if of != Tri::No {
+                    cut = cut.or(self.attack(*loss, notes).and(of));
+                }
             }
-            // What whoever took the right away had seen then is not what was done behind its back.
-            let known = self.ledger.op(loss).is_some_and(|(by, _)| held.number.is_some_and(|no| by.before.has(no)));
-            if known {
-                continue;
-            }
-            if let Some((by, op)) = self.ledger.op(loss)
-                && is_beyond(by, op, &held.author, (held.log, held.seq, held.id))
-            {
-                cut = cut.or(self.attack(loss, notes).and(of));
+            for (loss, _) in about.roles.iter().filter(|(_, role)| *role < needed) {
+                if self.cuts(*loss, held, index, op) {
+                    cut = cut.or(self.attack(*loss, notes).and(of));
+                }
             }
         }
         cut
+    }
+
+    /// Whether a loss would cut an op off, if it counts and is about its author.
+    fn cuts(&self, loss: OpNo, held: &Held, index: usize, op: &Op) -> bool {
+        let Some((by, what)) = self.ledger.op(loss).filter(|_| self.resolution.counts(loss) != Tri::No) else {
+            return false;
+        };
+        // Who goes goes, however often it says so: of its departures none undoes another.
+        if by.author == held.author && is_departure(what, &by.author) && is_departure(op, &held.author) {
+            return false;
+        }
+        let own = self.ledger.ops.get(loss).is_some_and(|place| held.number == Some(place.number));
+        if own || !self.sees(Point::All, loss) || self.sees(Point::Of(held, index), loss) {
+            return false;
+        }
+        // What whoever took the right away had seen then is not what was done behind its back.
+        let known = held.number.is_some_and(|no| by.before.has(no));
+        !known && is_beyond(by, what, &held.author, (held.log, held.seq, held.id))
+    }
+}
+
+/// Whether somebody goes by this, or takes itself out.
+fn is_departure(op: &Op, author: &ReplicaId) -> bool {
+    match op {
+        Op::Leave(_) => true,
+        Op::RemoveDevice(remove) => remove.device == *author,
+        _ => false,
     }
 }

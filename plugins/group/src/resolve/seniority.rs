@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use partita_core::EntryId;
+use partita_core::{EntryId, ReplicaId};
 
 use super::{Point, Resolver, Trail, Tri};
 use crate::{
@@ -19,29 +19,43 @@ impl Resolver<'_> {
     /// Of losses that contradict each other in rings: in each ring that rests on no other, the one that counts, and those that
     /// have no effect because they aim at its author.
     pub(super) fn break_rings(&self, open: &[OpNo]) -> Vec<(OpNo, Vec<OpNo>)> {
-        let losses: Vec<OpNo> = open.iter().copied().filter(|no| self.is_loss(*no)).collect();
-        let place: BTreeMap<OpNo, usize> = losses.iter().enumerate().map(|(at, no)| (*no, at)).collect();
-        let attackers: Vec<Vec<usize>> = losses
-            .iter()
-            .map(|no| self.attackers(*no).iter().filter_map(|no| place.get(no).copied()).collect())
-            .collect();
-        let reach: Vec<Bits> = (0..losses.len()).map(|at| reachable(&attackers, at)).collect();
-        let reaches = |from: usize, to: usize| reach.get(from).is_some_and(|reach| reach.has(to));
-        let no = |at: usize| losses.get(at).copied().unwrap_or_default();
-        let ranks = Ranks::new(self);
-        let (mut broken, mut done) = (Vec::new(), Bits::default());
-        for at in 0..losses.len() {
-            let Some(ring) = reach.get(at).filter(|_| !done.has(at)) else { continue };
-            // A ring that rests on no other ring: whatever it reaches reaches it.
-            if !ring.has(at) || !ring.iter().all(|other| reaches(other, at)) {
-                continue;
+        // What one entry says of one and the same, however often, is one place in the rings.
+        let mut places: BTreeMap<(usize, Aim), usize> = BTreeMap::new();
+        let mut said: Vec<Vec<OpNo>> = Vec::new();
+        let mut place_of: Vec<Option<usize>> = vec![None; self.ledger.ops.len()];
+        for no in open.iter().copied() {
+            let (Some(aim), Some(place)) = (self.aim(no), self.ledger.ops.get(no)) else { continue };
+            let at = *places.entry((place.entry, aim)).or_insert(said.len());
+            match said.get_mut(at) {
+                Some(ops) => ops.push(no),
+                None => said.push(vec![no]),
             }
-            done.add(ring);
-            let senior = ring.iter().chain([at]).min_by(|a, b| ranks.compare(self, no(*a), no(*b)));
-            let Some(right) = senior else { continue };
-            let wrong = attackers.get(right).map_or(&[][..], |found| found).iter();
-            let wrong = wrong.filter(|at| **at != right && reaches(**at, right)).map(|at| no(*at)).collect();
-            broken.push((no(right), wrong));
+            if let Some(place) = place_of.get_mut(no) {
+                *place = Some(at);
+            }
+        }
+        let mut attackers: Vec<Vec<usize>> = Vec::with_capacity(said.len());
+        for (at, ops) in said.iter().enumerate() {
+            let mut found = Bits::default();
+            for no in ops {
+                for attacker in self.attackers(*no) {
+                    // Within an entry what comes later rests on what comes earlier, and that is no ring.
+                    if let Some(other) = place_of.get(attacker).copied().flatten()
+                        && (other != at || attacker == *no)
+                    {
+                        found.set(other);
+                    }
+                }
+            }
+            attackers.push(found.iter().collect());
+        }
+        let ranks = Ranks::new(self);
+        let mut broken = Vec::new();
+        for ring in last_rings(&attackers) {
+            let ops: BTreeSet<OpNo> = ring.iter().filter_map(|at| said.get(*at)).flatten().copied().collect();
+            let Some(right) = ops.iter().copied().min_by(|a, b| ranks.compare(self, *a, *b)) else { continue };
+            let wrong = self.attackers(right).into_iter().filter(|no| *no != right && ops.contains(no)).collect();
+            broken.push((right, wrong));
         }
         if broken.is_empty() {
             // Without a ring of losses only claims about whose device somebody is can wait for each other. Nobody honest makes
@@ -54,13 +68,16 @@ impl Resolver<'_> {
         broken
     }
 
-    fn is_loss(&self, no: OpNo) -> bool {
-        match self.ledger.op(no) {
-            Some((_, Op::Remove(_) | Op::SetRole(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::RevokeInvite(_))) => {
-                true
-            }
-            Some((_, Op::Decide(decide))) => !decide.admit,
-            _ => false,
+    /// What a loss takes something away from; `None` for other ops.
+    fn aim(&self, no: OpNo) -> Option<Aim> {
+        match self.ledger.op(no)? {
+            (_, Op::Remove(remove)) => Some(Aim::Member(remove.member)),
+            (_, Op::SetRole(set)) => Some(Aim::Role(set.member)),
+            (_, Op::RemoveDevice(remove)) => Some(Aim::Device(remove.device)),
+            (held, Op::Leave(_)) => Some(Aim::Author(held.author)),
+            (_, Op::RevokeInvite(invite)) => Some(Aim::Invite(*invite)),
+            (_, Op::Decide(decide)) if !decide.admit => Some(Aim::Joiner(decide.device)),
+            _ => None,
         }
     }
 
@@ -80,7 +97,7 @@ impl Resolver<'_> {
 
     /// Where nobody is an admin: the most senior voluntary loss of that role, which then has no effect.
     pub(super) fn last_to_leave(&self) -> Option<OpNo> {
-        if self.ledger.members.keys().any(|member| self.acts_as_admin(Point::All, member) == Tri::Yes) {
+        if self.ledger.members.keys().any(|member| self.acts_as_admin(Point::All, member, &mut None) == Tri::Yes) {
             return None;
         }
         let voluntary = (0..self.ledger.ops.len()).filter(|no| {
@@ -102,6 +119,19 @@ impl Resolver<'_> {
         let ranks = Ranks::new(self);
         voluntary.min_by(|a, b| ranks.compare(self, *a, *b))
     }
+}
+
+/// What a loss takes something away from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Aim {
+    Member(MemberId),
+    Role(MemberId),
+    Device(ReplicaId),
+    /// The members whose device this is.
+    Author(ReplicaId),
+    Invite(ReplicaId),
+    /// Who joined by an invitation.
+    Joiner(ReplicaId),
 }
 
 /// A place in the order of seniority: how many steps from a founder, whose step, and the place among that one's additions.
@@ -220,15 +250,56 @@ impl Ranks {
     }
 }
 
-fn reachable(edges: &[Vec<usize>], from: usize) -> Bits {
-    let (mut found, mut open) = (Bits::default(), vec![from]);
-    while let Some(at) = open.pop() {
-        for next in edges.get(at).map_or(&[][..], |next| next) {
-            if !found.has(*next) {
-                found.set(*next);
-                open.push(*next);
+/// The rings that rest on no other: the strongly connected parts of a graph from which no edge leads out, and in which there
+/// is one. Costs a look at each edge and a second one back, however many rings there are.
+fn last_rings(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    // Kosaraju's way: along the edges in the order in which nothing more is found behind a vertex, then back against them.
+    let (mut done, mut finished) = (Bits::default(), Vec::with_capacity(edges.len()));
+    for from in 0..edges.len() {
+        let mut open = if done.has(from) { Vec::new() } else { vec![(from, 0)] };
+        done.set(from);
+        while let Some((at, nth)) = open.pop() {
+            match edges.get(at).and_then(|next| next.get(nth)) {
+                Some(next) => {
+                    open.push((at, nth + 1));
+                    if !done.has(*next) {
+                        done.set(*next);
+                        open.push((*next, 0));
+                    }
+                }
+                None => finished.push(at),
             }
         }
     }
-    found
+    let mut back: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
+    for (from, next) in edges.iter().enumerate() {
+        for to in next {
+            if let Some(back) = back.get_mut(*to) {
+                back.push(from);
+            }
+        }
+    }
+    let (mut done, mut rings) = (Bits::default(), Vec::new());
+    for from in finished.into_iter().rev() {
+        if done.has(from) {
+            continue;
+        }
+        done.set(from);
+        let (mut ring, mut open) = (Vec::new(), vec![from]);
+        while let Some(at) = open.pop() {
+            ring.push(at);
+            for before in back.get(at).map_or(&[][..], |before| before) {
+                if !done.has(*before) {
+                    done.set(*before);
+                    open.push(*before);
+                }
+            }
+        }
+        let inside: Bits = ring.iter().copied().collect();
+        let mut led = ring.iter().filter_map(|at| edges.get(*at)).flatten().peekable();
+        if led.peek().is_some() && led.all(|to| inside.has(*to)) {
+            rings.push(ring);
+        }
+    }
+    rings
 }

@@ -5,7 +5,7 @@ use partita_core::{Brought, ContextInfo, Now, Refusal, ReplicaId, Timestamp};
 use super::{State, Waiting};
 use crate::{
     invite::{Invite, Terms, Uses},
-    ledger::OpNo,
+    ledger::{Admission, OpNo},
     op::Op,
     proof,
     role::MemberId,
@@ -31,9 +31,9 @@ impl State {
             for (member, admission) in &about.admissions {
                 let Some(invite) = admission.pending else { continue };
                 let listed = view.members.get(member).and_then(|member| member.devices.get(id).copied());
-                let admitted = about.admissions.iter().any(|one| {
-                    one.1.pending.is_none() && self.resolver().stands_now(Some(member), &one.1, &about.ends)
-                });
+                let resolver = self.resolver();
+                let stands = |one: &Admission| one.pending.is_none() && resolver.further_stands(about, member, one);
+                let admitted = about.admissions.iter().any(|(_, one)| stands(one));
                 if let (Some(role), false) = (listed, admitted) {
                     waiting.push(Waiting { device: *id, invite, contested: role.is_none() });
                 }

@@ -21,11 +21,6 @@ use crate::{
 const SECOND_BOXES: usize = 3;
 
 impl State {
-    /// Whether an epoch is one whose secret its readers should have.
-    pub(crate) fn announces(&self, id: &EpochId) -> bool {
-        self.epochs.announced.get(id).is_some_and(|announced| self.is_rightful(announced))
-    }
-
     /// Whether its maker could begin it by what it knew itself: otherwise nothing that counts is sealed under it.
     pub(crate) fn could_begin(&self, announced: &Announced) -> bool {
         let Some(held) = self.ledger.entry(announced.entry) else {

@@ -459,6 +459,33 @@ fn attack_15_who_was_boxed_garbage_complains_and_another_boxes_again() {
     assert_eq!(ben.role_of(&ada), Some(Role::Admin));
 }
 
+/// Defence: `is_complete` in `fulfil` (duties.rs), which asks what whoever began the epoch could do then.
+#[test]
+fn attack_15_who_was_boxed_garbage_by_somebody_who_was_removed_since_gets_the_key_all_the_same() {
+    let (mut ada, mut ben, mut cay) = trio();
+    let mut recipients =
+        [&ada, &ben, &cay].map(|device| (device.replica, device.strategy.keys.boxes.public())).to_vec();
+    recipients.sort_unstable();
+    let maker = Maker { context: *ben.context.as_bytes(), device: ben.replica };
+    let place = recipients.iter().position(|(id, _)| *id == cay.replica).unwrap();
+    let (real, _) = Epoch::create(&mut ben.rng, maker, Scope::Live, &recipients).unwrap();
+    let mut boxes = real.boxes.to_vec();
+    boxes[place * EPOCH_BOX_LEN..(place + 1) * EPOCH_BOX_LEN].fill(7);
+    let said = ben.say(&[Op::Epoch(Epoch { boxes: boxes.into(), ..real })]);
+    // Ada has not heard of it when she removes him. Others may have, and have written under it.
+    remove(&mut ada, &ben);
+    for device in [&mut ada, &mut cay] {
+        device.pull(&ben);
+    }
+    cay.pull(&ada);
+    let id = epoch_id(cay.strategy.state.ledger.get(&said.id).unwrap(), 0);
+    assert!(ada.holds(&id) && !cay.holds(&id) && !counts(&ada, &said));
+    cay.writing = false;
+    assert_eq!(cay.duties(), 1, "one complaint");
+    settle(&mut [&mut ada, &mut cay]);
+    assert!(cay.holds(&id));
+}
+
 /// Defence: `holds(id)` in `State::facts` (state/keys.rs), twice: nobody writes under what it does not hold.
 #[test]
 fn attack_15_garbage_for_everyone_costs_an_epoch_and_nothing_else() {

@@ -159,6 +159,43 @@ fn a_member_has_no_more_devices_than_everybody_counts() {
 }
 
 #[test]
+fn a_member_makes_no_more_links_for_devices_than_can_be_used() {
+    let (mut ada, _) = pair();
+    for _ in 0..64 {
+        ada.call(|group, turn| group.invite_device(turn)).unwrap();
+    }
+    let one_too_many = ada.call(|group, turn| group.invite_device(turn));
+    assert!(matches!(one_too_many, Err(GroupError::TooManyLinks(_, 64))));
+    let first = ada.strategy.invitations()[0].id;
+    ada.call(|group, turn| group.revoke_invitation(turn, first)).unwrap();
+    ada.call(|group, turn| group.invite_device(turn)).unwrap();
+}
+
+/// It would accept, the acceptance would be excluded everywhere, and nobody would say so.
+#[test]
+fn a_first_device_that_was_taken_out_is_told_that_it_needs_new_keys() {
+    let (mut ada, mut ben) = pair();
+    let mut tablet = ben.further(6);
+    settle(&mut [&mut ada, &mut ben, &mut tablet]);
+    let (first, keystore) = (ben.replica, ben.strategy.keystore.clone());
+    tablet.call(|group, turn| group.remove_device(turn, first)).unwrap();
+    let link = tablet.call(|group, turn| group.invite_device(turn)).unwrap();
+    let joined = Group::join(keystore.clone(), &mut rng(7), &link);
+    assert_eq!(joined.err(), Some(GroupError::FirstDevice(ben.member())));
+    let card = Group::device_card(&*keystore, &mut rng(7), ben.member()).unwrap();
+    let added = tablet.call(|group, turn| group.add_device(turn, &card));
+    assert_eq!(added, Err(GroupError::FirstDevice(ben.member())));
+    // With others it comes back as any device does.
+    tablet.duties();
+    let mut again = Device::invited(&link, 8);
+    again.writing = false;
+    again.pull(&tablet);
+    again.duties();
+    settle(&mut [&mut ada, &mut tablet, &mut again]);
+    assert_eq!((again.member(), again.strategy.role()), (ben.member(), Some(Role::Admin)));
+}
+
+#[test]
 fn an_invitation_for_many_admits_many() {
     let (mut ada, mut ben) = pair();
     let invitation = invite(&mut ada, Terms::new(Role::Read).uses(Uses::Many));

@@ -4,6 +4,7 @@ mod attacks;
 mod bytes;
 mod dormancy;
 mod joining;
+mod limits;
 mod net;
 mod orders;
 mod readers;

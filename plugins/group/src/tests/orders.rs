@@ -3,7 +3,11 @@
 use partita_core::EntryId;
 use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 
-use super::world::{World, rng, state_bytes};
+use super::world::{World, rng, role_of, state_bytes};
+use crate::{
+    op::{Op, SetRole},
+    role::Role,
+};
 
 const PEOPLE: [&str; 5] = ["ada", "ben", "cay", "dan", "eve"];
 
@@ -134,4 +138,52 @@ fn a_group_never_ends_up_without_an_admin() {
         };
         assert!(admins > 0, "seed {seed}: {:#?} {:?}", story(&world), world.names);
     }
+}
+
+/// A replica that hears these in any order they can come in believes the same.
+fn same_in_every_order(world: &World) {
+    let bytes = state_bytes(&world.all());
+    let orders = world.orders();
+    assert!(orders.len() > 1);
+    for order in &orders {
+        assert_eq!(state_bytes(&world.heard(order)), bytes, "order {order:?}: a replica believes something else");
+    }
+}
+
+/// Two removals ended ada's first time in the group. One of them is undecided for long, and has nothing to say about what ada
+/// does by the addition that knew of both.
+#[test]
+fn who_is_right_in_a_ring_does_not_rest_on_which_of_two_removals_was_heard_first() {
+    let mut world = World::founded(&["cay", "ben", "ada", "dan"]);
+    world.act("e1", "cay", &["remove", "ada"], &[]);
+    world.act("e2", "dan", &["remove", "ada"], &["g"]);
+    world.act("back", "dan", &["add", "ada", "admin"], &["e1"]);
+    world.act("x", "ada", &["remove", "ben"], &["back"]);
+    world.act("y1", "ben", &["remove", "ada"], &["g"]);
+    world.act("y2", "ben", &["remove", "cay"], &[]);
+    same_in_every_order(&world);
+    let state = world.all();
+    let roles = ["cay", "ben", "ada", "dan"].map(|name| role_of(&state, &world.member(name)));
+    assert_eq!(roles, [None, Some(Role::Admin), None, Some(Role::Admin)]);
+}
+
+/// Tom was an admin, or not, as long as the demotion is undecided; and only a void op keeps it so.
+#[test]
+fn whether_an_admin_remains_does_not_rest_on_what_was_heard_first() {
+    let mut world = World::founded(&["mia"]);
+    world.act("a", "mia", &["add", "tom", "admin"], &[]);
+    world.act("p", "mia", &["add-device", "mia.2"], &[]);
+    world.act("r", "mia", &["add", "rel", "relay"], &[]);
+    world.act("d", "mia", &["role", "tom", "write"], &[]);
+    world.act("e", "mia", &["add", "fay", "admin"], &[]);
+    let seen = world.closure(&[world.id("e")]);
+    let (caps, mia) = (world.caps(&seen, "mia"), world.member("mia"));
+    world.say("l", "mia.2", &["r"], vec![Op::Leave(caps)]);
+    world.act("t", "tom", &["leave"], &["d", "l"]);
+    let void = SetRole { member: mia, role: Role::Read, caps: Vec::new() };
+    world.say("x", "rel", &["r"], vec![Op::SetRole(void)]);
+    same_in_every_order(&world);
+    let state = world.all();
+    let roles = ["mia", "tom", "rel", "fay"].map(|name| role_of(&state, &world.member(name)));
+    assert_eq!(roles, [None, None, Some(Role::Relay), Some(Role::Admin)]);
 }

@@ -135,6 +135,27 @@ fn who_still_has_old_keys_but_no_right_to_them_begins_no_epoch_for_a_snapshot() 
 }
 
 #[test]
+fn secrets_that_one_may_not_read_any_more_do_not_stand_for_those_that_are_missing() {
+    let (mut ada, mut ben) = pair();
+    let mut cay = Device::added_by(&mut ada, 3, Role::Write, History::All);
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    remove(&mut ada, &cay);
+    let card = card_of(&cay);
+    ada.call(|group, turn| group.add(turn, &card, Role::Write, History::FromNow)).unwrap();
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    assert_eq!(cay.strategy.status().epochs_missing, 0);
+    // An epoch whose boxes nobody can open.
+    let mut recipients =
+        [&ada, &ben, &cay].map(|device| (device.replica, device.strategy.record.boxes[0].public())).to_vec();
+    recipients.sort_unstable();
+    let maker = Maker { context: *ada.context.as_bytes(), device: ada.replica };
+    let (real, _) = Epoch::create(&mut ada.rng, maker, Scope::Live, &recipients).unwrap();
+    ada.say(&[Op::Epoch(Epoch { boxes: vec![7; real.boxes.len()].into(), ..real })]);
+    cay.pull(&ada);
+    assert_eq!(cay.strategy.status().epochs_missing, 1);
+}
+
+#[test]
 fn an_epoch_leaves_out_nobody_who_may_read_all_history() {
     let (mut ada, mut ben) = pair();
     // Somebody who would keep the others from reading what it seals.
@@ -148,7 +169,7 @@ fn an_epoch_leaves_out_nobody_who_may_read_all_history() {
     ada.say(&[Op::Epoch(epoch)]);
     let id = *ada.strategy.state.epochs.announced.keys().find(|id| !ada.holds(id)).unwrap();
     settle(&mut [&mut ada, &mut ben]);
-    assert!(!ben.strategy.state.announces(&id), "it has a box too few");
+    assert!(!ben.strategy.state.is_complete(&id), "it has a box too few");
     assert!(!ben.strategy.is_for_same_readers(&ben.context, &ada.replica, Some(id), &[id].into()));
 }
 

@@ -372,6 +372,61 @@ fn garbage_from_many_devices_of_one_member_keeps_no_key_from_anybody() {
 }
 
 #[test]
+fn a_role_is_given_to_nobody_whom_nobody_has_confirmed() {
+    let (mut ada, mut ben) = pair(Policy { confirm_by_hand: true, ..Policy::default() });
+    let link = invite(&mut ada, Terms::new(Role::Read));
+    settle(&mut [&mut ada, &mut ben]);
+    let mut eve = joined(&link, 77, &ada);
+    ada.pull(&eve);
+    let who = eve.member();
+    let set = ada.call(|group, turn| group.set_role(turn, who, Role::Write));
+    assert_eq!(set, Err(GroupError::Unconfirmed(who)));
+    // Said all the same it gives no right that others do not see: not at the relay either, which asks the same.
+    ada.say(&[Op::SetRole(crate::op::SetRole { member: who, role: Role::Write, caps: Vec::new() })]);
+    eve.pull(&ada);
+    let state = &ada.strategy.state;
+    assert_eq!(state.resolver().role_of(crate::resolve::Point::All, &eve.replica), Some(Role::Read));
+    assert_eq!(ada.role_of(&eve), Some(Role::Read));
+    assert_eq!(eve.verdict_at(&ada, EpochId::default()), Verdict::Excluded(partita_core::Refusal::Denied));
+    ada.call(|group, turn| group.confirm(turn, eve.replica)).unwrap();
+    ada.call(|group, turn| group.set_role(turn, who, Role::Write)).unwrap();
+    settle(&mut [&mut ada, &mut ben, &mut eve]);
+    assert_eq!(ben.role_of(&eve), Some(Role::Write));
+}
+
+/// Somebody's phone was stolen, and an admin removed her until she came by with her laptop.
+#[test]
+fn who_is_let_in_again_does_not_bring_back_the_device_for_which_it_was_removed() {
+    let (mut ada, _) = pair(Policy::default());
+    let mut eve = Device::added_by(&mut ada, 66, Role::Write, History::All);
+    let mut phone = eve.further(67);
+    settle(&mut [&mut ada, &mut eve, &mut phone]);
+    let (who, laptop) = (eve.member(), card_of(&eve));
+    ada.call(|group, turn| group.remove(turn, who)).unwrap();
+    ada.call(|group, turn| group.add(turn, &laptop, Role::Write, History::All)).unwrap();
+    settle(&mut [&mut ada, &mut eve]);
+    phone.pull(&ada);
+    for device in [&ada, &eve, &phone] {
+        let state = &device.strategy.state;
+        assert_eq!(state.view().role(&phone.replica), None);
+        assert_eq!(state.resolver().role_of(crate::resolve::Point::All, &phone.replica), None);
+        let members = device.strategy.members();
+        assert_eq!(members.iter().find(|member| member.id == who).unwrap().devices, [eve.replica]);
+    }
+    assert_eq!(phone.strategy.status().why_not, Some(GroupError::Removed));
+    let epoch = ada.epoch();
+    eve.pull(&ada);
+    phone.pull(&ada);
+    assert!(eve.holds(&epoch) && !phone.holds(&epoch));
+    // Once she has it again she says so.
+    let card = card_of(&phone);
+    eve.call(|group, turn| group.add_device(turn, &card)).unwrap();
+    settle(&mut [&mut ada, &mut eve, &mut phone]);
+    assert_eq!(phone.strategy.role(), Some(Role::Write));
+    assert!(phone.holds(&epoch));
+}
+
+#[test]
 fn an_admin_without_a_device_is_none() {
     let (ada, mut ben) = pair(Policy::default());
     let lost = ada.replica;

@@ -147,10 +147,34 @@ impl World {
     pub(super) fn say(&mut self, label: &str, actor: &str, after: &[&str], ops: Vec<Op>) -> EntryId {
         let heads = self.heads(actor, after);
         let author = self.device(actor);
-        let context = self.genesis.context().unwrap().id;
-        let log = LogId::derive(&context, &author, &[1; 16]);
         let backlink = self.last.get(actor).copied();
         let seq = 1 + self.said.iter().filter(|said| said.author == author).count() as u64;
+        let id = self.put(label, actor, ([1; 16], seq, backlink), heads, ops);
+        self.last.insert(actor.into(), id);
+        id
+    }
+
+    /// An entry of an actor after these alone, and in a log of its own: as from one more copy of its store.
+    pub(super) fn say_apart(&mut self, label: &str, actor: &str, after: &[&str], ops: Vec<Op>) -> EntryId {
+        let mut heads: Vec<EntryId> = after.iter().map(|label| self.id(label)).collect();
+        heads.sort_unstable();
+        heads.dedup();
+        let mut nonce = [2; 16];
+        nonce[..8].copy_from_slice(&(self.said.len() as u64).to_be_bytes());
+        self.put(label, actor, (nonce, 1, None), heads, ops)
+    }
+
+    fn put(
+        &mut self,
+        label: &str,
+        actor: &str,
+        (nonce, seq, backlink): ([u8; 16], u64, Option<EntryId>),
+        heads: Vec<EntryId>,
+        ops: Vec<Op>,
+    ) -> EntryId {
+        let author = self.device(actor);
+        let context = self.genesis.context().unwrap().id;
+        let log = LogId::derive(&context, &author, &nonce);
         let payload = Payload::encode(&ops);
         let header = EntryHeader {
             context,
@@ -159,7 +183,7 @@ impl World {
             backlink: backlink.unwrap_or(EntryId::NONE),
             time: Timestamp::default(),
             kind: EntryKind::Control,
-            start: (seq == 1).then(|| LogStart { replica: author, nonce: [1; 16], tips: Vec::new() }),
+            start: (seq == 1).then(|| LogStart { replica: author, nonce, tips: Vec::new() }),
             stamp: Some(Stamp { heads: heads.clone(), epoch: None }),
             payload_len: payload.len() as u64,
             payload_hash: EntryHeader::hash_payload(&payload),
@@ -168,7 +192,6 @@ impl World {
         let signature = EntryHeader::sign(&id, &keys_of(actor).signing);
         self.said.push(Said { id, author, header, parents: heads, payload, signature });
         self.by_label.insert(label.into(), id);
-        self.last.insert(actor.into(), id);
         id
     }
 
