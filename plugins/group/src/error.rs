@@ -48,7 +48,9 @@ pub enum GroupError {
     #[error("this card says that the device belongs to {0}: make one for this member")]
     OthersDevice(MemberId),
     /// The device is a member's first, and what is for further devices does not let it in.
-    #[error("this device is the first one of {0}, and is no further one: once it was taken out, join with a new key file")]
+    #[error(
+        "this device is the first one of {0}, and is no further one: once it was taken out, join with a new key file"
+    )]
     FirstDevice(MemberId),
     /// The member has as many devices as one may have.
     #[error("{0} has {1} devices already, which is as many as a member may have: take one out first")]
