@@ -13,7 +13,7 @@ use partita_protocol::SessionStatus;
 use crate::{
     machine::{Answer, MachineId, Told},
     text::{NOBODYS, Text},
-    truth::{Edit, Kind},
+    truth::Kind,
     world::World,
 };
 
@@ -296,9 +296,8 @@ impl World {
             let name = self.machines[*machine].name.clone();
             for (document, _) in &documents {
                 // Whoever may not write yet sees what it would have written.
-                let waits =
-                    |edit: &Edit| edit.machine == *machine && edit.document == *document && edit.place.is_none();
-                if self.truth.edits.iter().any(waits) {
+                let life = self.machines[*machine].life;
+                if self.truth.edits.iter().any(|edit| edit.may_show_alone(*machine, life, document)) {
                     continue;
                 }
                 let text = self.machines[*machine].documents.get(document);
