@@ -26,10 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_secs(6);
 
 impl World {
-    /// Lets the busy time pass, then waits until everybody has the same.
+    /// Lets the busy time pass, then waits until everybody has the same, and looks whether that stays.
     pub(crate) fn live(&mut self) {
         self.be_busy();
         self.come_to_rest();
+        self.look_at_disks();
     }
 
     /// Lets people and troubles have their time.
