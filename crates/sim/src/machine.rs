@@ -80,6 +80,14 @@ pub(crate) enum Told {
 
 pub(crate) type Task = Pin<Box<dyn Future<Output = Answer>>>;
 
+/// An earlier state of a device.
+#[derive(Debug)]
+pub(crate) struct Backup {
+    pub(crate) disk: Image,
+    /// `None` where the keys of then would not open what it was given since, and nobody would give it again.
+    pub(crate) keystore: Option<MemoryKeystore>,
+}
+
 /// One that a device dials.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -121,7 +129,7 @@ pub(crate) struct Machine {
     pub(crate) checkpoint_after: Option<u64>,
     /// At the next commit, the power goes after so many operations.
     pub(crate) cut_in_commit: Option<u64>,
-    pub(crate) backup: Option<Image>,
+    pub(crate) backup: Option<Backup>,
     /// Groups that are in the keystore, and not yet in the running engine.
     pub(crate) reopen: bool,
     /// Whom it lets in at the beginning.

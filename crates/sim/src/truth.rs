@@ -46,7 +46,7 @@ pub(crate) struct ContextTruth {
     pub(crate) admitted: Vec<(MachineId, MachineId, Duration)>,
     /// Who was shut out, or went.
     pub(crate) gone: BTreeSet<MachineId>,
-    /// Whether anybody ever was or did, also if it is back again.
+    /// Whether anybody ever was or did, also if it is back again, or lost its keys.
     pub(crate) somebody_went: bool,
     /// Who was shut out by others, and where that is written.
     pub(crate) shut_out: Vec<(MachineId, Vec<Tip>)>,
@@ -223,6 +223,14 @@ impl Truth {
         }
     }
 
+    /// A device has its keys of a time before it was let in: the others count it as one of them, and it knows of nothing.
+    pub(crate) fn lost_keys(&mut self, id: &ContextId, machine: MachineId) {
+        if let Some(context) = self.contexts.get_mut(id) {
+            context.admitted.retain(|(newcomer, ..)| *newcomer != machine);
+            context.somebody_went = true;
+        }
+    }
+
     /// Somebody is let in again who was shut out. What it wrote before counts as far as it did, and nobody here keeps
     /// account of how far that was.
     pub(crate) fn back_again(&mut self, id: &ContextId, machine: MachineId) {
@@ -323,5 +331,18 @@ mod tests {
         assert!(!edit.may_show_alone(3, 7, &DocumentId::from_bytes([2; 32])));
         edit.open = false;
         assert!(!edit.may_show_alone(3, 7, &document), "it is written: everybody shows it");
+    }
+
+    #[test]
+    fn who_lost_the_keys_need_not_be_in() {
+        let context = ContextId::default();
+        let mut truth = Truth::default();
+        truth.add_context(context, Kind::Group);
+        truth.admit(&context, 1, 1, Duration::ZERO);
+        truth.admit(&context, 2, 1, Duration::from_secs(9));
+        assert_eq!(truth.must_be_in(&context), [1, 2].into());
+        truth.lost_keys(&context, 2);
+        assert_eq!(truth.must_be_in(&context), [1].into());
+        assert!(truth.contexts[&context].somebody_went);
     }
 }
