@@ -190,7 +190,7 @@ impl World {
             }
         }
         let inside = match kind {
-            Kind::Group => self.insiders(context, &candidates)?,
+            Kind::Group => self.insiders(context, &candidates),
             Kind::Owner(_) | Kind::Plain(_) => Ok(candidates.clone()),
         };
         let inside: Vec<MachineId> = match inside {
@@ -221,8 +221,8 @@ impl World {
         self.live.contains(&(context, self.machines[machine].replica))
     }
 
-    /// Who is in a group, if all who believe that they are agree. The outer `None`: there is nobody to compare.
-    fn insiders(&mut self, context: ContextId, candidates: &[MachineId]) -> Option<Result<Vec<MachineId>, String>> {
+    /// Who is in a group, if all who believe that they are agree.
+    fn insiders(&mut self, context: ContextId, candidates: &[MachineId]) -> Result<Vec<MachineId>, String> {
         let answers = self.ask(candidates, |world, machine, number| {
             let engine = world.machines[machine].running.as_ref()?.engine()?.clone();
             Some(Box::pin(async move {
@@ -256,17 +256,17 @@ impl World {
                         None => view = Some((*machine, members.clone())),
                         Some((other, known)) if known != members => {
                             let other = self.machines[*other].name.clone();
-                            return Some(Err(format!(
+                            return Err(format!(
                                 "{name} and {other} do not agree who is in {context:?}:\n{members}\n---\n{known}"
-                            )));
+                            ));
                         }
                         Some(_) => {}
                     }
                 }
-                other => return Some(Err(format!("{name} does not say who is in {context:?}: {other:?}"))),
+                other => return Err(format!("{name} does not say who is in {context:?}: {other:?}")),
             }
         }
-        Some(Ok(inside))
+        Ok(inside)
     }
 
     /// Everybody holds every log equally far.
