@@ -18,7 +18,7 @@ use serde_json::json;
 use storm::{
     faults::{last_faults, storm},
     fleet::{CLIENTS, Fleet},
-    memory::{Watch, resident},
+    memory::{Most, Watch, resident},
     proxy::{Flow, Proxy},
 };
 use tokio::{runtime::Runtime, time::Instant};
@@ -29,6 +29,9 @@ const PROMISE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A reader that stalls gets so far in each connection: past the handshake.
 const STALLS_AFTER: u64 = 64 << 10;
+/// How many send buffers may wait for one transport: the frame over which one is full is in it as a whole, and so is what answers
+/// the remote, which waits for no room. A twentieth of what the reader that stalls lacks.
+const SEND_BUFFERS: u64 = 8;
 /// What the relay's store may keep of its pages in memory: redb's cache as the store sets it.
 const STORE_CACHE: u64 = 64 << 20;
 const BLOB: u64 = 60 << 10;
@@ -51,7 +54,8 @@ fn two_minutes_of_a_bad_network() {
 fn run(lasts: Duration, poured_bytes: u64) {
     let mut dice = Dice::thrown();
     let folder = tempfile::tempdir().unwrap();
-    let relay = Relay::start("127.0.0.1:0", &folder.path().join("relay"));
+    let (relay, metrics) = Relay::start_with_metrics("127.0.0.1:0", &folder.path().join("relay"));
+    let metrics = metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap().to_owned();
     let (address, id) = (relay.address(), relay.url.split_once('#').unwrap().1.to_owned());
     let runtime = Runtime::new().unwrap();
     let start = |_| Arc::new(runtime.block_on(Proxy::start(address.clone(), dice.next())));
@@ -59,7 +63,7 @@ fn run(lasts: Duration, poured_bytes: u64) {
     let mut fleet = Fleet::meet(folder.path(), &proxies, &id);
     warm_up(&mut fleet);
     let baseline = resident(relay.process());
-    let watch = Watch::start(relay.process());
+    let watch = Watch::start(relay.process(), metrics);
 
     proxies[CLIENTS].flow([Flow::Clear, Flow::StallAfter(STALLS_AFTER)]);
     let edits = begin_editing(&mut fleet, lasts, poured_bytes);
@@ -72,8 +76,9 @@ fn run(lasts: Duration, poured_bytes: u64) {
         println!("client {number}: {began:?}, {:?} until the heal", last[number]);
     }
     let poured = rest(&mut fleet, edits);
-    let (most, samples) = watch.most();
-    check_memory(baseline, most, samples);
+    let most = watch.most();
+    check_queue(&most);
+    check_memory(baseline, &most);
     assert!(poured >= poured_bytes, "only {poured} bytes were written");
 
     let heal = std::time::Instant::now();
@@ -152,8 +157,18 @@ fn rest(fleet: &mut Fleet, edits: Vec<Edit>) -> u64 {
     poured
 }
 
-/// The bound: what was there, the store's cache, and for each client what may wait for it and what it may have on its way.
-fn check_memory(baseline: Option<u64>, most: u64, samples: usize) {
+/// What waits for the one that reads next to nothing is bounded, and is far less than what it lacks.
+fn check_queue(most: &Most) {
+    let waiting = most.waiting.expect("the relay's metrics say what waits");
+    let bound = SEND_BUFFERS * NodeConfig::default().send_buffer as u64;
+    println!("at most {waiting} bytes waited for one transport, bound {bound}");
+    assert!(waiting <= bound, "what waits for a reader that stalls is not bounded");
+}
+
+/// The bound: what was there, the store's cache, and for each client what may wait for it and what it may have on its way. In
+/// twelve seconds not much more than that is poured at all, so there only [`check_queue`] can see something grow; in two
+/// minutes this does, wherever it grows.
+fn check_memory(baseline: Option<u64>, &Most { resident: most, samples, .. }: &Most) {
     let Some(baseline) = baseline else {
         println!("SKIPPED: this system has no /proc, so the relay's memory was not measured");
         return;

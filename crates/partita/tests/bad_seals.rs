@@ -58,5 +58,5 @@ async fn a_change_that_does_not_open_is_set_aside_and_those_around_it_are_applie
     let at_b = b.get::<Automerge>(note.id()).await;
     has(&at_b, "before").await;
     assert_eq!(at_b.read(|doc| string(doc, "spoilt")), None);
-    assert!(reasons(&b.notes).await.iter().all(|reason| *reason == Reason::BadSeal));
+    assert_eq!(reasons(&b.notes).await, [Reason::BadSeal]);
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Device, has, patiently, put, shows, string};
+use common::{Device, PATIENCE, has, patiently, put, shows, string};
 use partita::{
     CommitError, Document, Engine, FileKeystore, SystemRandom,
     automerge::Automerge,
@@ -28,13 +28,18 @@ struct Pair {
 
 impl Pair {
     async fn new() -> Self {
+        Self::with(OpenStrategy::new()).await
+    }
+
+    /// With this strategy of the second device.
+    async fn with(strategy: OpenStrategy) -> Self {
         let (folder, network) = (tempfile::tempdir().unwrap(), MemoryNetwork::default());
         for name in ["a.key", "b.key"] {
             let keystore = FileKeystore::create(folder.path().join(name)).unwrap();
             DeviceKeys::create(&keystore, &mut SystemRandom).unwrap();
         }
-        let a = open(&folder, &network, "a", None).await;
-        let b = open(&folder, &network, "b", Some(a.replica())).await;
+        let a = open(&folder, &network, "a", None, OpenStrategy::new()).await;
+        let b = open(&folder, &network, "b", Some(a.replica()), strategy).await;
         Self { folder, network, a, b }
     }
 
@@ -81,10 +86,16 @@ impl Pair {
     }
 }
 
-async fn open(folder: &TempDir, network: &MemoryNetwork, name: &str, to: Option<ReplicaId>) -> Device {
+async fn open(
+    folder: &TempDir,
+    network: &MemoryNetwork,
+    name: &str,
+    to: Option<ReplicaId>,
+    strategy: OpenStrategy,
+) -> Device {
     let kind = ContextKind::new(OPEN_KIND).unwrap();
     let info = ContextInfo { id: ContextId::derive(&kind, &[1; 32]), kind };
-    let builder = Engine::builder(folder.path().join(name)).strategy(OpenStrategy::new());
+    let builder = Engine::builder(folder.path().join(name)).strategy(strategy);
     let builder = builder.transport(network.clone()).context(info.clone());
     let builder = match to {
         Some(replica) => builder.connect(format!("mem://a#{replica}")),
@@ -185,7 +196,7 @@ async fn what_was_written_between_is_gone_from_documents_and_what_is_written_the
     // It stays so after a restart, which begins another log.
     let a = pair.a.replica();
     pair.b.engine.close().await.unwrap();
-    pair.b = open(&pair.folder, &pair.network, "b", Some(a)).await;
+    pair.b = open(&pair.folder, &pair.network, "b", Some(a), OpenStrategy::new()).await;
     let (plan_b, text_b) = (pair.b.get::<Automerge>(plan.id()).await, pair.b.get::<Yrs>(text.id()).await);
     put(&plan_b, "once more", "x").durable().await.unwrap();
     has(&plan, "once more").await;
@@ -204,27 +215,27 @@ async fn what_was_written_between_is_gone_from_documents_and_what_is_written_the
 /// document, and never written into another log, where others would take it for a forgery.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_the_loss_overtakes_is_refused_and_harms_nothing() {
-    let pair = Pair::new().await;
+    let (tells, told) = std::sync::mpsc::channel();
+    let pair = Pair::with(OpenStrategy::new().telling(tells)).await;
     let plan = pair.a.notes.create::<Automerge>().await.unwrap();
     let plan_b = pair.b.get::<Automerge>(plan.id()).await;
     put(&plan_b, "before", "x").durable().await.unwrap();
     has(&plan, "before").await;
     let (begun, is_begun) = tokio::sync::oneshot::channel();
-    let (go, may_go) = std::sync::mpsc::channel::<()>();
     let document = plan_b.clone();
     let changing = tokio::task::spawn_blocking(move || {
         use automerge::{ROOT, transaction::Transactable as _};
         document.change(|tx| {
+            assert!(told.try_recv().is_err(), "nothing was decided before");
             begun.send(()).unwrap();
-            may_go.recv().unwrap();
+            // It holds the document until the loss is there; what follows from that comes before what follows from the change.
+            told.recv_timeout(PATIENCE).unwrap();
             tx.put(ROOT, "overtaken", "x")
         })
     });
     is_begun.await.unwrap();
     pair.lose().await;
     pair.readmit().await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await; // both arrive meanwhile
-    go.send(()).unwrap();
     let overtaken = changing.await.unwrap().unwrap().durable().await;
     assert!(matches!(overtaken, Err(CommitError::RightLost)), "{overtaken:?}");
     pair.knows(false).await;

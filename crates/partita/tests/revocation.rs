@@ -61,7 +61,7 @@ async fn what_a_revoked_device_writes_later_counts_nowhere() {
     assert_eq!(plan.digest(), plan_c.digest());
     assert_eq!(plan.digest(), plan_b.digest());
 
-    // The relay does not serve it any more, and it cannot open what is written now.
+    // The relay does not serve it any more.
     let thief = home.builder("thief", false).connect(&relay_url).open().await.unwrap();
     let mut events = thief.events();
     patiently("the relay's refusal", async {
@@ -73,10 +73,19 @@ async fn what_a_revoked_device_writes_later_counts_nowhere() {
     })
     .await;
     thief.close().await.unwrap();
+    put(&plan, "now", "x").durable().await.unwrap();
     for device in [a, b, c] {
         device.engine.close().await.unwrap();
     }
     relay.close().await;
+    // And it cannot open what is written now, should it get hold of it all the same: here is a whole store, with its own keys.
+    std::fs::copy(home.path().join("a"), home.path().join("stolen")).unwrap();
+    std::fs::copy(home.path().join("thief.key"), home.path().join("stolen.key")).unwrap();
+    let stolen = home.open("stolen", &[]).await;
+    let plan = stolen.get::<Automerge>(plan.id()).await;
+    has(&plan, "before").await;
+    plan.read(|doc| assert_eq!(string(doc, "now"), None));
+    stolen.engine.close().await.unwrap();
 }
 
 /// A remaining device that had built on the thief's later change before it knew vouches for it by itself: honest work does

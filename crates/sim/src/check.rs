@@ -2,18 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     time::Duration,
 };
 
-use partita_core::{ContextId, Digest, DocumentId};
+use partita::DocumentError;
+use partita_core::{ContextId, Digest, DocumentId, Entry, EntryKind, Key};
 use partita_group::Group;
 use partita_multi_context::MultiContext;
-use partita_protocol::SessionStatus;
+use partita_protocol::{SessionStatus, reads};
 
 use crate::{
     machine::{Answer, MachineId, Told},
     text::{NOBODYS, Text},
-    truth::{Edit, Kind},
+    truth::Kind,
     world::World,
 };
 
@@ -24,14 +26,25 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_secs(6);
 
 impl World {
-    /// Lets the busy time pass, then waits until everybody has the same.
+    /// Lets the busy time pass, then waits until everybody has the same, and looks whether that stays.
     pub(crate) fn live(&mut self) {
+        self.be_busy();
+        self.come_to_rest();
+        self.look_at_disks();
+    }
+
+    /// Lets people and troubles have their time.
+    pub(crate) fn be_busy(&mut self) {
         let end = self.now + self.mix.busy;
         self.run_until(end);
+        self.people.stop();
+    }
+
+    /// Ends all troubles, and waits until everybody has the same.
+    pub(crate) fn come_to_rest(&mut self) {
         if self.violation.is_some() {
             return;
         }
-        self.people.stop();
         self.heal();
         self.let_in_newcomers();
         let (healed, latest) = (self.now, self.now + PATIENCE);
@@ -146,6 +159,20 @@ impl World {
                 return None;
             }
         }
+        self.unanswered()
+    }
+
+    /// Whoever was asked something answers sooner or later. That something may not be done, or not yet, is an answer.
+    fn unanswered(&mut self) -> Option<String> {
+        for machine in 0..self.machines.len() {
+            if !self.machines[machine].tasks.is_empty() {
+                self.settle(machine); // there may be an answer that nobody heard yet
+            }
+            let here = &self.machines[machine];
+            if here.is_up() && !here.retired && !here.tasks.is_empty() {
+                return Some(format!("{} leaves {} things unanswered that it was asked", here.name, here.tasks.len()));
+            }
+        }
         None
     }
 
@@ -163,7 +190,7 @@ impl World {
             }
         }
         let inside = match kind {
-            Kind::Group => self.insiders(context, &candidates)?,
+            Kind::Group => self.insiders(context, &candidates),
             Kind::Owner(_) | Kind::Plain(_) => Ok(candidates.clone()),
         };
         let inside: Vec<MachineId> = match inside {
@@ -174,6 +201,7 @@ impl World {
         if let Some(missing) = missing {
             return Some(format!("{} was let in to {context:?}, and is not in", self.machines[*missing].name));
         }
+        self.inside.insert(context, inside.clone());
         if let Some(why) = self.different_logs(context, &inside) {
             return Some(why);
         }
@@ -193,8 +221,8 @@ impl World {
         self.live.contains(&(context, self.machines[machine].replica))
     }
 
-    /// Who is in a group, if all who believe that they are agree. The outer `None`: there is nobody to compare.
-    fn insiders(&mut self, context: ContextId, candidates: &[MachineId]) -> Option<Result<Vec<MachineId>, String>> {
+    /// Who is in a group, if all who believe that they are agree.
+    fn insiders(&mut self, context: ContextId, candidates: &[MachineId]) -> Result<Vec<MachineId>, String> {
         let answers = self.ask(candidates, |world, machine, number| {
             let engine = world.machines[machine].running.as_ref()?.engine()?.clone();
             Some(Box::pin(async move {
@@ -228,17 +256,17 @@ impl World {
                         None => view = Some((*machine, members.clone())),
                         Some((other, known)) if known != members => {
                             let other = self.machines[*other].name.clone();
-                            return Some(Err(format!(
+                            return Err(format!(
                                 "{name} and {other} do not agree who is in {context:?}:\n{members}\n---\n{known}"
-                            )));
+                            ));
                         }
                         Some(_) => {}
                     }
                 }
-                other => return Some(Err(format!("{name} does not say who is in {context:?}: {other:?}"))),
+                other => return Err(format!("{name} does not say who is in {context:?}: {other:?}")),
             }
         }
-        Some(Ok(inside))
+        Ok(inside)
     }
 
     /// Everybody holds every log equally far.
@@ -296,9 +324,8 @@ impl World {
             let name = self.machines[*machine].name.clone();
             for (document, _) in &documents {
                 // Whoever may not write yet sees what it would have written.
-                let waits =
-                    |edit: &Edit| edit.machine == *machine && edit.document == *document && edit.place.is_none();
-                if self.truth.edits.iter().any(waits) {
+                let life = self.machines[*machine].life;
+                if self.truth.edits.iter().any(|edit| edit.may_show_alone(*machine, life, document)) {
                     continue;
                 }
                 let text = self.machines[*machine].documents.get(document);
@@ -313,6 +340,11 @@ impl World {
                 }
                 if self.truth.may_lack(&context, *machine, document) {
                     continue;
+                }
+                if digest.is_none()
+                    && let Some(why) = self.should_load(*machine, context, document)
+                {
+                    return Some(why);
                 }
                 match shown.get(document) {
                     None => {
@@ -336,6 +368,34 @@ impl World {
             }
         }
         self.missing_edits(context, inside)
+    }
+
+    /// Says so if a machine has a document in its list and all that it takes to load it, and does not: that nobody can load it
+    /// is no agreement.
+    fn should_load(&self, machine: MachineId, context: ContextId, document: &DocumentId) -> Option<String> {
+        let here = &self.machines[machine];
+        let view = here.running.as_ref()?.store().read().ok()?;
+        let listed = view.get(&Key::Document(context, *document)).ok()??;
+        let error = here.unloadable.get(document);
+        if self.truth.contexts[&context].somebody_went {
+            // Whoever went may have been the only one to have the key.
+            if matches!(error, Some(DocumentError::NoKey(_) | DocumentError::Withheld(_))) {
+                return None;
+            }
+            // And what created the document may not count, while others' changes stand in a checkpoint until it does.
+            let arrival = listed.first_chunk::<8>().map_or(0, |arrival| u64::from_be_bytes(*arrival));
+            let mut created = false;
+            let look = |_: u64, entry: Entry| {
+                created = entry.header.kind == EntryKind::Create(*document);
+                ControlFlow::Break(())
+            };
+            reads::arrivals(&*view, &context, arrival.saturating_sub(1), look).ok()?;
+            if !created {
+                return None;
+            }
+        }
+        let why = error.map_or("it does not say why".into(), ToString::to_string);
+        Some(format!("{} has {document:?} in its list, and cannot load it: {why}", here.name))
     }
 
     /// Whether a machine holds what says that another was shut out: whoever else knew it may be gone.
@@ -406,5 +466,56 @@ impl World {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use partita_core::{Batch, Bytes, Durability, Op};
+
+    use super::*;
+    use crate::{Options, Profile, text::Crdt};
+
+    /// A world that ended well, and a context of it with those who are in.
+    pub(crate) fn at_rest() -> (World, ContextId, Vec<MachineId>) {
+        let mut worlds = (0..40).filter_map(|seed| {
+            let mut world = World::new(seed, &Options::new(Profile::Small));
+            world.be_busy();
+            world.come_to_rest();
+            let is_lively = |context: &ContextId| !world.truth.contexts[context].documents.is_empty();
+            let mut lively = world.inside.iter().filter(|(context, inside)| !inside.is_empty() && is_lively(context));
+            let (context, inside) = lively.next().map(|(context, inside)| (*context, inside.clone()))?;
+            world.violation.is_none().then_some((world, context, inside))
+        });
+        worlds.next().unwrap()
+    }
+
+    #[test]
+    fn what_is_never_answered_is_noticed() {
+        let mut world = World::new(0, &Options::new(Profile::Small));
+        world.be_busy();
+        for machine in world.machines.iter_mut().filter(|machine| machine.is_up()) {
+            machine.tasks.push(Box::pin(std::future::pending::<Answer>()));
+        }
+        world.come_to_rest();
+        let why = world.violation.unwrap().0;
+        assert!(why.contains("unanswered"), "{why}");
+    }
+
+    #[test]
+    fn a_document_that_is_listed_and_loads_nowhere_is_noticed() {
+        let (mut world, context, inside) = at_rest();
+        let lost = DocumentId::from_bytes([9; 32]);
+        for machine in &inside {
+            let store = world.machines[*machine].running.as_ref().unwrap().store();
+            let record = Op::Put(Key::Document(context, lost), Bytes::copy_from_slice(&1u64.to_be_bytes()));
+            store.commit(&Batch { ops: vec![record] }, Durability::Durable).unwrap();
+        }
+        assert_eq!(world.different_documents(context, &inside), None);
+        let known = world.truth.contexts.get_mut(&context).unwrap();
+        known.documents.push((lost, Crdt::Yrs));
+        known.somebody_went = false;
+        let why = world.different_documents(context, &inside).unwrap();
+        assert!(why.contains("cannot load"), "{why}");
     }
 }

@@ -4,11 +4,14 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use partita_core::{ContextId, Tip};
-use partita_testing::disk::{Crash, Fault, FaultyDisk};
+use partita_testing::{
+    MemoryKeystore,
+    disk::{Crash, Fault, FaultyDisk},
+};
 
 use crate::{
     dice::Dice,
-    machine::{Machine, MachineId},
+    machine::{Backup, Machine, MachineId},
     mix::Trouble,
     network::LinkId,
     text::Falsehood,
@@ -209,8 +212,9 @@ impl World {
                 if self.machines[machine].backup.is_none() || self.faults.dice.chance(300) {
                     let (name, kind) = (self.name(machine), self.faults.dice.pick(&Crash::ALL)?);
                     self.note(format!("{name} is backed up"));
-                    let image = self.machines[machine].disk.crash(kind, self.faults.dice.rng()).image();
-                    self.machines[machine].backup = Some(image);
+                    let here = &mut self.machines[machine];
+                    let disk = here.disk.crash(kind, self.faults.dice.rng()).image();
+                    here.backup = Some(Backup { disk, keystore: Some(here.keystore.image()) });
                 } else {
                     self.restore(machine)?;
                 }
@@ -372,16 +376,34 @@ impl World {
         self.plan(after, Happening::Start(machine, life));
     }
 
-    /// An old backup takes the place of what is on a device's disk.
+    /// An old backup takes the place of what is on a device's disk, and now and then of its keys.
     fn restore(&mut self, machine: MachineId) -> Option<()> {
-        let image = self.machines[machine].backup.take()?;
+        let Backup { disk, keystore } = self.machines[machine].backup.take()?;
         self.crash(machine, Crash::Process);
-        self.machines[machine].disk = FaultyDisk::of(image);
+        self.machines[machine].disk = FaultyDisk::of(disk);
+        if let Some(keystore) = keystore
+            && self.faults.dice.chance(400)
+        {
+            self.restore_keys(machine, keystore);
+        }
         let name = self.name(machine);
         let given_up = self.truth.lost_disk(machine, &self.machines);
         self.note(format!("{name} is restored from its backup; {given_up} edits were nowhere else"));
         self.start_soon(machine);
         Some(())
+    }
+
+    /// What a device was let in to since then, it has no keys of.
+    fn restore_keys(&mut self, machine: MachineId, keystore: MemoryKeystore) {
+        let before = self.machines[machine].named_contexts();
+        self.machines[machine].keystore = keystore;
+        let left = self.machines[machine].named_contexts();
+        let name = self.name(machine);
+        self.note(format!("{name} gets its keys of then back"));
+        for context in before.into_iter().filter(|context| !left.contains(context)) {
+            self.note(format!("{name} has no keys of {context:?} any more"));
+            self.truth.lost_keys(&context, machine);
+        }
     }
 
     /// Somebody copies a device, keys and all, and runs both.
@@ -392,7 +414,7 @@ impl World {
         let number = self.machines.len() as u64;
         let dice = Dice::of(u64::from_le_bytes(self.faults.dice.bytes()), "copy", number);
         let here = &self.machines[original];
-        let mut machine = Machine::new(name, false, here.keystore.clone(), dice, &self.mix);
+        let mut machine = Machine::new(name, false, here.keystore.image(), dice, &self.mix);
         machine.owner_plain = here.owner_plain;
         machine.copy_of = Some(original);
         machine.disk = FaultyDisk::of(image);
@@ -423,7 +445,7 @@ impl World {
         self.machines[relay].retired = true;
         let given_up = self.truth.lost_disk(relay, &self.machines);
         self.note(format!("{name} takes the relay's place; {given_up} edits were nowhere else"));
-        let machine = Machine::new(name, true, partita_testing::MemoryKeystore::default(), dice, &self.mix);
+        let machine = Machine::new(name, true, MemoryKeystore::default(), dice, &self.mix);
         let new = self.add_machine(machine);
         for at in 0..self.machines.len() {
             if self.machines[at].lines.remove(&relay).is_some() {

@@ -5,6 +5,7 @@
 
 mod check;
 mod dice;
+mod disks;
 mod faults;
 mod machine;
 mod mix;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use partita::{
-    Context,
+    Context, DocumentError,
     simulation::{SimulatedEngine, SimulatedParts},
 };
 use partita_core::{
@@ -55,7 +55,7 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Context(ContextId, Option<Context>),
-    Document(DocumentId, Result<Text, String>),
+    Document(DocumentId, Result<Text, DocumentError>),
     /// With those who were let in from now on and whom its author knew.
     Created(ContextId, Crdt, Vec<MachineId>, Result<(DocumentId, Text), String>),
     /// An edit is durable, or will never be.
@@ -79,6 +79,14 @@ pub(crate) enum Told {
 }
 
 pub(crate) type Task = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// An earlier state of a device.
+#[derive(Debug)]
+pub(crate) struct Backup {
+    pub(crate) disk: Image,
+    /// `None` where the keys of then would not open what it was given since, and nobody would give it again.
+    pub(crate) keystore: Option<MemoryKeystore>,
+}
 
 /// One that a device dials.
 #[derive(Debug)]
@@ -107,6 +115,8 @@ pub(crate) struct Machine {
     pub(crate) documents: BTreeMap<DocumentId, Text>,
     /// Documents that are being loaded or created.
     pub(crate) loading: BTreeSet<DocumentId>,
+    /// Documents that could not be loaded when they were asked for last, and why.
+    pub(crate) unloadable: BTreeMap<DocumentId, DocumentError>,
     pub(crate) sessions: BTreeMap<SessionId, (LinkId, usize)>,
     pub(crate) lines: BTreeMap<MachineId, Line>,
     pub(crate) online: bool,
@@ -119,7 +129,7 @@ pub(crate) struct Machine {
     pub(crate) checkpoint_after: Option<u64>,
     /// At the next commit, the power goes after so many operations.
     pub(crate) cut_in_commit: Option<u64>,
-    pub(crate) backup: Option<Image>,
+    pub(crate) backup: Option<Backup>,
     /// Groups that are in the keystore, and not yet in the running engine.
     pub(crate) reopen: bool,
     /// Whom it lets in at the beginning.
@@ -170,6 +180,7 @@ impl Machine {
             contexts: BTreeMap::new(),
             documents: BTreeMap::new(),
             loading: BTreeSet::new(),
+            unloadable: BTreeMap::new(),
             sessions: BTreeMap::new(),
             lines: BTreeMap::new(),
             online: true,
@@ -273,6 +284,7 @@ impl Machine {
         self.contexts.clear();
         self.documents.clear();
         self.loading.clear();
+        self.unloadable.clear();
         self.running = None;
         self.store_planned = false;
         self.worker_planned = false;
@@ -299,7 +311,7 @@ impl Machine {
                 Crdt::Automerge => context.get(id).await.map(Text::Automerge),
                 Crdt::Yrs => context.get(id).await.map(Text::Yrs),
             };
-            Answer::Document(id, text.map_err(|error| error.to_string()))
+            Answer::Document(id, text)
         }));
     }
 

@@ -52,7 +52,7 @@ pub(crate) enum Trouble {
     Restart,
     /// A device is away for long.
     Away,
-    /// An old backup replaces a device's store.
+    /// An old backup replaces a device's store, and perhaps its keys.
     Backup,
     /// A copy of a device's store and keys runs beside it.
     Copy,

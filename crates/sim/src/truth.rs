@@ -46,6 +46,8 @@ pub(crate) struct ContextTruth {
     pub(crate) admitted: Vec<(MachineId, MachineId, Duration)>,
     /// Who was shut out, or went.
     pub(crate) gone: BTreeSet<MachineId>,
+    /// Whether anybody ever was or did, also if it is back again, or lost its keys.
+    pub(crate) somebody_went: bool,
     /// Who was shut out by others, and where that is written.
     pub(crate) shut_out: Vec<(MachineId, Vec<Tip>)>,
     pub(crate) documents: Vec<(DocumentId, Crdt)>,
@@ -80,6 +82,11 @@ pub(crate) struct Edit {
     pub(crate) context: ContextId,
     pub(crate) document: DocumentId,
     pub(crate) machine: MachineId,
+    /// In which life of its author's process it was made.
+    pub(crate) life: u64,
+    /// Its author was not told that it is durable, so its process may show it while nobody else does: what may not be written
+    /// yet stays in the document.
+    pub(crate) open: bool,
     /// Where it is, once it is durable.
     pub(crate) place: Option<(LogId, u64)>,
     /// Whether its author's own disk has it for sure.
@@ -92,6 +99,14 @@ pub(crate) struct Edit {
     pub(crate) seen: BTreeSet<u64>,
     /// Its author had been shut out, and everybody knew: it counts nowhere.
     pub(crate) late: bool,
+}
+
+impl Edit {
+    /// Whether this life of a machine may show a document otherwise than the others do, since it made this edit in it. With
+    /// the process goes what it did not write.
+    pub(crate) fn may_show_alone(&self, machine: MachineId, life: u64, document: &DocumentId) -> bool {
+        self.open && (self.machine, self.life) == (machine, life) && self.document == *document
+    }
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +134,7 @@ impl Truth {
             allowed: BTreeSet::new(),
             admitted: Vec::new(),
             gone: BTreeSet::new(),
+            somebody_went: false,
             shut_out: Vec::new(),
             documents: Vec::new(),
             falsified: false,
@@ -202,7 +218,16 @@ impl Truth {
         for id in both.into_iter().flatten() {
             if let Some(context) = self.contexts.get_mut(&id) {
                 context.gone.insert(machine);
+                context.somebody_went = true;
             }
+        }
+    }
+
+    /// A device has its keys of a time before it was let in: the others count it as one of them, and it knows of nothing.
+    pub(crate) fn lost_keys(&mut self, id: &ContextId, machine: MachineId) {
+        if let Some(context) = self.contexts.get_mut(id) {
+            context.admitted.retain(|(newcomer, ..)| *newcomer != machine);
+            context.somebody_went = true;
         }
     }
 
@@ -230,7 +255,7 @@ impl Truth {
         &mut self,
         context: ContextId,
         document: DocumentId,
-        machine: MachineId,
+        (machine, life): (MachineId, u64),
         seen: BTreeSet<u64>,
         late: bool,
     ) -> u64 {
@@ -238,6 +263,8 @@ impl Truth {
             context,
             document,
             machine,
+            life,
+            open: true,
             place: None,
             kept: false,
             must: false,
@@ -284,5 +311,38 @@ impl Truth {
             given_up += usize::from(edit.lost);
         }
         given_up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crash with an edit in flight once excused a machine from showing what the others show, for ever.
+    #[test]
+    fn only_the_life_that_waits_for_an_edit_may_show_a_document_alone() {
+        let (context, document) = (ContextId::default(), DocumentId::from_bytes([1; 32]));
+        let mut truth = Truth::default();
+        truth.begin_edit(context, document, (3, 7), BTreeSet::new(), false);
+        let edit = &mut truth.edits[0];
+        assert!(edit.may_show_alone(3, 7, &document));
+        assert!(!edit.may_show_alone(3, 9, &document), "its process ended, and what it had not written with it");
+        assert!(!edit.may_show_alone(4, 7, &document));
+        assert!(!edit.may_show_alone(3, 7, &DocumentId::from_bytes([2; 32])));
+        edit.open = false;
+        assert!(!edit.may_show_alone(3, 7, &document), "it is written: everybody shows it");
+    }
+
+    #[test]
+    fn who_lost_the_keys_need_not_be_in() {
+        let context = ContextId::default();
+        let mut truth = Truth::default();
+        truth.add_context(context, Kind::Group);
+        truth.admit(&context, 1, 1, Duration::ZERO);
+        truth.admit(&context, 2, 1, Duration::from_secs(9));
+        assert_eq!(truth.must_be_in(&context), [1, 2].into());
+        truth.lost_keys(&context, 2);
+        assert_eq!(truth.must_be_in(&context), [1].into());
+        assert!(truth.contexts[&context].somebody_went);
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct World {
     lying_disks: bool,
     /// Whom relays let read what, when it was looked last.
     pub(crate) live: BTreeSet<(ContextId, ReplicaId)>,
+    /// Who is in each context, when it was looked last.
+    pub(crate) inside: BTreeMap<ContextId, Vec<MachineId>>,
     /// Turns at one and the same moment: many mean that something runs in circles.
     turns: (Duration, u64),
 }
@@ -119,6 +121,7 @@ impl World {
             cost: Cost::default(),
             lying_disks: options.lying_disks,
             live: BTreeSet::new(),
+            inside: BTreeMap::new(),
             turns: (now, 0),
             mix,
         };

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet},
+    sync::mpsc::Sender,
 };
 
 use bytes::Bytes;
@@ -42,6 +43,7 @@ pub struct OpenStrategy {
     waits: bool,
     vouching: bool,
     targets: Option<usize>,
+    tells: Option<Sender<EntryId>>,
     said: BTreeMap<ContextId, Said>,
     /// Who was admitted by which control entry.
     admitted: BTreeMap<ContextId, BTreeSet<ReplicaId>>,
@@ -99,6 +101,7 @@ impl Default for OpenStrategy {
             waits: false,
             vouching: false,
             targets: None,
+            tells: None,
             said: BTreeMap::new(),
             admitted: BTreeMap::new(),
         }
@@ -172,6 +175,13 @@ impl OpenStrategy {
     #[must_use]
     pub fn with_targets(mut self, most: usize) -> Self {
         self.targets = Some(most);
+        self
+    }
+
+    /// Says of each control entry that it was given it, before anything follows from that: for what must happen just then.
+    #[must_use]
+    pub fn telling(mut self, of: Sender<EntryId>) -> Self {
+        self.tells = Some(of);
         self
     }
 
@@ -319,6 +329,9 @@ impl PartitionStrategy for OpenStrategy {
     }
 
     fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
+        if let Some(tells) = &self.tells {
+            let _ = tells.send(entry.id); // nobody may be listening any more
+        }
         self.apply(entry)
             .map(|()| Vec::new())
             .ok_or_else(|| StrategyError("not a control entry of the open strategy".into()))

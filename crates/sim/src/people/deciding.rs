@@ -246,6 +246,9 @@ impl World {
         self.truth.allow(&context, newcomer);
         if again.is_some() {
             self.truth.back_again(&context, newcomer);
+            if let Some(backup) = &mut self.machines[newcomer].backup {
+                backup.keystore = None; // it knows the group, and not the invitation to which keys will be boxed
+            }
         }
         let here = &mut self.machines[newcomer];
         let keystore = Arc::new(here.keystore.clone());

@@ -93,7 +93,7 @@ impl World {
     }
 
     /// The application opens its engine anew, with what is in the keystore now.
-    fn reopen(&mut self, machine: MachineId) {
+    pub(crate) fn reopen(&mut self, machine: MachineId) {
         self.machines[machine].reopen = true;
         if self.machines[machine].is_up() {
             self.close(machine);

@@ -56,7 +56,8 @@ impl World {
         }
         let seen = text.marks().unwrap_or_default();
         let late = self.all_know_of(context, machine);
-        let edit = self.truth.begin_edit(context, document, machine, seen, late);
+        let author = (machine, self.machines[machine].life);
+        let edit = self.truth.begin_edit(context, document, author, seen, late);
         let letters = match much {
             Much::InPieces => self.people.dice.range(8_000, 16_000),
             Much::AsDrawn if self.people.dice.chance(self.mix.long_edits) => self.people.dice.range(200, 6_000),
@@ -72,6 +73,7 @@ impl World {
             Err(error) => {
                 let name = self.name(machine);
                 self.note(format!("{name} cannot edit {document:?}: {error}"));
+                self.truth.edits[edit as usize].open = false;
                 self.machines[machine].documents.remove(&document);
             }
         }
@@ -82,7 +84,9 @@ impl World {
         if !durable {
             return self.note(format!("edit {edit} came to nothing"));
         }
-        let context = self.truth.edits[edit as usize].context;
+        let known = &mut self.truth.edits[edit as usize];
+        known.open = false;
+        let context = known.context;
         let Some(running) = &self.machines[machine].running else { return };
         let node = running.node();
         let Some(log) = node.own_log(&context) else { return };

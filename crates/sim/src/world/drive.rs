@@ -251,13 +251,15 @@ impl World {
                 match text {
                     Ok(text) => {
                         self.machines[machine].documents.insert(id, text);
+                        self.machines[machine].unloadable.remove(&id);
                         let original = self.machines[machine].copy_of.unwrap_or(machine);
                         if self.truth.must_lack(original, &id) {
                             self.violate(format!("{name} shows {id:?}, which is older than its membership"));
                         }
                     }
                     Err(error) => {
-                        self.trace.step(self.now, id.as_bytes(), || format!("{name} cannot load {id:?}: {error}"))
+                        self.trace.step(self.now, id.as_bytes(), || format!("{name} cannot load {id:?}: {error}"));
+                        self.machines[machine].unloadable.insert(id, error);
                     }
                 }
             }
