@@ -266,8 +266,7 @@ mod tests {
         let look = || look_through(&**store, &context, &mut Claims::new());
         let change = |op: Op| store.commit(&Batch { ops: vec![op] }, Durability::Durable).unwrap();
         assert_eq!(look(), Ok(()));
-        let Ok(ReadResult::Context(state)) =
-            reads::answer(&*store.read().unwrap(), &ReadRequest::Context(context))
+        let Ok(ReadResult::Context(state)) = reads::answer(&*store.read().unwrap(), &ReadRequest::Context(context))
         else {
             panic!("the store does not know the context");
         };

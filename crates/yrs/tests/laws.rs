@@ -11,7 +11,7 @@ use yrs::{Any, Array, GetString, Map, Text, WriteTxn, types::Attrs};
 
 /// A value whose parts have no order of their own.
 fn many(place: u8) -> Any {
-    let number = |n: u8| if n % 2 == 0 { Any::from(f64::from(n)) } else { Any::from(f64::from(n) / 4.0) };
+    let number = |n: u8| if n.is_multiple_of(2) { Any::from(f64::from(n)) } else { Any::from(f64::from(n) / 4.0) };
     let parts = (0..8).map(|n| (format!("part {n}"), number(place.wrapping_add(n))));
     Any::from(parts.collect::<HashMap<_, _>>())
 }

@@ -427,12 +427,20 @@ fn two_documents_in_which_as_much_was_written_and_something_else_are_not_the_sam
             |tx| tx.get_or_insert_text("text").insert(tx, 0, "no!"),
         ),
         (
-            |tx| drop(tx.get_or_insert_map("map").insert(tx, "sum", 100)),
-            |tx| drop(tx.get_or_insert_map("map").insert(tx, "sum", 9_000_000)),
+            |tx| {
+                tx.get_or_insert_map("map").insert(tx, "sum", 100);
+            },
+            |tx| {
+                tx.get_or_insert_map("map").insert(tx, "sum", 9_000_000);
+            },
         ),
         (
-            |tx| drop(tx.get_or_insert_map("map").insert(tx, "mine", 1)),
-            |tx| drop(tx.get_or_insert_map("map").insert(tx, "yours", 1)),
+            |tx| {
+                tx.get_or_insert_map("map").insert(tx, "mine", 1);
+            },
+            |tx| {
+                tx.get_or_insert_map("map").insert(tx, "yours", 1);
+            },
         ),
         (
             |tx| {
@@ -445,8 +453,12 @@ fn two_documents_in_which_as_much_was_written_and_something_else_are_not_the_sam
             },
         ),
         (
-            |tx| drop(tx.get_or_insert_text("text").insert_embed(tx, 0, Any::from("cat"))),
-            |tx| drop(tx.get_or_insert_text("text").insert_embed(tx, 0, Any::from("dog"))),
+            |tx| {
+                tx.get_or_insert_text("text").insert_embed(tx, 0, Any::from("cat"));
+            },
+            |tx| {
+                tx.get_or_insert_text("text").insert_embed(tx, 0, Any::from("dog"));
+            },
         ),
     ];
     for (n, (one, other)) in pairs.into_iter().enumerate() {

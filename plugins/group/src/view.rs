@@ -223,7 +223,9 @@ impl<'a> Resolver<'a> {
         // are open, by an order that everybody has.
         for links in links.values_mut() {
             links.sort_unstable();
-            links.iter().skip(MAX_DEVICES).for_each(|(_, _, id)| drop(open.remove(id)));
+            for (_, _, id) in links.iter().skip(MAX_DEVICES) {
+                open.remove(id);
+            }
         }
         open
     }

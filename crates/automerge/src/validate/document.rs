@@ -64,17 +64,25 @@ pub(crate) fn is_made_of_its_changes(doc: &Automerge) -> bool {
     with_stack_for(count, || catch_unwind(AssertUnwindSafe(made))).ok().flatten().unwrap_or(false)
 }
 
-/// The operations of a saved document that is not compressed: the actors, the columns' layout, and the columns.
-fn operations(saved: &[u8]) -> Checked<(Vec<&[u8]>, Layout, &[u8])> {
+/// The operations of a saved document.
+#[derive(PartialEq)]
+struct Operations<'s> {
+    actors: Vec<&'s [u8]>,
+    layout: Layout,
+    columns: &'s [u8],
+}
+
+/// The operations of a saved document that is not compressed.
+fn operations(saved: &[u8]) -> Checked<Operations<'_>> {
     let chunks = chunk::split(saved)?;
     let mut reader = Reader::new(chunks.first().map_or(&[], |chunk| chunk.body));
     let actors = (0..reader.count(1)?).map(|_| reader.buffer()).collect::<Checked<_>>()?;
     let heads = reader.count(32)?;
     reader.take(heads * 32)?;
     let changes = columns::layout(&mut reader)?;
-    let operations = columns::layout(&mut reader)?;
+    let layout = columns::layout(&mut reader)?;
     let length = |layout: &Layout| layout.iter().map(|(_, length)| length).sum();
     reader.take(length(&changes))?;
-    let columns = reader.take(length(&operations))?;
-    Ok((actors, operations, columns))
+    let columns = reader.take(length(&layout))?;
+    Ok(Operations { actors, layout, columns })
 }

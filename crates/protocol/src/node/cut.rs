@@ -184,7 +184,7 @@ impl Node {
             Some(record) => {
                 state.durable = state.durable.min(record.seq);
                 state.durable_head = record.head;
-                state.record = Box::new(record);
+                *state.record = record;
                 self.commits.log_changed(context, log);
             }
             None => {
