@@ -31,7 +31,7 @@ pub(crate) struct Item {
     pub(crate) log: LogId,
     pub(crate) seq: u64,
     pub(crate) kind: ItemKind,
-    /// Whether this very replica wrote it: nobody else can have.
+    /// Whether this open of the engine wrote it, which validated it before.
     pub(crate) own: bool,
     /// Whether it was set aside before.
     pub(crate) retried: bool,

@@ -119,6 +119,43 @@ async fn reads(document: &Document<Yrs>, wanted: &str) {
     shows(document, wanted, |tx| tx.get_text("text").is_some_and(|text| text.get_string(tx).contains(wanted))).await;
 }
 
+/// A snapshot that was made while something waited for its key passes over it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_to_wait_for_its_key_is_there_after_every_later_open() {
+    let locked = || OpenStrategy::new().with_locked(b"LOCKED");
+    let mut pair = Pair::with(locked()).await;
+    let text = pair.a.notes.create::<Yrs>().await.unwrap();
+    let id = text.id();
+    let text_b = pair.b.get::<Yrs>(id).await;
+    push(&text, "LOCKED one ").durable().await.unwrap();
+    push(&text, "what builds on it ").durable().await.unwrap();
+    patiently("what waits for its key", async {
+        let mut events = pair.b.engine.events();
+        while pair.b.engine.status().await.unwrap().set_aside.values().map(|status| status.entries).sum::<u64>() == 0 {
+            let _ = events.recv().await;
+        }
+    })
+    .await;
+    // Enough of its own for a snapshot.
+    push(&text_b, &"own ".repeat(2_000)).durable().await.unwrap();
+    drop(text_b);
+    let again = async |pair: &mut Pair| {
+        pair.b.engine.clone().close().await.unwrap();
+        pair.b = open(&pair.folder, &pair.network, "b", Some(pair.a.replica()), locked()).await;
+        pair.b.get::<Yrs>(id).await
+    };
+    let text_b = again(&mut pair).await;
+    reads(&text_b, "own").await;
+    pair.decide(|_, _, _| OpenStrategy::unlock()).await;
+    reads(&text_b, "LOCKED one what builds on it").await;
+    drop(text_b);
+    for _ in 0..2 {
+        let text_b = again(&mut pair).await;
+        let now = text_b.read(|tx| tx.get_text("text").map(|text| text.get_string(tx))).unwrap();
+        assert!(now.contains("LOCKED one what builds on it"), "{} letters", now.len());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_readmitted_device_changes_in_documents_that_stayed_loaded_arrives_elsewhere() {
     let pair = Pair::new().await;

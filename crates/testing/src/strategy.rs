@@ -10,7 +10,7 @@ use bytes::Bytes;
 use partita_core::{
     Access, AuthProvider, Claim, ContextId, ContextInfo, ContextKind, ControlEntry, ControlGraph, EntryId, EpochId,
     Grant, HeaderPrefix, Loss, Now, Opened, PartitionStrategy, PeerInfo, Refusal, RemoteContext, ReplicaId, SessionId,
-    SignedTip, Standing, StrategyEffect, StrategyError, Transcript, Verdict, Witness,
+    SignedTip, Standing, StrategyEffect, StrategyError, Transcript, Verdict, WaitReason, Witness,
     codec::{Reader, Writer},
 };
 use partita_crypto::VerifyingKey;
@@ -23,6 +23,7 @@ const VOUCH: u8 = 2;
 const ADMIT: u8 = 3;
 const READMIT: u8 = 4;
 const LIFT: u8 = 5;
+const UNLOCK: u8 = 6;
 const MOST_TIPS: usize = 4096;
 
 /// Contexts with plain payloads that everybody may read and write. Losses, readmissions, vouches and admissions are control
@@ -44,6 +45,8 @@ pub struct OpenStrategy {
     vouching: bool,
     targets: Option<usize>,
     tells: Option<Sender<EntryId>>,
+    /// What payloads hold that do not open yet.
+    locked: Option<&'static [u8]>,
     said: BTreeMap<ContextId, Said>,
     /// Who was admitted by which control entry.
     admitted: BTreeMap<ContextId, BTreeSet<ReplicaId>>,
@@ -102,6 +105,7 @@ impl Default for OpenStrategy {
             vouching: false,
             targets: None,
             tells: None,
+            locked: None,
             said: BTreeMap::new(),
             admitted: BTreeMap::new(),
         }
@@ -222,6 +226,18 @@ impl OpenStrategy {
         out.finish()
     }
 
+    /// Payloads that hold this do not open before a control entry says so that [`unlock`](Self::unlock) makes.
+    #[must_use]
+    pub fn with_locked(mut self, what: &'static [u8]) -> Self {
+        self.locked = Some(what);
+        self
+    }
+
+    /// The payload of a control entry that brings the key, for [`with_locked`](Self::with_locked).
+    pub fn unlock() -> Bytes {
+        Bytes::from_static(&[UNLOCK])
+    }
+
     /// The payload of a control entry that admits a replica, for [`with_admission`](Self::with_admission).
     pub fn admit(replica: ReplicaId) -> Bytes {
         let mut out = Writer::new();
@@ -325,6 +341,10 @@ impl PartitionStrategy for OpenStrategy {
     }
 
     fn open(&self, _prefix: &HeaderPrefix<'_>, sealed: &Bytes) -> Opened {
+        let holds = |what: &[u8]| sealed.windows(what.len()).any(|bytes| bytes == what);
+        if self.locked.is_some_and(holds) {
+            return Opened::Wait(WaitReason::Key(None));
+        }
         Opened::Plain(sealed.clone())
     }
 
@@ -332,8 +352,9 @@ impl PartitionStrategy for OpenStrategy {
         if let Some(tells) = &self.tells {
             let _ = tells.send(entry.id); // nobody may be listening any more
         }
+        let unlocks = entry.payload.first() == Some(&UNLOCK) && self.locked.take().is_some();
         self.apply(entry)
-            .map(|()| Vec::new())
+            .map(|()| if unlocks { vec![StrategyEffect::KeysArrived] } else { Vec::new() })
             .ok_or_else(|| StrategyError("not a control entry of the open strategy".into()))
     }
 

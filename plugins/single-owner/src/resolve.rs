@@ -185,16 +185,16 @@ fn final_tips(id: EntryId, entry: &Held, caps: &[SignedTip]) -> Vec<Tip> {
     tips
 }
 
-/// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be revoked. And
-/// nobody vouches for itself.
+/// A vouch answers a loss: one that had seen none of that author was made in advance, by somebody who expected to be revoked.
+/// And nobody vouches for itself.
 fn vouches(held: &AllHeld, counting: &impl Fn(&Held) -> bool) -> BTreeMap<Tip, Signature> {
     let mut vouched = BTreeMap::new();
     for (_, entry, op) in ops(held) {
         if let Op::Vouch(witnesses) = op
-            && !entry.before.lost.is_empty()
             && counting(entry)
         {
-            for witness in witnesses.iter().filter(|witness| witness.author() != entry.author) {
+            let answers = |author: ReplicaId| author != entry.author && entry.before.lost.contains(&author);
+            for witness in witnesses.iter().filter(|witness| answers(witness.author())) {
                 // Of two signatures over one entry, all replicas keep the same.
                 let kept = vouched.entry(witness.tip()).or_insert(witness.signature());
                 if witness.signature().as_bytes() < kept.as_bytes() {

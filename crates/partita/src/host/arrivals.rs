@@ -113,8 +113,10 @@ impl EngineHost {
         self.say(EngineEvent::SetAside { context: name.0, entry: value.clone() });
     }
 
-    /// Entries that were set aside could be applied after all.
+    /// Entries that were set aside could be applied after all. A snapshot from before that passes over them and does not hold
+    /// them, and nobody would look for them behind it any more: it goes with what said that they wait.
     pub(super) fn on_settled(&mut self, context: &mut Context<'_>, name: Name, arrivals: &[u64]) {
+        context.node.delete_record(Key::Snapshot(name.0, name.1));
         for arrival in arrivals {
             context.node.delete_record(Key::SetAside(name.0, name.1, *arrival));
             if let Some(slot) = self.slots.get_mut(&name) {
@@ -124,6 +126,12 @@ impl EngineHost {
                 state.set_aside.entries = state.set_aside.entries.saturating_sub(1);
             }
         }
+        if let Some(slot) = self.slots.get_mut(&name) {
+            // Few or many: without one everything is loaded from the beginning.
+            let entries = &mut slot.since_snapshot.entries;
+            *entries = self.few.entries.saturating_add(1).max(*entries);
+        }
+        self.ask_snapshot(name);
     }
 
     /// Entries count no more, or again: documents are loaded again from those that count.

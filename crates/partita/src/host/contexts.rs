@@ -94,6 +94,9 @@ impl EngineHost {
 
     pub(super) fn open_context(&mut self, context: &mut Context<'_>, info: ContextInfo) -> Result<(), EngineError> {
         let (id, kind) = (info.id, info.kind.clone());
+        if let Some(error) = context.node.failure().filter(|_| !self.contexts.contains_key(&id)) {
+            return Err(EngineError::Store(error.clone())); // nobody knows whether it can still be read
+        }
         if !context.node.open_context(context.now, info) {
             return Err(EngineError::NoStrategy(kind));
         }

@@ -384,7 +384,8 @@ impl EngineHost {
             Some(opener) => Ok(Payload::Sealed(arrival.clone(), opener)),
             None => plain(context.node.open_payload(&name.0, arrival)).map(Payload::Plain),
         };
-        let own = arrival.author == context.node.replica();
+        // Not all that is of this replica: two programs can have one device's keys.
+        let own = context.node.own_log(&name.0) == Some(header.log);
         let retried = self.slots.get(&name).is_some_and(|slot| slot.set_aside.contains_key(&arrival.arrival));
         Item { arrival: arrival.arrival, log: header.log, seq: header.seq, kind, own, retried, payload }
     }

@@ -52,6 +52,23 @@ fn nobody_vouches_in_advance_or_for_itself() {
     assert_eq!(cap(&laptop, &phone), Some(5));
 }
 
+/// Two are stolen together, after somebody else was lost: that one's loss is no occasion to vouch for each other.
+#[test]
+fn a_loss_of_somebody_else_is_no_occasion_to_vouch_in_advance() {
+    let (mut laptop, mnemonic) = Device::first(1);
+    let (mut phone, mut tablet) = (Device::more(&mnemonic, 2), Device::more(&mnemonic, 3));
+    let mut old = Device::more(&mnemonic, 4);
+    settle(&mut [&mut laptop, &mut phone, &mut tablet, &mut old]);
+    laptop.revoke(&mnemonic, old.replica);
+    settle(&mut [&mut laptop, &mut phone, &mut tablet]);
+    tablet.say(&[Op::Vouch(vec![phone.witness(u64::MAX)])]);
+    laptop.pull(&tablet);
+    laptop.note(phone.replica, phone.signed(phone.witness(5).tip()));
+    laptop.revoke(&mnemonic, tablet.replica);
+    laptop.revoke(&mnemonic, phone.replica);
+    assert_eq!(cap(&laptop, &phone), Some(5));
+}
+
 #[test]
 fn an_epoch_beyond_the_cap_reaches_newcomers_when_its_entries_were_vouched_for() {
     let (mut laptop, mnemonic) = Device::first(1);
