@@ -195,12 +195,16 @@ async fn serve_inside<C: Send + 'static>(
     // Whoever hears of it may ask the driver about the session at once.
     connected(session, replica);
     let write = write(sink, sealer, outgoing, session, &driver);
-    let read = read(source, opener, session, &driver);
+    let mut read = std::pin::pin!(read(source, opener, session, &driver));
     // The reader's end must not cut off what is still to be written, so the writer is given the last word; a transport
     // that takes nothing keeps the writer from ever hearing that it should stop.
     tokio::select! {
-        ended = write => ended,
-        ended = read => ended,
+        ended = write => match ended {
+            // A remote that closed takes nothing more, and what it said before that is still to be read: why, for one.
+            ConnectionError::Transport(_) => tokio::time::timeout(LAST_WORDS, read).await.unwrap_or(ended),
+            _ => ended,
+        },
+        ended = &mut read => ended,
         reason = cut_off(closed) => reason.into(),
     }
 }
