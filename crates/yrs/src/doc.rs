@@ -89,7 +89,8 @@ impl YrsDoc {
     }
 
     /// The library's own document, for reading, observing and sticky indices. Changes made through it, rather than in
-    /// [`transact`](partita_core::DocumentType::transact), are not replicated.
+    /// [`transact`](partita_core::DocumentType::transact), are not replicated: the next transaction fails, and the document is
+    /// loaded again without them. An `UndoManager` makes such changes. To undo something, write what takes it back.
     pub fn doc(&self) -> &Doc {
         &self.doc
     }
@@ -112,6 +113,11 @@ impl YrsDoc {
         let (local, lists) = (&mut self.local, &mut self.lists);
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let mut txn = doc.transact_mut();
+            // Somebody wrote behind our back. What goes on from that would wait everywhere for what nobody has.
+            let own = doc.client_id();
+            if txn.before_state().get(&own) != lists.clock(own.get()) {
+                return Err(Outcome::Reload(None));
+            }
             let result = f(&mut txn).map_err(|error| Outcome::Reload(Some(error)))?;
             if txn.has_changes() {
                 let (update, outline) = publishable(&txn, &limits).map_err(Outcome::Refused)?;

@@ -27,6 +27,8 @@
 //!
 //! * Offsets count UTF-16 code units, as in JavaScript.
 //! * Deleted content stays in the document: yrs' collection of garbage is not safe with updates of untrusted members.
+//! * yrs' `UndoManager` writes past this crate: what it does is not replicated, and the next transaction fails. To undo
+//!   something, write what takes it back.
 //! * There is no rollback. After an error or a panic the document must be loaded again.
 //! * Subdocuments, weak links and XML hooks are refused: the first are not replicated, the others yrs does not carry.
 //! * A payload that depends on one that is not here waits outside yrs, whole; see `pending`.

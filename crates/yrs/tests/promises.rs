@@ -491,3 +491,21 @@ fn what_nobody_else_can_have_deleted_is_not_gone_from_what_extends_a_document() 
     assert!(!forged.extends(&held, &[]));
     assert!(forged.extends(&held, &[seed(3)]), "somebody else may have");
 }
+
+/// As the library's own undo does. What would go on from there could be applied by nobody else.
+#[test]
+fn what_was_written_behind_the_documents_back_is_found_before_anything_goes_on_from_it() {
+    let mut a = open(1);
+    typed(&mut a, 0, "one");
+    {
+        let text = a.doc().get_or_insert_text("text");
+        let doc = a.doc().clone();
+        text.insert(&mut yrs::Transact::transact_mut(&doc), 0, "behind its back");
+    }
+    let next = Yrs::transact(&mut a, |tx| {
+        tx.get_or_insert_text("text").insert(tx, 0, "two");
+        Ok(())
+    });
+    assert!(matches!(next, Err(Transact::Reload(None))), "{next:?}");
+    assert!(!a.is_sound() && local(&mut a).is_none());
+}
