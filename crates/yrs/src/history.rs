@@ -9,14 +9,47 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use partita_core::CrdtError;
 use yrs::{Any, Number};
 
-use crate::validate::{self, Blocks, Checked, Elements, Goes, Id, Outline};
+use crate::validate::{self, Blocks, Checked, Contents, Goes, Id, Outline};
 
-/// One element: where it went, and what it is.
-#[derive(Debug, PartialEq, Eq)]
-struct Element<'u> {
+/// Some elements that follow each other: where the first of them went, and what they are.
+#[derive(Debug)]
+struct Elements<'u> {
     goes: Goes<'u>,
+    /// What the others have at their right, each of which is behind the one before it.
+    right: Option<Id>,
+    /// How many they are. What a few bytes delete can be two thousand million: only of what is shown is each by itself.
+    count: u32,
     /// `None` for what was deleted: it may have been kept, or not.
     is: Option<Shown<'u>>,
+    client: u64,
+    clock: u32,
+}
+
+impl Elements<'_> {
+    /// Passes over the first `count` of them, as if they had been cut in two there.
+    fn pass(&mut self, count: u32) {
+        self.count -= count;
+        self.clock += count;
+        self.goes = self.behind(0);
+    }
+
+    /// Where goes what follows the first `count` of them, as far as it belongs to them.
+    fn behind(&self, count: u32) -> Goes<'static> {
+        match self.goes {
+            Goes::Gone => Goes::Gone,
+            _ => Goes::Between(Some((self.client, (self.clock + count).wrapping_sub(1))), self.right),
+        }
+    }
+
+    /// Takes in what follows, if it was deleted like this and goes right behind.
+    fn take(&mut self, next: &Self) -> bool {
+        let goes_on = next.goes == self.behind(self.count) && next.right == self.right;
+        let joins = goes_on && self.is.is_none() && next.is.is_none();
+        if joins {
+            self.count += next.count;
+        }
+        joins
+    }
 }
 
 /// What an element shows.
@@ -59,21 +92,9 @@ impl<'u> History<'u> {
 
     /// Whether both have the same elements and deletions.
     pub(crate) fn is(&self, other: &Self) -> Checked<bool> {
-        let (own, others) = (self.sections(), other.sections());
-        if !own.keys().eq(others.keys()) || self.deletions != other.deletions {
-            return Ok(false);
-        }
-        for ((client, own), other_section) in own.into_iter().zip(others.into_values()) {
-            let (mut own, mut theirs) = (self.elements(client, own)?, other.elements(client, other_section)?);
-            loop {
-                match (own.next()?, theirs.next()?) {
-                    (None, None) => break,
-                    (own, theirs) if own != theirs => return Ok(false),
-                    _ => {}
-                }
-            }
-        }
-        Ok(true)
+        let ends = |history: &Self| history.outline.sections.iter().map(|(client, _, end)| (*client, *end)).collect();
+        let (own, others): (Vec<_>, Vec<_>) = (ends(self), ends(other));
+        Ok(own == others && self.deletions == other.deletions && self.agrees(other)?)
     }
 
     /// Whether what both have is the same, but for what is deleted in one of them.
@@ -82,10 +103,20 @@ impl<'u> History<'u> {
         for (client, own) in self.sections() {
             let Some(section) = others.get(&client) else { continue };
             let (mut own, mut theirs) = (self.elements(client, own)?, other.elements(client, section)?);
-            while let (Some(own), Some(theirs)) = (own.next()?, theirs.next()?) {
-                let is_deleted = own.is.is_none() || theirs.is.is_none();
-                if own.goes != theirs.goes || (!is_deleted && own.is != theirs.is) {
+            let (mut here, mut there) = (own.next()?, theirs.next()?);
+            while let (Some(one), Some(another)) = (&mut here, &mut there) {
+                let is_deleted = one.is.is_none() || another.is.is_none();
+                if one.goes != another.goes || (!is_deleted && one.is != another.is) {
                     return Ok(false);
+                }
+                let both = one.count.min(another.count);
+                one.pass(both);
+                another.pass(both);
+                if one.count == 0 {
+                    here = own.next()?;
+                }
+                if another.count == 0 {
+                    there = theirs.next()?;
                 }
             }
         }
@@ -97,10 +128,22 @@ impl<'u> History<'u> {
         let mut out = Vec::new();
         for (client, section) in self.sections() {
             take(&client.to_le_bytes());
-            let mut elements = self.elements(client, section)?;
-            while let Some(element) = elements.next()? {
+            let mut walk = self.elements(client, section)?;
+            // However they are cut: what was deleted together is one.
+            let mut last: Option<Elements<'_>> = None;
+            while let Some(next) = walk.next()? {
+                if last.as_mut().is_some_and(|last| last.take(&next)) {
+                    continue;
+                }
+                if let Some(last) = last.replace(next) {
+                    out.clear();
+                    last.write(&mut out);
+                    take(&out);
+                }
+            }
+            if let Some(last) = last {
                 out.clear();
-                element.write(&mut out);
+                last.write(&mut out);
                 take(&out);
             }
             take(&[u8::MAX]);
@@ -122,28 +165,28 @@ impl<'u> History<'u> {
 struct Walk<'u, 'h> {
     client: u64,
     blocks: Blocks<'u>,
-    /// What is left of the struct that is being walked through: the next clock, where that one goes, where those behind it do.
-    block: Option<(u32, Goes<'u>, Option<Id>, Elements<'u>)>,
+    /// What is left of the struct that is being walked through: the next clock, where that one goes, what those behind it have at
+    /// their right, and what they are.
+    block: Option<(u32, Goes<'u>, Option<Id>, Contents<'u>)>,
     /// The ranges of deleted clocks that are not behind.
     deleted: &'h [(u32, u32)],
 }
 
 impl<'u> Walk<'u, '_> {
-    fn next(&mut self) -> Checked<Option<Element<'u>>> {
+    fn next(&mut self) -> Checked<Option<Elements<'u>>> {
         loop {
-            if let Some((clock, goes, right, elements)) = &mut self.block {
-                if let Some(shown) = elements.next()? {
-                    let (at, goes_here) = (*clock, *goes);
-                    *clock += 1;
-                    if !matches!(goes_here, Goes::Gone) {
-                        // As if the struct had been cut in two here.
-                        *goes = Goes::Between(Some((self.client, at)), *right);
-                    }
-                    while self.deleted.first().is_some_and(|(_, end)| *end <= at) {
+            if let Some((clock, goes, right, contents)) = &mut self.block {
+                if let Some((count, shown)) = contents.next()? {
+                    while self.deleted.first().is_some_and(|(_, end)| *end <= *clock) {
                         self.deleted = &self.deleted[1..];
                     }
-                    let is_deleted = self.deleted.first().is_some_and(|(start, _)| *start <= at);
-                    return Ok(Some(Element { goes: goes_here, is: if is_deleted { None } else { shown } }));
+                    let is_deleted = self.deleted.first().is_some_and(|(start, _)| *start <= *clock);
+                    let is = if is_deleted { None } else { shown };
+                    let (client, goes_here, right) = (self.client, *goes, *right);
+                    let found = Elements { goes: goes_here, right, count, is, client, clock: *clock };
+                    *clock += count;
+                    *goes = found.behind(count);
+                    return Ok(Some(found));
                 }
                 self.block = None;
             }
@@ -154,13 +197,13 @@ impl<'u> Walk<'u, '_> {
                 Goes::Between(_, right) => right,
                 _ => None,
             };
-            self.block = Some((self.blocks.clock(), block.goes, right, block.elements));
+            self.block = Some((self.blocks.clock(), block.goes, right, block.contents));
             self.blocks = after;
         }
     }
 }
 
-impl Element<'_> {
+impl Elements<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let id = |out: &mut Vec<u8>, id: Option<Id>| match id {
             None => out.push(0),
@@ -196,7 +239,10 @@ impl Element<'_> {
             }
         }
         match &self.is {
-            None => out.push(0),
+            None => {
+                out.push(0);
+                out.extend(self.count.to_le_bytes());
+            }
             Some(Shown::Text(unit)) => {
                 out.push(1);
                 out.extend(unit.to_le_bytes());

@@ -390,3 +390,17 @@ fn what_the_validator_accepts_applies_to_any_document() {
     assert!(panicked.is_empty(), "{:?}", &panicked[..panicked.len().min(3)]);
     assert!(accepted > 1_000);
 }
+
+/// A few bytes can say that two thousand million elements are gone.
+#[test]
+fn what_says_that_very_much_is_gone_takes_no_time_to_compare() {
+    let most = var((1 << 31) - 2);
+    // One client with one struct: deleted content at the beginning of a root type.
+    let payload = [&[1, 1][..], &var(Yrs::client_id(seed(1))), &[0, 1, 1, 1, b't'], &most, &[0]].concat();
+    check(&payload, 1).unwrap();
+    let (mut one, mut other) = (open(2), open(3));
+    apply(&mut one, &payload).unwrap();
+    apply(&mut other, &payload).unwrap();
+    assert!(one.same_history(&other) && one.extends(&other, &[]));
+    assert_eq!(one.digest(), other.digest());
+}

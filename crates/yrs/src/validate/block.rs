@@ -4,7 +4,7 @@ use partita_core::CrdtError;
 
 use super::{
     Id,
-    content::{self, Elements},
+    content::{self, Contents},
     reader::{Checked, Reader},
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Block<'u> {
     /// Whether other items can live inside it.
     pub(crate) is_type: bool,
     /// What it consists of.
-    pub(crate) elements: Elements<'u>,
+    pub(crate) contents: Contents<'u>,
 }
 
 /// Where a struct goes.
@@ -57,7 +57,7 @@ pub(crate) fn read<'u>(reader: &mut Reader<'u>, id: Id, depth: usize) -> Checked
     if info == GC {
         return match reader.var_u32()? {
             0 => Err(CrdtError::Malformed("empty struct")),
-            length => Ok(Block { length, goes: Goes::Gone, is_type: false, elements: Elements::gone(length) }),
+            length => Ok(Block { length, goes: Goes::Gone, is_type: false, contents: Contents::gone(length) }),
         };
     }
     if info == SKIP {
@@ -88,8 +88,8 @@ pub(crate) fn read<'u>(reader: &mut Reader<'u>, id: Id, depth: usize) -> Checked
     };
     let from = *reader;
     let content = content::read(reader, info, depth)?;
-    let elements = Elements::of(info, from, content.length);
-    Ok(Block { length: content.length, goes, is_type: content.is_type, elements })
+    let contents = Contents::of(info, from, content.length);
+    Ok(Block { length: content.length, goes, is_type: content.is_type, contents })
 }
 
 /// Something that the struct `from` builds on. Within one client only earlier clocks: anything else waits for itself.

@@ -23,9 +23,9 @@ pub(crate) struct Content {
     pub(crate) is_type: bool,
 }
 
-/// The elements of a content that was accepted, one for each clock.
+/// What a content that was accepted consists of, for each clock.
 #[derive(Debug, Clone)]
-pub(crate) struct Elements<'u> {
+pub(crate) struct Contents<'u> {
     kind: u8,
     /// At the content; behind the elements that were read.
     reader: Reader<'u>,
@@ -34,7 +34,7 @@ pub(crate) struct Elements<'u> {
     text: std::str::EncodeUtf16<'u>,
 }
 
-impl<'u> Elements<'u> {
+impl<'u> Contents<'u> {
     pub(super) fn of(info: u8, content: Reader<'u>, length: u32) -> Self {
         let (kind, mut reader) = (info & 0x0f, content);
         let text = if kind == STRING { reader.string().unwrap_or_default() } else { "" };
@@ -49,14 +49,15 @@ impl<'u> Elements<'u> {
         Self { kind: DELETED, reader: Reader::new(&[]), left: length, text: "".encode_utf16() }
     }
 
-    /// The next one; `Some(None)` for one that is gone.
-    pub(crate) fn next(&mut self) -> Checked<Option<Option<Shown<'u>>>> {
-        if self.left == 0 {
+    /// The next one, or all that are gone, which show nothing.
+    pub(crate) fn next(&mut self) -> Checked<Option<(u32, Option<Shown<'u>>)>> {
+        let (kind, from) = (self.kind, self.reader);
+        let count = if kind == DELETED { self.left } else { self.left.min(1) };
+        if count == 0 {
             return Ok(None);
         }
-        self.left -= 1;
-        let (kind, from) = (self.kind, self.reader);
-        Ok(Some(match kind {
+        self.left -= count;
+        let shown = match kind {
             DELETED => None,
             STRING => {
                 let is_half = |unit: &u16| (0xd800..0xe000).contains(unit);
@@ -78,7 +79,8 @@ impl<'u> Elements<'u> {
                 read(&mut self.reader, kind, usize::MAX)?;
                 Some(Shown::Bytes(kind, from.until(&self.reader)))
             }
-        }))
+        };
+        Ok(Some((count, shown)))
     }
 }
 

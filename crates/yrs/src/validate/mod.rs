@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use partita_core::{CrdtError, Limits};
 
 pub(crate) use block::{Blocks, Goes};
-pub(crate) use content::Elements;
+pub(crate) use content::Contents;
 pub(crate) use reader::{Checked, Reader};
 
 use nesting::Node;
