@@ -12,11 +12,16 @@ pub(crate) const MAX_NESTING: usize = 1_000;
 
 /// How far a change's operation counter may be ahead of what it depends on. A transaction at older heads continues from
 /// the whole document's counter; but a change may not use up the counter's 32 bits, or nobody could write after it.
-pub(crate) const MAX_LEAD: u64 = 1 << 20;
+const MAX_LEAD: u64 = 1 << 20;
 
 /// Up to which counter it may be ahead at all. Some thousand changes that are ahead of each other would use it up, too: from here
 /// on each number takes an operation.
-pub(crate) const LAST_LEAD: u64 = 1 << 30;
+const LAST_LEAD: u64 = 1 << 30;
+
+/// How far a change that begins at this counter may be ahead of what it depends on.
+pub(crate) fn most_lead(start: u64) -> u64 {
+    if start > LAST_LEAD { 0 } else { MAX_LEAD }
+}
 
 /// How a change fits.
 pub(crate) enum Fit {
@@ -89,8 +94,7 @@ impl Batch {
         if start <= highest || before < highest || (seq > 0 && change.deps().is_empty()) {
             return Fit::Never;
         }
-        let most = if start > LAST_LEAD { 0 } else { MAX_LEAD };
-        if start.checked_sub(before + 1).is_none_or(|lead| lead > most) {
+        if start.checked_sub(before + 1).is_none_or(|lead| lead > most_lead(start)) {
             return Fit::Never;
         }
         // The library unwraps the index of each.

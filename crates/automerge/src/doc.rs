@@ -7,7 +7,7 @@ use automerge::transaction::{Transactable, Transaction};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjId, PatchLog, ReadDoc};
 use partita_core::{ActorSeed, Applied, CrdtDocument, CrdtError, Digest, Limits, Transact};
 
-use crate::batch::{Batch, Fit, LAST_LEAD, Last, MAX_LEAD, MAX_NESTING};
+use crate::batch::{Batch, Fit, Last, MAX_NESTING, most_lead};
 use crate::deep::with_stack_for;
 use crate::digest;
 use crate::held::{self, Held, Place};
@@ -114,8 +114,8 @@ impl AutomergeDoc {
             let metas = hashes.iter().filter_map(|hash| self.doc.get_change_meta_by_hash(hash));
             metas.map(|meta| meta.max_op).max().unwrap_or(0)
         };
-        let (ends, lead) = (last(&before), last(&before).saturating_sub(last(heads)));
-        if lead > MAX_LEAD || (lead > 0 && ends >= LAST_LEAD) {
+        let ends = last(&before);
+        if ends.saturating_sub(last(heads)) > most_lead(ends + 1) {
             return Err(Transact::Refused(CrdtError::Malformed("the version is too old to be edited")));
         }
         let changes = self.changes();

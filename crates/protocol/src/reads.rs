@@ -203,14 +203,6 @@ pub struct StoredFragments {
 }
 
 impl StoredFragments {
-    /// What a piece takes in a store beside its bytes, about: nobody fills a disk with pieces of one byte.
-    const COST: u64 = 128;
-
-    /// What they count towards what remotes may have stored.
-    pub(crate) fn weight(self) -> u64 {
-        self.bytes.saturating_add(self.count.saturating_mul(Self::COST))
-    }
-
     /// One piece more.
     pub(crate) fn add(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -586,25 +578,14 @@ fn rewind(
     let mut begun_elsewhere = BTreeMap::new();
     for created in &after {
         let EntryKind::Create(document) = created.header.kind else { continue };
-        let mut error = None;
-        store.document(context, &document, 0, &mut |stored| {
-            let header = match entry(&stored) {
-                Ok(entry) => entry.header,
-                Err(bad) => {
-                    error = Some(bad);
-                    return ControlFlow::Break(());
-                }
-            };
+        document_entries(store, context, &document, 0, |arrival, Entry { header, .. }| {
             let stays = header.log != *log || header.seq <= keep;
             if stays && matches!(header.kind, EntryKind::Create(_) | EntryKind::Snapshot(_)) {
-                begun_elsewhere.insert(document, stored.arrival);
+                begun_elsewhere.insert(document, arrival);
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         })?;
-        if let Some(error) = error {
-            return Err(error);
-        }
     }
     Ok(Rewound { record, after, begun_elsewhere })
 }

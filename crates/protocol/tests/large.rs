@@ -1,6 +1,6 @@
 //! Payloads of any size arrive: in pieces, resumed by offset, from whoever has them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use partita_core::{Bytes, Entry, EntryHeader, Key};
 use partita_protocol::{
@@ -161,6 +161,30 @@ fn piece(entry: &Entry, offset: u64, bytes: impl Into<Bytes>) -> Message {
     }
 }
 
+/// How many bytes of pieces are in its store.
+fn stored_pieces(fleet: &Fleet, member: usize) -> usize {
+    let mut bytes = 0;
+    let view = partita_core::Store::read(fleet.store(member)).unwrap();
+    let count = &mut |_: &[u8], value: &[u8]| {
+        bytes += value.len();
+        std::ops::ControlFlow::Continue(())
+    };
+    view.scan(&Key::all_fragments(&Fleet::context(0).id), count).unwrap();
+    bytes
+}
+
+/// A large entry of somebody else, which this node holds and nobody else.
+fn held_by(fleet: &mut Fleet, member: usize, noise: u64) -> Arc<Entry> {
+    let payload = samples::noise(noise, 200_000);
+    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
+    let entry = log.change(samples::document(1), payload.clone());
+    let source = offering(fleet, member, 62, &entry);
+    fleet.say(source, &[piece(&entry, 0, payload.slice(..100_000)), piece(&entry, 100_000, payload.slice(100_000..))]);
+    fleet.cut(source);
+    assert_eq!(fleet.held(member), [log.tip().unwrap()]);
+    entry
+}
+
 #[test]
 fn garbage_from_one_is_not_stitched_to_the_pieces_of_another() {
     let mut fleet = Fleet::new(6);
@@ -231,17 +255,7 @@ fn pieces_that_nobody_sends_make_room_for_what_somebody_does() {
     fleet.connect(b, relay);
     fleet.run();
     let context = Fleet::context(0).id;
-    let stored = |fleet: &Fleet| {
-        let mut bytes = 0;
-        let all = partita_core::Key::all_fragments(&context);
-        let view = partita_core::Store::read(fleet.store(relay)).unwrap();
-        let count = &mut |_: &[u8], value: &[u8]| {
-            bytes += value.len();
-            std::ops::ControlFlow::Continue(())
-        };
-        view.scan(&all, count).unwrap();
-        bytes
-    };
+    let stored = |fleet: &Fleet| stored_pieces(fleet, relay);
     for seed in 30..40 {
         let mut log = samples::SampleLog::new(seed, context, 1);
         let entry = log.change(samples::document(1), samples::noise(seed.into(), 200_000));
@@ -338,16 +352,7 @@ fn large_entries_that_come_at_the_same_time_keep_within_the_quota_and_one_of_the
     let config = NodeConfig { max_context_bytes: 300_000, ..NodeConfig::default() };
     let a = fleet.add(config, OpenStrategy::new(), 1);
     let context = Fleet::context(0).id;
-    let stored = |fleet: &Fleet| {
-        let mut bytes = 0;
-        let view = partita_core::Store::read(fleet.store(a)).unwrap();
-        let count = &mut |_: &[u8], value: &[u8]| {
-            bytes += value.len();
-            std::ops::ControlFlow::Continue(())
-        };
-        view.scan(&Key::all_fragments(&context), count).unwrap();
-        bytes
-    };
+    let stored = |fleet: &Fleet| stored_pieces(fleet, a);
     let mut offers = Vec::new();
     for seed in 70..72 {
         let mut log = samples::SampleLog::new(seed, context, 1);
@@ -371,13 +376,7 @@ fn large_entries_that_come_at_the_same_time_keep_within_the_quota_and_one_of_the
 fn who_goes_on_after_garbage_sends_all_of_it_again() {
     let mut fleet = Fleet::new(25);
     let (a, s) = (fleet.replica(), fleet.replica());
-    let payload = samples::noise(25, 200_000);
-    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
-    let entry = log.change(samples::document(1), payload.clone());
-    let honest = offering(&mut fleet, s, 62, &entry);
-    fleet.say(honest, &[piece(&entry, 0, payload.slice(..100_000)), piece(&entry, 100_000, payload.slice(100_000..))]);
-    assert_eq!(fleet.held(s), [log.tip().unwrap()]);
-    fleet.cut(honest);
+    let entry = held_by(&mut fleet, s, 25);
     let hostile = offering(&mut fleet, a, 61, &entry);
     fleet.say(hostile, &[piece(&entry, 0, vec![0; 50_000])]);
     fleet.cut(hostile);
@@ -411,12 +410,7 @@ fn what_follows_a_large_entry_is_sent_once() {
 fn a_large_entry_comes_from_another_when_who_offered_it_first_does_not_send_it() {
     let mut fleet = Fleet::new(27);
     let (a, s) = (fleet.replica(), fleet.replica());
-    let payload = samples::noise(27, 200_000);
-    let mut log = samples::SampleLog::new(60, Fleet::context(0).id, 1);
-    let entry = log.change(samples::document(1), payload.clone());
-    let source = offering(&mut fleet, s, 62, &entry);
-    fleet.say(source, &[piece(&entry, 0, payload.slice(..100_000)), piece(&entry, 100_000, payload.slice(100_000..))]);
-    fleet.cut(source);
+    let entry = held_by(&mut fleet, s, 27);
     let silent = offering(&mut fleet, a, 61, &entry);
     assert_eq!(offsets(&fleet.said(silent, 0)), [0]);
     fleet.connect(s, a);
@@ -428,5 +422,6 @@ fn a_large_entry_comes_from_another_when_who_offered_it_first_does_not_send_it()
         fleet.say(silent, &[beat]);
     }
     assert!(fleet.is_up(silent), "it lives, and sends nothing");
-    assert_eq!(fleet.held(a), [log.tip().unwrap()]);
+    assert_eq!(fleet.held(a), fleet.held(s));
+    assert_eq!(fleet.held(a)[0].head, entry.id);
 }

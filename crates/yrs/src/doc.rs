@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use partita_core::{
@@ -23,12 +23,6 @@ pub(crate) fn client_id(actor: &ActorSeed) -> u64 {
     let [a, b, c, d, e, f, g, ..] = *actor.as_bytes();
     (u64::from_le_bytes([a, b, c, d, e, f, g, 0]) & ((1 << 53) - 1)).max(1)
 }
-
-/// How much of each client is there.
-type Clocks = BTreeMap<u64, u32>;
-
-/// The ranges of each client that were deleted.
-type Deletions = BTreeMap<u64, Vec<(u32, u32)>>;
 
 /// How a payload fits.
 enum Fit {
@@ -251,18 +245,6 @@ impl YrsDoc {
         self.held.all().map(|(payload, _)| payload).collect()
     }
 
-    /// Clocks and deletions in a canonical order.
-    fn state(&self) -> (Clocks, Deletions) {
-        let state = self.doc.transact().snapshot();
-        let clocks = clocks(&state.state_map);
-        let deletes = state
-            .delete_set
-            .iter()
-            .map(|(client, ranges)| (client.get(), ranges.iter().map(|range| (range.start, range.end)).collect()));
-        let deletes = deletes.collect();
-        (clocks, deletes)
-    }
-
     /// All of it as one update, as this library happens to write it.
     fn encoded(&self) -> Result<Vec<u8>, CrdtError> {
         if self.damaged {
@@ -281,6 +263,20 @@ impl YrsDoc {
     ) -> Result<bool, CrdtError> {
         let (own, others) = (self.encoded()?, other.encoded()?);
         compare(&History::of(&own)?, &History::of(&others)?)
+    }
+
+    /// Whether all that waits in the other document is here, and what waits here is by these clients or waits there too.
+    fn waits_like(&self, other: &Self, own: &History<'_>, theirs: &History<'_>, by: &[u64]) -> bool {
+        let (waiting, waits_there): (HashSet<&[u8]>, HashSet<&[u8]>) =
+            (self.waiting().into_iter().collect(), other.waiting().into_iter().collect());
+        let has = |(payload, outline): (&[u8], &Outline)| {
+            waiting.contains(payload) || outline.sections.iter().all(|(client, _, end)| own.end(*client) >= *end)
+        };
+        let is_theirs = |(payload, outline): (&[u8], &Outline)| {
+            let is_known = |client: &u64, end: u32| theirs.end(*client) >= end || by.contains(client);
+            waits_there.contains(payload) || outline.sections.iter().all(|(client, _, end)| is_known(client, *end))
+        };
+        self.held.all().all(is_theirs) && other.held.all().all(has)
     }
 }
 
@@ -329,40 +325,13 @@ impl CrdtDocument for YrsDoc {
     }
 
     fn extends(&self, other: &dyn CrdtDocument, by: &[ActorSeed]) -> bool {
-        let Some(other) = other.as_any().downcast_ref::<Self>() else { return false };
-        if self.damaged || other.damaged {
-            return false;
-        }
-        let ((clocks, deletes), (others, deleted)) = (self.state(), other.state());
-        let reached = |client: &u64, clock: u32| clocks.get(client).is_some_and(|own| *own >= clock);
-        let is_deleted = |client: &u64, (start, end): (u32, u32)| {
-            // They are in order and apart: the last that begins there or before, or none.
-            let covers = |ranges: &Vec<(u32, u32)>| {
-                let after = ranges.partition_point(|own| own.0 <= start);
-                after.checked_sub(1).is_some_and(|at| end <= ranges[at].1)
-            };
-            deletes.get(client).is_some_and(covers)
-        };
-        let waiting: HashSet<&[u8]> = self.waiting().into_iter().collect();
-        let has = |(payload, outline): (&[u8], &Outline)| {
-            waiting.contains(payload) || outline.sections.iter().all(|(client, _, end)| reached(client, *end))
-        };
-        let by: Vec<u64> = by.iter().map(client_id).collect();
-        let is_news = |client: &u64, clock: u32| others.get(client).is_none_or(|known| *known < clock);
-        let theirs: HashSet<&[u8]> = other.waiting().into_iter().collect();
-        let is_theirs = |(payload, outline): (&[u8], &Outline)| {
-            let mut sections = outline.sections.iter();
-            theirs.contains(payload) || sections.all(|(client, _, end)| !is_news(client, *end) || by.contains(client))
-        };
-        let mut here = clocks.iter();
-        // Who deleted what is not kept: whoever wrote more may have, and nobody else.
-        (!by.is_empty() || deletes == deleted)
-            && here.all(|(client, clock)| !is_news(client, *clock) || by.contains(client))
-            && self.held.all().all(is_theirs)
-            && others.iter().all(|(client, clock)| reached(client, *clock))
-            && deleted.iter().all(|(client, ranges)| ranges.iter().all(|range| is_deleted(client, *range)))
-            && other.held.all().all(has)
-            && self.compare(other, |own, other| own.agrees(other)).unwrap_or(false)
+        other.as_any().downcast_ref::<Self>().is_some_and(|other| {
+            let by: Vec<u64> = by.iter().map(client_id).collect();
+            self.compare(other, |own, theirs| {
+                Ok(own.extends(theirs, &by) && self.waits_like(other, own, theirs, &by) && own.agrees(theirs)?)
+            })
+            .unwrap_or(false)
+        })
     }
 
     fn merge(&mut self, bytes: &[u8]) -> Result<(), CrdtError> {
@@ -412,8 +381,4 @@ fn decoded(bytes: &[u8]) -> Result<Update, CrdtError> {
 /// The first thing that a payload needs and the document does not hold.
 fn lacking(outline: &Outline, clock: impl Fn(u64) -> u32) -> Option<Id> {
     outline.needs.iter().map(|(&client, &needed)| (client, needed)).find(|&(client, needed)| clock(client) < needed)
-}
-
-fn clocks(state: &StateVector) -> Clocks {
-    state.iter().filter(|(_, clock)| **clock > 0).map(|(client, &clock)| (client.get(), clock)).collect()
 }

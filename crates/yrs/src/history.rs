@@ -90,11 +90,36 @@ impl<'u> History<'u> {
         Ok(Walk { client, blocks: Blocks::open(section)?, block: None, deleted })
     }
 
+    /// How much there is of a client.
+    pub(crate) fn end(&self, client: u64) -> u32 {
+        // The highest client is first.
+        let at = self.outline.sections.binary_search_by(|(other, ..)| client.cmp(other));
+        at.map_or(0, |at| self.outline.sections[at].2)
+    }
+
     /// Whether both have the same elements and deletions.
     pub(crate) fn is(&self, other: &Self) -> Checked<bool> {
-        let ends = |history: &Self| history.outline.sections.iter().map(|(client, _, end)| (*client, *end)).collect();
-        let (own, others): (Vec<_>, Vec<_>) = (ends(self), ends(other));
-        Ok(own == others && self.deletions == other.deletions && self.agrees(other)?)
+        let same = self.outline.sections == other.outline.sections && self.deletions == other.deletions;
+        Ok(same && self.agrees(other)?)
+    }
+
+    /// Whether there is as much as in the other of each client, and no more but by these; and of what is deleted the same.
+    pub(crate) fn extends(&self, other: &Self, by: &[u64]) -> bool {
+        let is_deleted = |client: &u64, (start, end): (u32, u32)| {
+            // They are in order and apart: the last that begins there or before, or none.
+            let covers = |ranges: &Vec<(u32, u32)>| {
+                let after = ranges.partition_point(|own| own.0 <= start);
+                after.checked_sub(1).is_some_and(|at| end <= ranges[at].1)
+            };
+            self.deletions.get(client).is_some_and(covers)
+        };
+        let mut here = self.outline.sections.iter();
+        let mut there = other.outline.sections.iter();
+        // Who deleted what is not kept: whoever wrote more may have, and nobody else.
+        (!by.is_empty() || self.deletions == other.deletions)
+            && here.all(|(client, _, end)| other.end(*client) >= *end || by.contains(client))
+            && there.all(|(client, _, end)| self.end(*client) >= *end)
+            && other.deletions.iter().all(|(client, ranges)| ranges.iter().all(|range| is_deleted(client, *range)))
     }
 
     /// Whether what both have is the same, but for what is deleted in one of them.

@@ -307,13 +307,12 @@ impl Node {
         let seen = local.graph.ancestors(&[*claim]);
         let impossible = table.logs.iter().any(|(log, covered)| {
             let began_otherwise = |state: &Log| {
-                let LogRecord { start, knew, .. } = &*state.record;
+                let LogRecord { knew, .. } = &*state.record;
                 // Of a log that was begun long ago it may not be known here.
-                *start != covered.start || (*knew != covered.knew && !knew.is_empty())
+                *knew != covered.knew && !knew.is_empty()
             };
             !covered.knew.iter().all(|head| seen.contains(head)) || local.logs.get(log).is_some_and(began_otherwise)
-        });
-        let impossible = impossible || !local.is_possible(&table);
+        }) || !local.is_possible(&table);
         Some(CheckpointCheck {
             context: *context,
             author: local.checkpoints.author(claim)?,

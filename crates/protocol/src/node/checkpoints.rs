@@ -18,7 +18,6 @@ use super::{
     link::{Halt, Until},
     status::ClaimStatus,
 };
-use crate::record::LogRecord;
 
 /// A checkpoint as a whole: what its claim says, with what that goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -288,10 +287,8 @@ impl Checkpoints {
         let author = self.author(&id);
         let rank = self.rank(&id);
         let of_author = self.live.iter().filter(|other| **other != id && self.author(other) == author);
-        let mut beside: Vec<_> = of_author.map(|other| (self.rank(other), *other)).collect();
-        beside.sort_unstable();
-        let too_many = beside.len() >= MOST_LIVE;
-        let last = beside.first().filter(|_| too_many).copied();
+        let beside: Vec<_> = of_author.map(|other| (self.rank(other), *other)).collect();
+        let last = beside.iter().min().filter(|_| beside.len() >= MOST_LIVE).copied();
         if last.is_some_and(|(last, _)| last > rank) {
             self.pass_over(id);
             return;
@@ -493,9 +490,8 @@ impl Context {
         table.logs.iter().all(|(log, covered)| {
             let record = |log: &LogId| self.logs.get(log).map(|state| &state.record);
             let is_its_authors = |tip: &Tip| {
-                let is_data_of =
-                    |state: &LogRecord| state.sort == LogSort::Data && state.replica() == covered.start.replica;
-                record(&tip.log).is_none_or(|state| is_data_of(state))
+                record(&tip.log)
+                    .is_none_or(|state| state.sort == LogSort::Data && state.replica() == covered.start.replica)
             };
             let base = self.checkpoints.covered(log).map(|base| base.last.tip);
             record(log).is_none_or(|held| held.sort == LogSort::Data && held.start == covered.start)

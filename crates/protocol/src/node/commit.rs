@@ -176,9 +176,7 @@ impl Node {
         if commits.failed.is_some() {
             // Nothing more is stored. What is there can still be read, and somebody waits for it.
             commits.pending = Batch::default();
-            let reads = std::mem::take(&mut self.reads_after_commit);
-            self.effects.extend(reads.into_iter().map(|(id, request)| Effect::Read(id, request)));
-            return;
+            return self.read_after_commit();
         }
         if commits.in_flight.is_some() {
             return;
@@ -187,10 +185,7 @@ impl Node {
             // Everything is in the store: what waits for that need not wait for another commit.
             let then = std::mem::take(&mut commits.then);
             self.conclude(then);
-            let reads = std::mem::take(&mut self.reads_after_commit);
-            let reads = reads.into_iter();
-            self.effects.extend(reads.map(|(id, request)| Effect::Read(id, request)));
-            return;
+            return self.read_after_commit();
         }
         if self.commit_waits() {
             return;
@@ -209,6 +204,11 @@ impl Node {
         }
         commits.in_flight = Some((id, std::mem::take(&mut commits.then)));
         self.effects.push(Effect::Commit(id, std::mem::replace(&mut commits.pending, later)));
+        self.read_after_commit();
+    }
+
+    /// Asks the store what waited to be asked behind what is pending.
+    fn read_after_commit(&mut self) {
         let reads = std::mem::take(&mut self.reads_after_commit);
         self.effects.extend(reads.into_iter().map(|(id, request)| Effect::Read(id, request)));
     }

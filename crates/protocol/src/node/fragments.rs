@@ -15,6 +15,7 @@ use super::{
     Node, Purpose,
     context::{Context, most_with},
     link::{Halt, Until},
+    weighed::Weight,
 };
 use crate::{
     NodeConfig,
@@ -167,7 +168,7 @@ impl Node {
             Some(stored) => local.pieces.set(log, stored),
             None => self.forget_pieces(context, log),
         }
-        if !self.is_whole(context, log) {
+        if !self.complete(context, log) {
             self.want(context, log);
         }
     }
@@ -251,11 +252,11 @@ impl Node {
         local.pieces.set(log, here);
         self.make_room_for_pieces(context, log, sort, bytes_here);
         self.commits.put(Key::Fragment(context, log, seq, at), pack_fragment(&of, bytes));
-        self.is_whole(context, log);
+        self.complete(context, log);
     }
 
-    /// Whether all of a payload is here; then its turn to be read comes.
-    fn is_whole(&mut self, context: ContextId, log: LogId) -> bool {
+    /// Has a payload read as a whole when its turn comes, once all of it is here; false while something is missing.
+    fn complete(&mut self, context: ContextId, log: LogId) -> bool {
         let Some(local) = self.contexts.get_mut(&context) else {
             return true;
         };

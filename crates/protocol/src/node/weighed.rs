@@ -12,9 +12,12 @@ pub(super) trait Weight {
     fn weight(&self) -> u64;
 }
 
+/// What a piece takes in a store beside its bytes, about: nobody fills a disk with pieces of one byte.
+const PIECE: u64 = 128;
+
 impl Weight for StoredFragments {
     fn weight(&self) -> u64 {
-        (*self).weight()
+        self.bytes.saturating_add(self.count.saturating_mul(PIECE))
     }
 }
 
