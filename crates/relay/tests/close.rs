@@ -87,11 +87,12 @@ async fn goes_away<F: Future<Output = ()>>(go: impl FnOnce(Relay) -> F) -> (Conn
         }
     };
     let error = patiently("the end of the connection", ended).await;
+    // The connection may be over before the node came to the last frame that was read from it; it does before it stops.
+    device.stop().await.unwrap();
     let mut said_goodbye = false;
     while let Ok(frame) = hears.try_recv() {
         said_goodbye |= Message::decode_frame(&frame).unwrap().iter().any(|message| matches!(message, Message::Bye));
     }
-    device.stop().await.unwrap();
     (error, said_goodbye)
 }
 
