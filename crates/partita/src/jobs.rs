@@ -34,6 +34,11 @@ impl Jobs {
         self.0.is_empty()
     }
 
+    /// What is next.
+    pub(crate) fn peek(&self) -> Option<&Job> {
+        self.0.front()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Job> {
         self.0.pop_front()
     }

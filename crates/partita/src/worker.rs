@@ -25,6 +25,14 @@ use crate::{
 /// The bytes before an imported history in what creates a document: type and nonce.
 pub(crate) const CREATE_HEAD: usize = 20;
 
+/// How many small documents are loaded, when that many wait, before those who asked for them are told. To wake somebody takes
+/// about as long as to make such a document.
+const TOLD_TOGETHER: usize = 32;
+
+/// The most of what a small document is made of.
+const FEW_ITEMS: usize = 16;
+const FEW_BYTES: usize = 4096;
+
 /// One entry for a document.
 pub(crate) struct Item {
     pub(crate) arrival: u64,
@@ -51,6 +59,16 @@ pub(crate) enum Payload {
     /// As it came, with what opens it: that takes about a third of what judging and storing an entry does, so it is done
     /// here while the driver goes on with the next ones.
     Sealed(Arrival, Arc<dyn PayloadOpener>),
+}
+
+impl Payload {
+    /// In bytes, as it came.
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.len(),
+            Self::Sealed(arrival, _) => arrival.entry.payload.len(),
+        }
+    }
 }
 
 impl Item {
@@ -101,6 +119,25 @@ pub(crate) struct DocumentParts {
     pub(crate) number: u64,
     pub(crate) snapshot: Option<Vec<u8>>,
     pub(crate) items: Vec<Item>,
+}
+
+impl DocumentParts {
+    /// Whether it takes no time worth mentioning to make a document of this.
+    fn are_few(&self) -> bool {
+        let payloads = self.items.iter().map(|item| item.payload.as_ref().map_or(0, Payload::len));
+        self.items.len() <= FEW_ITEMS
+            && self.snapshot.as_ref().map_or(0, Vec::len) + payloads.sum::<usize>() <= FEW_BYTES
+    }
+}
+
+/// A document is loaded, and who waits for it.
+struct Answers(Arc<Cell>, Vec<Reply>);
+
+impl Answers {
+    fn give(self) {
+        let Self(cell, replies) = self;
+        replies.into_iter().for_each(|reply| reply.answer(Ok(cell.clone())));
+    }
 }
 
 /// The way to the worker. When it is dropped, the worker has done everything that it was sent, and has let go of the store.
@@ -161,11 +198,17 @@ impl Worker {
 
     fn run(&self, receiver: &mpsc::Receiver<Job>) {
         let mut jobs = Jobs::default();
+        let mut loaded: Vec<Answers> = Vec::new();
         loop {
             while let Ok(job) = receiver.try_recv() {
                 jobs.push(job);
             }
+            let goes_on = matches!(jobs.peek(), Some(Job::Load { parts, .. }) if parts.are_few());
+            if !goes_on || loaded.len() == TOLD_TOGETHER {
+                loaded.drain(..).for_each(Answers::give);
+            }
             match jobs.pop() {
+                Some(Job::Load { parts, replies }) => loaded.push(self.load_for(&parts, replies)),
                 Some(job) => self.perform(job),
                 None => match receiver.recv() {
                     Ok(job) => jobs.push(job),
@@ -182,11 +225,7 @@ impl Worker {
                 // If the driver is at rest, the job that follows from it is this thread's next, and nobody has to be woken.
                 (self.driver)(Command::Loaded { loaded, here: true });
             }
-            Job::Load { parts, replies } => {
-                let cell = parts.cell.clone();
-                self.load(&parts);
-                replies.into_iter().for_each(|reply| reply.answer(Ok(cell.clone())));
-            }
+            Job::Load { parts, replies } => self.load_for(&parts, replies).give(),
             Job::Apply { cell, items } => self.apply(&cell, &items),
             Job::Snapshot { cell, through, taken } => self.snapshot(&cell, through, taken),
             Job::Rebuild(rebuild) => {
@@ -196,6 +235,11 @@ impl Worker {
             }
             Job::Fence(done) => (self.driver)(Command::Fence(done)),
         }
+    }
+
+    fn load_for(&self, parts: &DocumentParts, replies: Vec<Reply>) -> Answers {
+        self.load(parts);
+        Answers(parts.cell.clone(), replies)
     }
 
     fn load(&self, parts: &DocumentParts) {
@@ -413,21 +457,41 @@ mod tests {
         Item { arrival, log, seq: arrival, kind: ItemKind::Change, own: false, retried: false, payload }
     }
 
+    fn touchy_cell(number: u8) -> Arc<Cell> {
+        let id = DocumentId::from_bytes([number; 32]);
+        let actor = ActorSeed::derive(&LogId::from_bytes([2; 16]), &id);
+        Cell::new(ContextId::from_bytes([1; 32]), id, Arc::new(Touchy), actor, Limits::default(), |_| {})
+    }
+
+    #[test]
+    fn whoever_asked_for_a_small_document_is_told_before_a_large_one_is_made() {
+        let (reply, mut answer) = oneshot::channel();
+        let (small, large) = (touchy_cell(1), touchy_cell(2));
+        let (jobs, receiver) = mpsc::channel();
+        let load = |cell: &Arc<Cell>, payloads: &[&'static [u8]], replies| {
+            cell.await_load(1);
+            let items = (1..).zip(payloads).map(|(arrival, payload)| change(arrival, payload)).collect();
+            let parts = DocumentParts { cell: cell.clone(), number: 1, snapshot: None, items };
+            jobs.send(Job::Load { parts, replies }).unwrap();
+        };
+        load(&small, &[b"a"], vec![Reply(reply)]);
+        // It panics over its last entry, of which the driver hears.
+        load(&large, &[&[b"a" as &[u8]; FEW_ITEMS][..], &[b"c"]].concat(), Vec::new());
+        drop(jobs);
+        let (told, tells) = mpsc::channel();
+        let answered = Mutex::new(move || answer.try_recv().is_ok());
+        let driver = Arc::new(move |_| told.send(answered.lock().unwrap()()).unwrap());
+        Worker::new(Limits::default(), Arc::new(MemoryStore::new(Incarnation::default())), driver).run(&receiver);
+        assert!(tells.recv().unwrap());
+    }
+
     #[test]
     fn a_library_that_panics_over_several_payloads_gets_them_one_by_one() {
         let said = Arc::new(Mutex::new(Vec::new()));
         let hears = said.clone();
         let driver = Arc::new(move |command| hears.lock().unwrap().push(command));
         let worker = Worker::new(Limits::default(), Arc::new(MemoryStore::new(Incarnation::default())), driver);
-        let actor = ActorSeed::derive(&LogId::from_bytes([2; 16]), &DocumentId::default());
-        let cell = Cell::new(
-            ContextId::from_bytes([1; 32]),
-            DocumentId::default(),
-            Arc::new(Touchy),
-            actor,
-            Limits::default(),
-            |_| {},
-        );
+        let cell = touchy_cell(0);
         let mut poisoned = Vec::new();
         for number in 1..=3 {
             // As the engine does: what poisoned the document is left out when it is loaded again.
