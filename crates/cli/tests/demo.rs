@@ -33,7 +33,6 @@ fn in_a_group_everybody_reads_what_the_rules_promise_and_the_table_shows_it() {
 
     let result: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert_eq!((&result["ok"], &result["refused"]), (&Value::Bool(true), &Value::Bool(true)), "{out}");
-    assert!(result["seconds"].as_f64().unwrap() < 10.0, "{out}");
     let found = |member: &Value| -> Vec<String> {
         let cells = member["cells"].as_array().unwrap().iter();
         cells.map(|cell| cell["found"].as_str().unwrap().to_owned()).collect()

@@ -87,6 +87,7 @@ async fn what_is_pruned_stays_readable_for_those_who_may_read_it_and_is_shown_to
     let eve = town.added(&ada, "eve", History::All, &url).await;
     let fay = town.added(&ada, "fay", History::FromNow, &url).await;
     ada.relayed().await;
+    prunes(&eve, 7).await;
     for (document, digest) in ids.into_iter().zip(digests) {
         assert_eq!(eve.get(document).await.digest().unwrap(), digest);
         prunes(&fay, 7).await;

@@ -3,9 +3,9 @@
 use crate::common::{self, Device, Home, has, noise, put, shows, string};
 use automerge::{AutomergeError, ObjType, ROOT, transaction::Transactable as _};
 use partita::{
-    AppendError, ChangeError, CommitError, NodeConfig,
+    AppendError, ChangeError, CommitError, Document, NodeConfig,
     automerge::Automerge,
-    core::{CrdtError, DocumentType as _, Transact},
+    core::{CrdtError, Digest, DocumentType, Transact},
     yrs::Yrs,
 };
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
@@ -59,6 +59,17 @@ async fn a_change_that_is_too_large_is_taken_back_and_what_comes_after_it_counts
     relay.close().await;
 }
 
+/// Waits until a document is like another one.
+async fn becomes<T: DocumentType>(document: &Document<T>, digest: Digest) {
+    let ((), mut changes) = document.subscribe(|_| ()).unwrap();
+    common::patiently("everything", async {
+        while document.digest().unwrap() != digest {
+            changes.next().await.expect("the engine is open");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_that_is_too_large_for_one_entry_goes_into_several() {
     let home = Home::new();
@@ -80,13 +91,8 @@ async fn a_burst_that_is_too_large_for_one_entry_goes_into_several() {
     }
     let (plan_b, note_b) = (b.get::<Automerge>(plan.id()).await, b.get::<Yrs>(note.id()).await);
     let (plan_a, note_a) = (plan.digest().unwrap(), note.digest().unwrap());
-    common::patiently("everything", async {
-        let mut events = b.engine.events();
-        while (plan_b.digest().unwrap(), note_b.digest().unwrap()) != (plan_a, note_a) {
-            events.recv().await.unwrap();
-        }
-    })
-    .await;
+    becomes(&plan_b, plan_a).await;
+    becomes(&note_b, note_a).await;
     a.engine.close().await.unwrap();
     b.engine.close().await.unwrap();
     relay.close().await;

@@ -154,8 +154,9 @@ impl Relay {
     pub async fn close(mut self) {
         // Nobody new is taken. Those who are here hear from the node that it is over, behind what it has to say to them.
         self.stop = None;
-        if let Some(serving) = &self.serving {
+        if let Some(serving) = self.serving.take() {
             serving.abort();
+            let _ = serving.await; // its socket is closed then
         }
         let _ = self.driver.stop().await; // a failure is what `failed` tells
         if timeout(GOODBYE, &mut self.accepting).await.is_err() {

@@ -188,11 +188,11 @@ async fn dies(death: Death, heartbeat: Duration, network_is_back: bool) -> (Conn
     let (relay, device) = (driver(1, config.clone(), quiet()), driver(2, config, quiet()));
     let _accepting = listen(&network, &relay).await;
     let dead = Arc::new(AtomicBool::new(false));
+    let began = Instant::now(); // nothing was heard before
     let dialer = dial(&device, Mortal { inner: network, dead: dead.clone(), death }, relay.replica());
     let mut handle = dialer.handle();
     connected(&mut handle).await;
     dead.store(true, Ordering::SeqCst);
-    let began = Instant::now();
     if network_is_back {
         dialer.retry_now();
     }
@@ -224,15 +224,16 @@ async fn when_the_network_is_back_a_dead_line_is_found_sooner() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_is_well_survives_the_question() {
     let network = MemoryNetwork::default();
-    let config = NodeConfig { heartbeat: Duration::from_millis(600), ..NodeConfig::default() };
+    let config =
+        NodeConfig { heartbeat: Duration::from_secs(3), probe: Duration::from_secs(4), ..NodeConfig::default() };
     let (at_device, mut device_saw) = seen();
     let (relay, device) = (driver(1, config.clone(), quiet()), driver(2, config, at_device));
     let _accepting = listen(&network, &relay).await;
     let dialer = dial(&device, network, relay.replica());
     connected(&mut dialer.handle()).await;
     dialer.retry_now();
-    for _ in 0..4 {
-        // About a second each: beyond the time that an answer is waited for.
+    for _ in 0..5 {
+        // About a second each: beyond the two seconds that an answer is waited for.
         until(&mut device_saw, "a tick", |seen| matches!(seen, Observation::Sampled(_))).await;
         assert_eq!(dialer.handle().state(), ConnectionState::Connected(relay.replica()));
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::partita;
 
 /// Long enough for any honest run, short enough to see a hang.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running replica. Dropping it kills it.
 pub struct Replica {

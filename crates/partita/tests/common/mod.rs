@@ -15,7 +15,7 @@ use partita_testing::network::MemoryNetwork;
 use tempfile::TempDir;
 
 /// Long enough for any honest run, short enough to see a hang.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder, a network and an owner.
 pub struct Home {

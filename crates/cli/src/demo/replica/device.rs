@@ -106,8 +106,9 @@ impl Device {
                 Answer::Done
             }
             Ask::Tick { document, value } => {
+                let at = typing::now();
                 self.paper(&document)?.tick(value)?;
-                Answer::At(typing::now())
+                Answer::At(at)
             }
             Ask::Read { document } => Answer::Parts(self.paper(&document)?.parts()?),
             Ask::Look { crdt, document } => self.look(crdt, &document).await?,
