@@ -76,6 +76,7 @@ impl Node {
         }
         self.control_changed.insert(info.id);
         self.settle_control();
+        self.judge_quarantine_again(info.id);
         for id in self.might_offer(&info.id) {
             let awaited = self.sessions.get_mut(&id).is_some_and(|session| session.told_closed.remove(&info.id));
             if awaited {
