@@ -84,6 +84,10 @@ impl PartitionStrategy for AllOf {
         changed
     }
 
+    fn forget(&mut self, context: &ContextId) {
+        self.all_mut().for_each(|member| member.forget(context));
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         self.all().map(|member| member.should_sync(local, remote)).fold(Access::Both, narrowest)
     }

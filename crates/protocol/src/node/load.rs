@@ -145,6 +145,7 @@ impl Node {
         self.commits.put_logs(&self.contexts);
         if let Some(local) = self.contexts.remove(&context) {
             self.heard = self.heard.saturating_sub(local.heard.len());
+            self.strategies[local.strategy].forget(&context);
         }
     }
 

@@ -49,6 +49,7 @@ pub(super) fn check(subject: &Subject, findings: &mut Findings) {
     are_lifted_by_control(&council, findings);
     rest_on_ancestors(&council, &epochs, findings);
     orders(&council, findings);
+    come_again(&council, findings);
 }
 
 /// Only who lost the right can hold it again, and only a control entry of the context can lift a loss.
@@ -150,6 +151,29 @@ fn knowing(council: &Council<'_>, written: &[Written], heads: &[EntryId]) -> Box
         let _ = strategy.control(NOW, &one.given());
     }
     strategy
+}
+
+/// A node that unloaded the contexts gives all control entries again when it loads them.
+fn come_again(council: &Council<'_>, findings: &mut Findings) {
+    let subject = council.subject;
+    let questions = questions(council);
+    let mut again = begin(&subject.local, &subject.contexts);
+    let give = |strategy: &mut dyn PartitionStrategy| {
+        for one in council.written.values().flatten() {
+            let _ = strategy.control(NOW, &one.given());
+        }
+    };
+    give(&mut *again);
+    for context in &subject.contexts {
+        again.forget(&context.id);
+        again.adopt(context, None);
+    }
+    give(&mut *again);
+    let (expected, found) = (answers(&questions, council.local()), answers(&questions, &*again));
+    let changed = questions.iter().zip(expected.iter().zip(&found)).find(|(_, (one, two))| one != two);
+    if let Some(((what, _), (one, two))) = changed {
+        findings.add(Losses, format!("{what} is another once its context was unloaded and loaded: {one}, then {two}"));
+    }
 }
 
 /// The same control entries in other orders, parents first.
