@@ -27,10 +27,10 @@ impl<D: Ord + Copy> Away<D> {
         self.declared.insert((replica, declaration));
     }
 
-    /// Whether a declaration would change anything: not of a replica that is away in any case, nor one that was made before.
-    /// Only where every declaration counts.
-    pub fn changes_with(&self, replica: &ReplicaId, declaration: &D) -> bool {
-        !self.is_away(replica) && !self.declared.contains(&(*replica, *declaration))
+    /// Whether this very declaration was made before: said again it changes nothing. One that is made while the replica is
+    /// away by another is kept all the same, for its return to end it: else it could be said again after that.
+    pub fn has_heard(&self, replica: &ReplicaId, declaration: &D) -> bool {
+        self.declared.contains(&(*replica, *declaration))
     }
 
     /// Whether nobody waits for a replica.
@@ -86,6 +86,7 @@ mod tests {
         returns.declare(one, 1);
         returns.end(&one);
         assert_eq!(returns.replicas(), [other].into());
+        assert!(returns.has_heard(&one, &3) && !returns.has_heard(&other, &3));
         returns.declare(one, 1);
         assert_eq!(returns.replicas(), [other].into(), "said again, it is the same declaration, and over");
     }

@@ -248,6 +248,14 @@ pub trait PartitionStrategy: Any + Send + Sync {
         false
     }
 
+    /// The node has unloaded this context, for now: what follows from its control entries may go from memory. Nothing is
+    /// asked about it except who may open it, by `verify`, and if it is loaded again, it is adopted and all its control
+    /// entries are given to [`control`](Self::control) again, as after a restart. A relay takes more contexts than it has
+    /// memory for, so whoever is for relays forgets; whoever does not must take entries that it was given before.
+    ///
+    /// Keep what lets somebody in who cannot show its right to a node that holds nothing of the context.
+    fn forget(&mut self, _context: &ContextId) {}
+
     /// May these two sync? Asked at every open of a context in a session, and again after each control entry; a refusal
     /// takes effect at once.
     fn should_sync(&self, _local: &ContextInfo, _remote: &RemoteContext) -> Access {
@@ -328,7 +336,8 @@ pub trait PartitionStrategy: Any + Send + Sync {
     }
 
     /// A control entry counts from now on. Called once for each in an order in which parents come first, and again for
-    /// all of them after a restart. Control entries that are not understood must be kept in the graph and otherwise ignored.
+    /// all of them after a restart, and when the context was unloaded and is loaded again. Control entries that are not
+    /// understood must be kept in the graph and otherwise ignored.
     ///
     /// # Errors
     /// When the entry is not one of this strategy's: the node refuses it before it is stored.

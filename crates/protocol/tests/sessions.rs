@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partita_core::{Access, Refusal, SessionId};
+use partita_core::{Access, PartitionStrategy as _, Refusal, SessionId};
 use partita_protocol::{
     NodeConfig, Notice, Progress, SendError,
     message::{Message, RunLimits},
@@ -285,6 +285,39 @@ fn heartbeats_measure_the_round_trip_and_how_far_clocks_differ() {
     fleet.write(b, 1, b"and nothing waits for that");
     fleet.run();
     assert!(fleet.agree(&[a, b]));
+}
+
+/// A relay sees more contexts in its time than it has memory for.
+#[test]
+fn a_strategy_forgets_what_is_unloaded_and_knows_it_again_when_it_is_loaded() {
+    let mut fleet = Fleet::new(78);
+    let relay = fleet.relay();
+    let (owner, device) = (fleet.replica(), fleet.replica());
+    fleet.write(device, 1, "cut off later");
+    let links = [fleet.connect(owner, relay), fleet.connect(device, relay)];
+    fleet.run();
+    let loss = fleet.loss(device, &[]);
+    fleet.control(owner, loss);
+    fleet.run();
+    let knows = |fleet: &mut Fleet| {
+        let context = Fleet::context(0).id;
+        let standing = fleet.with(relay, |node, now| {
+            node.with_strategy::<OpenStrategy, _>(now, |strategy, _| strategy.standing(&context))
+        });
+        !standing.unwrap().losses.is_empty()
+    };
+    assert!(knows(&mut fleet));
+    for link in links {
+        fleet.cut(link);
+    }
+    fleet.run();
+    fleet.pass(NodeConfig::default().unload_after * 3);
+    assert_eq!(fleet.node(relay).context_status().len(), 0);
+    assert!(!knows(&mut fleet), "what nobody has open takes no memory");
+    fleet.connect(owner, relay);
+    fleet.run();
+    assert!(knows(&mut fleet), "all of it is in the store");
+    assert!(fleet.agree(&[owner, relay]));
 }
 
 #[test]

@@ -290,6 +290,11 @@ impl PartitionStrategy for OpenStrategy {
         &self.auth
     }
 
+    fn forget(&mut self, context: &ContextId) {
+        self.said.remove(context);
+        self.admitted.remove(context);
+    }
+
     fn should_sync(&self, _local: &ContextInfo, remote: &RemoteContext) -> Access {
         let admitted = self.admitted.get(&remote.id);
         if self.gated && !admitted.is_some_and(|found| found.contains(&remote.peer.replica)) {

@@ -53,6 +53,9 @@ impl PartitionStrategy for GroupRelay {
         brought.zip(state).is_some_and(|(brought, state)| state.welcome(context, brought))
     }
 
+    // Groups are not forgotten when a context is unloaded: who was invited, or was just added, knows nothing of the group but
+    // its id, and is let in by what is known of the group here.
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         if !self.kinds.contains(&remote.kind) {
             return Access::Refused(Refusal::UnknownKind);

@@ -230,7 +230,7 @@ impl<'a> Resolver<'a> {
         open
     }
 
-    fn losses_of(&self, device: &ReplicaId) -> Vec<Loss> {
+    pub(crate) fn losses_of(&self, device: &ReplicaId) -> Vec<Loss> {
         let Some(about) = self.ledger.devices.get(device) else {
             return Vec::new();
         };

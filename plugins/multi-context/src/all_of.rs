@@ -13,7 +13,9 @@ use partita_core::{
 ///
 /// The strategy is the one that seals, opens, writes and understands control entries, and its provider proves and
 /// verifies, so that remotes need not know of the guards. Guards are asked with the grant that it gave; they see no
-/// control entries, and what they decide must rest on what they were made with.
+/// control entries, and what they decide must rest on what they were made with. Nor have they a say about whose control
+/// entries count: others rest on those, and would wait for ever where a guard had kept one out. Whom a guard bars from
+/// writing may still say what the strategy lets it say.
 pub struct AllOf {
     nominated: Box<dyn PartitionStrategy>,
     guards: Vec<Box<dyn PartitionStrategy>>,
@@ -31,7 +33,8 @@ impl AllOf {
         Self { nominated: Box::new(nominated), guards: Vec::new() }
     }
 
-    /// With one more guard. Its `should_sync`, `filter_targets`, `authorize` and `standing` are asked, and nothing else.
+    /// With one more guard. Its `should_sync`, `filter_targets`, `authorize` (of what is written into documents) and
+    /// `standing` are asked, and nothing else.
     #[must_use]
     pub fn and(mut self, guard: impl PartitionStrategy) -> Self {
         self.guards.push(Box::new(guard));
@@ -81,6 +84,10 @@ impl PartitionStrategy for AllOf {
         changed
     }
 
+    fn forget(&mut self, context: &ContextId) {
+        self.all_mut().for_each(|member| member.forget(context));
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         self.all().map(|member| member.should_sync(local, remote)).fold(Access::Both, narrowest)
     }
@@ -98,6 +105,9 @@ impl PartitionStrategy for AllOf {
 
     /// One exclusion is enough, and final; one that cannot decide yet makes the entry wait.
     fn authorize(&self, claim: &Claim<'_>) -> Verdict {
+        if claim.control.is_some() {
+            return self.nominated.authorize(claim); // control entries are its own alone
+        }
         let (mut waits, mut missing) = (false, Vec::new());
         for member in self.all() {
             match member.authorize(claim) {

@@ -54,6 +54,10 @@ impl PartitionStrategy for ByKind {
         self.0.at_mut(&context.id).adopt(context, brought) || given
     }
 
+    fn forget(&mut self, context: &ContextId) {
+        self.0.forget(context);
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         match self.of(&remote.kind) {
             Ok(member) if local.kind == remote.kind => member.should_sync(local, remote),

@@ -89,6 +89,11 @@ impl PartitionStrategy for FirstOf {
         changed
     }
 
+    fn forget(&mut self, context: &ContextId) {
+        self.known.remove(context);
+        self.all_mut().for_each(|member| member.forget(context));
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         if !self.kinds().contains(&remote.kind) {
             return Access::Refused(Refusal::UnknownKind);

@@ -144,6 +144,10 @@ impl PartitionStrategy for MultiContext {
         self.routes.at_mut(&context.id).adopt(context, brought) || given
     }
 
+    fn forget(&mut self, context: &ContextId) {
+        self.routes.forget(context);
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         if !self.kinds().contains(&remote.kind) {
             return Access::Refused(Refusal::UnknownKind);

@@ -171,6 +171,13 @@ impl Routes {
         false
     }
 
+    /// A context was unloaded. Whose it is stays known; what waits is given to all who could have it once more.
+    pub(crate) fn forget(&mut self, context: &ContextId) {
+        self.waiting.remove(context);
+        // Whoever could have had it heard of its control entries, too.
+        self.members.iter_mut().for_each(|member| member.strategy.forget(context));
+    }
+
     /// A control entry of a waiting context, which comes from the store: all who could have the context get it, so that
     /// whoever has it in the end lacks none. Who does not take it cannot have the context; it is the last one's.
     pub(crate) fn ask_all(

@@ -90,7 +90,7 @@ impl Seen {
                 Op::Retire(_) if !all.lost.contains(&author) => {
                     Arc::make_mut(&mut all).lost.insert(author);
                 }
-                Op::Dormant(dormancy) if all.away.changes_with(&dormancy.device, &dormancy.id) => {
+                Op::Dormant(dormancy) if !all.away.has_heard(&dormancy.device, &dormancy.id) => {
                     Arc::make_mut(&mut all).away.declare(dormancy.device, dormancy.id);
                 }
                 Op::Back if all.away.is_away(&author) => Arc::make_mut(&mut all).away.end(&author),

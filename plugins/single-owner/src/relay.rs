@@ -64,6 +64,11 @@ impl PartitionStrategy for SingleOwnerRelay {
         self
     }
 
+    /// A certificate says whose a context is and shows who is its owner's, so nobody needs that a relay remembers more.
+    fn forget(&mut self, context: &ContextId) {
+        self.contexts.remove(context);
+    }
+
     fn should_sync(&self, local: &ContextInfo, remote: &RemoteContext) -> Access {
         if !self.kinds.contains(&remote.kind) {
             return Access::Refused(Refusal::UnknownKind);

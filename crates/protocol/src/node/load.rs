@@ -76,6 +76,7 @@ impl Node {
         }
         self.control_changed.insert(info.id);
         self.settle_control();
+        self.judge_quarantine_again(info.id);
         for id in self.might_offer(&info.id) {
             let awaited = self.sessions.get_mut(&id).is_some_and(|session| session.told_closed.remove(&info.id));
             if awaited {
@@ -144,6 +145,7 @@ impl Node {
         self.commits.put_logs(&self.contexts);
         if let Some(local) = self.contexts.remove(&context) {
             self.heard = self.heard.saturating_sub(local.heard.len());
+            self.strategies[local.strategy].forget(&context);
         }
     }
 

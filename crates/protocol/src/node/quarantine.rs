@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use partita_core::{ContextId, Entry, EntryId, Key, LogId, LogSort, Tip};
 
-use super::{Node, weighed::Weight};
-use crate::reads::{Page, Quarantined, pack};
+use super::{Node, Purpose, link::Until, weighed::Weight};
+use crate::reads::{Page, Quarantined, ReadRequest, pack};
 
 impl Weight for Quarantined {
     fn weight(&self) -> u64 {
@@ -41,6 +41,20 @@ impl Node {
         if whole && follows && fits {
             local.quarantined.change(header.log, || Quarantined::none(author), |kept| kept.add(entry));
             self.commits.put(Key::Quarantine(context, header.log, header.seq), pack(entry));
+        }
+    }
+
+    /// A context was loaded: a loss that had kept something apart may have turned out not to count, just before the program
+    /// ended. Nothing tells of it any more, so what is kept of those who have no loss is judged again. What is lifted of
+    /// others the standing tells: [`refresh_standing`](Self::refresh_standing) compares it with none.
+    pub(super) fn judge_quarantine_again(&mut self, context: ContextId) {
+        let Some(local) = self.contexts.get(&context) else {
+            return;
+        };
+        let without_loss = local.quarantined.all().iter().filter(|(_, kept)| !local.standing.has_loss(&kept.author));
+        let logs: Vec<LogId> = without_loss.map(|(log, _)| *log).collect();
+        for log in logs {
+            self.read_settled(Purpose::Readmit(context, log), ReadRequest::Quarantine { context, log });
         }
     }
 
@@ -80,8 +94,10 @@ impl Node {
             for entry in chain {
                 let seq = entry.header.seq;
                 if let Err(halt) = self.admit(context, entry) {
-                    // It may rest on another log that is in quarantine too, or still to come.
-                    if let Some(local) = self.contexts.get_mut(&context) {
+                    // It may rest on another log that is in quarantine too, or still to come; what nothing can help stays.
+                    if let Some(local) = self.contexts.get_mut(&context)
+                        && !matches!(halt.until, Until::Never)
+                    {
                         local.awaiting.insert(log, halt);
                     }
                     break;

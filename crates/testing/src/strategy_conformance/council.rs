@@ -254,6 +254,12 @@ impl<'s> Council<'s> {
         self.strategy(who).auth().prove(&SESSION, context)
     }
 
+    /// The shorter proof for a remote that synced this context before, if there is one that is another.
+    pub(super) fn brief_proof(&self, who: Who, context: &ContextInfo) -> Option<Bytes> {
+        let brief = self.strategy(who).auth().prove_briefly(&SESSION, context)?;
+        (self.proof(who, context) != Ok(brief.clone())).then_some(brief)
+    }
+
     /// What local allows this remote who shows this proof: what a node asks at an `Open`.
     pub(super) fn opens(
         &self,

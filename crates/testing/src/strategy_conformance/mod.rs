@@ -221,6 +221,12 @@ pub enum Rule {
     Garbage,
     /// Standing and verdicts follow from the control entries, not from their order; whoever lost its right is refused.
     Losses,
+    /// Whoever lost its right is limited by `standing`: what it goes on to write as if it had not heard of that counts
+    /// for nothing.
+    Standing,
+    /// A verdict rests on the entry and on what its heads descend from: replicas that hold more control entries say the
+    /// same.
+    Ancestors,
 }
 
 impl fmt::Display for Rule {

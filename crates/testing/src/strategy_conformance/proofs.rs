@@ -1,6 +1,6 @@
 //! Who may open a context.
 
-use partita_core::{Access, ContextId, ContextInfo, ContextKind, Grant, Transcript};
+use partita_core::{Access, ContextId, ContextInfo, ContextKind, Grant, Refusal, Transcript};
 
 use super::{
     Findings,
@@ -24,10 +24,19 @@ pub(super) fn check(council: &Council<'_>, findings: &mut Findings) {
         };
         let opens = council.opens(Who::Friend, context, &SESSION, &proof);
         findings.expect(Works, opens.is_ok(), || format!("the friend cannot open {context:?}: {opens:?}"));
-        kinds(council, context, &proof, findings);
-        elsewhere(council, context, &proof, findings);
-        changed(council, context, &proof, findings);
-        strangers(council, context, &proof, findings);
+        let brief = council.brief_proof(Who::Friend, context);
+        if let Some(brief) = &brief {
+            let opens = council.opens(Who::Friend, context, &SESSION, brief);
+            let works = opens.is_ok() || opens == Err(Refusal::NeedControl);
+            findings.expect(Works, works, || format!("the friend's brief proof does not open {context:?}: {opens:?}"));
+        }
+        // What is left out of a brief proof is what the remote holds already; it is bound to as much as the whole one.
+        for proof in [&proof].into_iter().chain(&brief) {
+            kinds(council, context, proof, findings);
+            elsewhere(council, context, proof, findings);
+            changed(council, context, proof, findings);
+            strangers(council, context, proof, findings);
+        }
     }
 }
 
@@ -97,6 +106,9 @@ fn strangers(council: &Council<'_>, context: &ContextInfo, proof: &[u8], finding
     findings.expect(BoundToRemote, !opens(proof), || format!("the friend's proof opened {context:?} for a stranger"));
     if let Ok(own) = council.proof(Who::Stranger, context) {
         findings.expect(Strangers, !opens(&own), || format!("a stranger's own proof opened {context:?}"));
+    }
+    if let Some(own) = council.brief_proof(Who::Stranger, context) {
+        findings.expect(Strangers, !opens(&own), || format!("a stranger's own brief proof opened {context:?}"));
     }
     findings.expect(Strangers, !opens(&[]), || format!("a stranger without a proof opened {context:?}"));
     let access = council.local().should_sync(context, &council.remote(Who::Stranger, context, None));

@@ -30,6 +30,8 @@ pub(crate) struct Members {
     joined: BTreeSet<(ContextId, ReplicaId)>,
     last: Option<ReplicaId>,
     leak: Option<Rule>,
+    /// Whether it is brief proofs that leak, and whole ones do not.
+    in_brief: bool,
     asked: AtomicU64,
 }
 
@@ -45,8 +47,15 @@ impl Members {
             joined: BTreeSet::new(),
             last: None,
             leak,
+            in_brief: false,
             asked: AtomicU64::new(0),
         }
+    }
+
+    /// The same with the leak in brief proofs alone.
+    pub(crate) fn in_brief(mut self) -> Self {
+        self.in_brief = true;
+        self
     }
 
     pub(crate) fn remove(&mut self, turn: &mut Turn<'_>, who: ReplicaId) {
@@ -56,6 +65,11 @@ impl Members {
 
     fn leaks(&self, rule: Rule) -> bool {
         self.leak == Some(rule)
+    }
+
+    /// The same of a proof of this sort.
+    fn proofs_leak(&self, brief: bool, rule: Rule) -> bool {
+        self.leaks(rule) && self.in_brief == brief
     }
 
     fn knows(&self, context: &ContextInfo) -> bool {
@@ -80,20 +94,44 @@ impl Members {
         AeadKey::from_secret(&derive(&Secret::from_bytes([9; 32]), "conformance payload", &[of]))
     }
 
-    fn message(&self, transcript: &Transcript, context: &ContextInfo, who: &VerifyingKey) -> Vec<u8> {
+    fn message(&self, transcript: &Transcript, context: &ContextInfo, who: &VerifyingKey, brief: bool) -> Vec<u8> {
         let mut message = Vec::new();
-        if !self.leaks(Rule::BoundToTranscript) {
+        if !self.proofs_leak(brief, Rule::BoundToTranscript) {
             message.extend(transcript.handshake);
             message.push(u8::from(transcript.prover_dialled));
         }
-        if !self.leaks(Rule::BoundToContext) {
+        if !self.proofs_leak(brief, Rule::BoundToContext) {
             message.extend(context.id.as_bytes());
             message.extend(context.kind.as_str().as_bytes());
         }
-        if !self.leaks(Rule::BoundToRemote) {
+        if !self.proofs_leak(brief, Rule::BoundToRemote) {
             message.extend(who.as_bytes());
         }
         message
+    }
+
+    fn signed(&self, transcript: &Transcript, context: &ContextInfo, brief: bool) -> Signature {
+        self.key.sign(PURPOSE, &self.message(transcript, context, &self.key.verifying_key(), brief))
+    }
+
+    /// A brief proof names nobody: it is for those who know that the remote has joined.
+    fn verify_briefly(
+        &self,
+        transcript: &Transcript,
+        remote: &VerifyingKey,
+        context: &ContextInfo,
+        signature: &Signature,
+    ) -> Result<Grant, Refusal> {
+        let of_anybody = self.proofs_leak(true, Rule::BoundToRemote);
+        let joined = self.joined.iter().filter(|(of, _)| *of == context.id);
+        let keys = joined.filter_map(|(_, who)| VerifyingKey::parse(who.as_bytes()).ok());
+        let signers: Vec<VerifyingKey> = keys.filter(|key| key == remote || of_anybody).collect();
+        if signers.is_empty() {
+            return Err(Refusal::NeedControl);
+        }
+        let signed = |key: &VerifyingKey| self.message(transcript, context, key, true);
+        let holds = signers.iter().any(|key| key.verify(PURPOSE, &signed(key), signature).is_ok());
+        if holds { Ok(Grant { access: Access::Both }) } else { Err(Refusal::BadProof) }
     }
 }
 
@@ -140,12 +178,16 @@ impl PartitionStrategy for Members {
         if !missing.is_empty() && !self.leaks(Rule::ForeignContext) {
             return Verdict::Undecided(missing);
         }
-        let removed = claim.heads.iter().filter_map(|head| seen.get(head)).any(|seen| seen.contains(&claim.author));
+        let mut removed = claim.heads.iter().filter_map(|head| seen.get(head)).any(|seen| seen.contains(&claim.author));
+        removed |= self.leaks(Rule::Ancestors) && self.removed(context).contains(&claim.author);
         let member = self.members.contains(&claim.author) || self.leaks(Rule::Writers);
         if member && !removed { Verdict::Accept } else { Verdict::Excluded(Refusal::Denied) }
     }
     fn standing(&self, context: &ContextId) -> Standing {
         let mut standing = Standing::default();
+        if self.leaks(Rule::Standing) {
+            return standing;
+        }
         standing.losses.extend(self.removed(context).into_iter().map(|who| (who, vec![Loss::default()])));
         standing
     }
@@ -196,9 +238,13 @@ impl PartitionStrategy for Members {
 
 impl AuthProvider for Members {
     fn prove(&self, transcript: &Transcript, context: &ContextInfo) -> Result<Bytes, StrategyError> {
-        let signature = self.key.sign(PURPOSE, &self.message(transcript, context, &self.key.verifying_key()));
-        let by = self.key.verifying_key();
+        let (by, signature) = (self.key.verifying_key(), self.signed(transcript, context, false));
         Ok([&by.as_bytes()[..], signature.as_bytes()].concat().into())
+    }
+    fn prove_briefly(&self, transcript: &Transcript, context: &ContextInfo) -> Option<Bytes> {
+        let me = ReplicaId::from_bytes(*self.key.verifying_key().as_bytes());
+        let joined = self.joined.contains(&(context.id, me));
+        joined.then(|| Bytes::copy_from_slice(self.signed(transcript, context, true).as_bytes()))
     }
     fn verify(
         &self,
@@ -220,14 +266,17 @@ impl AuthProvider for Members {
         if !foreign && !self.knows(context) {
             return Err(Refusal::Denied);
         }
+        if let Ok(signature) = <[u8; 64]>::try_from(proof) {
+            return self.verify_briefly(transcript, remote, context, &Signature::from_bytes(signature));
+        }
         let (head, signature) = proof.split_at_checked(32).ok_or(Refusal::BadProof)?;
         let cut = signature.get(..64).filter(|_| self.leaks(Rule::FlippedBits)).unwrap_or(signature);
         let signature: [u8; 64] = cut.try_into().map_err(|_| Refusal::BadProof)?;
         let by: [u8; 32] = head.try_into().map_err(|_| Refusal::BadProof)?;
         let by = VerifyingKey::parse(&by).map_err(|_| Refusal::BadProof)?;
-        let own = by == *remote || self.leaks(Rule::BoundToRemote);
+        let own = by == *remote || self.proofs_leak(false, Rule::BoundToRemote);
         let right = self.members.contains(&ReplicaId::from_bytes(*by.as_bytes())) || self.leaks(Rule::Strangers);
-        let message = self.message(transcript, context, &by);
+        let message = self.message(transcript, context, &by, false);
         let holds = by.verify(PURPOSE, &message, &Signature::from_bytes(signature)).is_ok();
         if own && right && holds { both } else { Err(Refusal::BadProof) }
     }

@@ -1,11 +1,11 @@
 //! How far the logs of those count who lost the right to write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{ReplicaId, Signature, Standing, Tip};
+use partita_core::{ReplicaId, Signature, Standing, Tip, Witness};
 
 use super::State;
-use crate::{bits::Bits, op::Op, role::Role};
+use crate::{ledger::Held, op::Op, resolve::Resolver, role::Role};
 
 impl State {
     /// How far data logs count.
@@ -21,22 +21,23 @@ impl State {
         Standing { losses: view.losses.clone(), readmitted, vouches, listed }
     }
 
-    /// A vouch answers a loss: one that had seen none was made in advance, by somebody who expected to be removed. And
-    /// nobody vouches for itself.
+    /// A vouch answers a loss of that very author: one that had seen none was made in advance, by somebody who expected that
+    /// one to be removed. And nobody vouches for itself.
     fn vouches(&self) -> BTreeMap<Tip, Signature> {
         let mut vouches: BTreeMap<Tip, Signature> = BTreeMap::new();
         if self.vouching.is_empty() {
             return vouches;
         }
-        let (resolver, losses) = (self.resolver(), self.losses());
-        for held in self.vouching.iter().filter_map(|at| self.ledger.entry(*at)) {
-            let answers = losses.iter().any(|number| held.before.has(number));
-            for (index, op) in held.ops().iter().enumerate().filter(|_| answers) {
+        let resolver = self.resolver();
+        for (at, answered) in &self.vouching {
+            let Some(held) = self.ledger.entry(*at) else { continue };
+            let answers = |author: ReplicaId| author != held.author && answered.contains(&author);
+            for (index, op) in held.ops().iter().enumerate().filter(|_| !answered.is_empty()) {
                 let Op::Vouch(witnesses) = op else { continue };
                 if !resolver.op_counts(held, index, op) {
                     continue;
                 }
-                for witness in witnesses.iter().filter(|witness| witness.author() != held.author) {
+                for witness in witnesses.iter().filter(|witness| answers(witness.author())) {
                     // Of two signatures over one entry, all replicas keep the same.
                     let kept = vouches.entry(witness.tip()).or_insert(witness.signature());
                     if witness.signature().as_bytes() < kept.as_bytes() {
@@ -48,13 +49,15 @@ impl State {
         vouches
     }
 
-    /// The numbers of the entries that take a right away, whether or not they count: who has seen one has no excuse.
-    fn losses(&self) -> Bits {
-        let lost = self.ledger.ops.iter().enumerate().filter(|(no, _)| {
-            let op = self.ledger.op(*no).map(|(_, op)| op);
-            matches!(op, Some(Op::Remove(_) | Op::SetRole(_) | Op::RemoveDevice(_) | Op::Leave(_) | Op::Decide(_)))
-        });
-        lost.map(|(_, place)| place.number).collect()
+    /// The authors for whom an entry vouches and who had lost the right to write by what its ancestors say: a device
+    /// vouches for nobody before that is so by all that it knows. Asked once, when the entry comes.
+    pub(super) fn answered_by(&self, held: &Held) -> BTreeSet<ReplicaId> {
+        let witnesses = held.ops().iter().filter_map(|op| if let Op::Vouch(shown) = op { Some(shown) } else { None });
+        let mut authors: BTreeSet<ReplicaId> = witnesses.flatten().map(Witness::author).collect();
+        let resolved = self.resolved_at(&held.before);
+        let resolver = Resolver { ledger: &self.ledger, resolution: &resolved.resolution };
+        authors.retain(|author| !resolver.losses_of(author).is_empty());
+        authors
     }
 
     /// Whether any loss is known: without one there is nothing to vouch for.

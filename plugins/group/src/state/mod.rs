@@ -6,7 +6,7 @@ mod losses;
 mod verdict;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -50,8 +50,8 @@ pub(crate) struct State {
     id: ContextId,
     pub(crate) ledger: Ledger,
     pub(crate) epochs: Epochs,
-    /// The entries that vouch.
-    vouching: Vec<usize>,
+    /// The entries that vouch, with those authors whose loss each answers.
+    vouching: Vec<(usize, BTreeSet<ReplicaId>)>,
     /// What entries list of how far logs count, whether or not they do.
     listed: Arc<BTreeMap<Tip, Signature>>,
     current: OnceLock<Arc<Resolved>>,
@@ -184,7 +184,8 @@ impl State {
             return Ok(None);
         };
         if held.ops().iter().any(|op| matches!(op, Op::Vouch(_))) {
-            self.vouching.push(at);
+            let answered = self.answered_by(held);
+            self.vouching.push((at, answered));
         }
         if held.ops().iter().any(|op| matches!(op, Op::Vouch(_)) || op.listed().next().is_some()) {
             let mut known = Standing { listed: std::mem::take(&mut self.listed), ..Standing::default() };

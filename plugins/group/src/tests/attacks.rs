@@ -342,6 +342,27 @@ fn attack_07_what_an_honest_change_built_on_counts_by_a_vouch() {
     assert_eq!((cay.cap_at(&ada), cay.cap_at(&ben)), (Some(9), Some(9)));
 }
 
+/// Defence: `answered_by` in state/losses.rs.
+#[test]
+fn attack_07_the_removal_of_somebody_else_is_no_occasion_to_vouch_in_advance() {
+    let (mut ada, mut ben, mut cay) = trio();
+    let dan = Device::added_by(&mut ada, 4, Role::Write, History::All);
+    remove(&mut ada, &dan);
+    settle(&mut [&mut ada, &mut ben, &mut cay]);
+    let (one, nine) = (cay.witness(1), cay.witness(9));
+    ben.say(&[Op::Vouch(vec![cay.witness(u64::MAX)])]);
+    ada.pull(&ben);
+    ada.note(cay.replica, cay.signed(one.tip()));
+    remove(&mut ada, &cay);
+    ben.pull(&ada);
+    assert_eq!((cay.cap_at(&ada), cay.cap_at(&ben)), (Some(1), Some(1)));
+    // What ben had built on counts by his word now.
+    let vouch = ben.strategy.vouch(&ben.context, &[nine]).unwrap();
+    ben.append(vouch);
+    ada.pull(&ben);
+    assert_eq!((cay.cap_at(&ada), cay.cap_at(&ben)), (Some(9), Some(9)));
+}
+
 /// Defence: `VerifyingKey::parse`, `BoxPublicKey::parse` and the signature in `Card::decode` (card.rs).
 #[test]
 fn attack_11_a_card_with_a_weak_key_or_anothers_signature_is_none() {

@@ -61,6 +61,18 @@ fn one_exclusion_is_enough_and_one_doubt_makes_an_entry_wait() {
     assert_eq!(authorize(&AllOf::new(doubt()).and(club(b'g', [2])), 1), excluded(Refusal::Denied));
 }
 
+/// A guard on one relay, say, that kept out what others rest on would hold up everybody who is behind it.
+#[test]
+fn guards_have_no_say_about_control_entries() {
+    let all = AllOf::new(club(b'a', [1, 2])).and(club(b'g', [1]));
+    let header = header(here().id, 2, EntryKind::Control);
+    let claim = Claim { header: &header, author: replica(2), heads: &[], epoch: None, control: Some(b"a") };
+    assert_eq!(all.authorize(&claim), Verdict::Accept);
+    assert_eq!(authorize(&all, 2), excluded(Refusal::Denied), "what it writes into documents is kept out");
+    let claim = Claim { author: replica(3), ..claim };
+    assert_eq!(all.authorize(&claim), excluded(Refusal::Denied), "the strategy has");
+}
+
 #[test]
 fn the_nominated_one_proves_and_remotes_need_not_know_of_the_guards() {
     let all = AllOf::new(club(b'a', [1])).and(club(b'g', [1]));

@@ -86,6 +86,22 @@ fn nobody_says_an_old_declaration_again() {
     assert!(dormant(&phone).is_empty());
 }
 
+/// A return ends all that was declared before it, also what had changed nothing when it was said.
+#[test]
+fn nobody_says_again_what_was_declared_of_a_device_that_was_away_already() {
+    let (mut laptop, mut phone, mut tablet, mnemonic) = three();
+    declare(&mut laptop, &mnemonic, phone.replica).unwrap();
+    declare(&mut laptop, &mnemonic, phone.replica).unwrap();
+    let second = laptop.entries.last().unwrap().payload.clone();
+    phone.pull(&laptop);
+    assert_eq!(phone.duties(), 1);
+    tablet.pull(&laptop);
+    tablet.pull(&phone);
+    assert!(dormant(&tablet).is_empty());
+    tablet.append(second);
+    assert!(dormant(&tablet).is_empty(), "a thief of the tablet could do without the phone");
+}
+
 #[test]
 fn a_return_ends_the_declarations_that_it_knows_of() {
     let (mut laptop, mut phone, mut tablet, mnemonic) = three();

@@ -200,3 +200,27 @@ fn a_plugin_is_found_again_by_its_type() {
     let strategy: &mut dyn partita_core::PartitionStrategy = &mut laptop.strategy;
     assert!(strategy.as_any_mut().downcast_mut::<SingleOwner>().is_some());
 }
+
+#[test]
+fn what_a_relay_forgets_when_a_context_is_unloaded_follows_again_from_its_control_entries() {
+    let (mut laptop, mnemonic) = Device::first(1);
+    let mut phone = Device::more(&mnemonic, 2);
+    settle(&mut [&mut laptop, &mut phone]);
+    laptop.revoke(&mnemonic, phone.replica);
+    let mut relay = relay(&laptop);
+    relay.pull(&laptop);
+    let (context, heads) = (laptop.context, laptop.graph.heads());
+    let known = |relay: &Peer<SingleOwnerRelay>| {
+        let strategy = &relay.strategy;
+        (strategy.standing(&context), strategy.writers(&context, &heads))
+    };
+    let before = known(&relay);
+    assert!(before.0.has_lost(&phone.replica));
+    relay.strategy.forget(&context);
+    let (standing, writers) = known(&relay);
+    assert!(standing.losses.is_empty() && writers.is_none());
+    for sent in &relay.entries {
+        relay.strategy.control(NOW, &sent.entry()).unwrap();
+    }
+    assert_eq!(known(&relay), before);
+}
