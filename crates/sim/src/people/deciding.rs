@@ -98,10 +98,11 @@ impl World {
     pub(crate) fn note_removal(&mut self, machine: MachineId, context: ContextId, gone: MachineId) {
         let Some(running) = &self.machines[machine].running else { return };
         let tips = running.node().logs_of(&context, &running.node().replica());
-        if let Some(known) = self.truth.contexts.get_mut(&context)
-            && machine != gone
-        {
-            known.shut_out.push((gone, tips));
+        if let Some(known) = self.truth.contexts.get_mut(&context) {
+            known.went.push((gone, tips.clone()));
+            if machine != gone {
+                known.shut_out.push((gone, tips));
+            }
         }
     }
 
