@@ -17,8 +17,8 @@ pub enum Profile {
     Fleet,
     /// Small, with a relay or members that lie.
     Hostile,
-    /// Small, and contexts are closed and opened again while their engine runs. The same seed is the same small world but for
-    /// that.
+    /// Small, and contexts are closed and opened again while their engine runs; half of the worlds have two relays. The same
+    /// seed is the same small world but for that.
     Wide,
 }
 
@@ -139,6 +139,8 @@ pub(crate) struct Mix {
     pub(crate) plain: bool,
     /// Whether devices of one owner or group may also connect to each other.
     pub(crate) direct: bool,
+    /// How many relays there are. Each device dials all of them.
+    pub(crate) relays: usize,
     /// How long people are busy and things go wrong.
     pub(crate) busy: Duration,
     /// From one thing that somebody does to the next.
@@ -252,6 +254,7 @@ impl Mix {
             groups,
             plain: false,
             direct: false,
+            relays: 1,
             busy,
             think: busy / fleet.edits.max(1) as u32,
             trouble_every: busy / 200,
@@ -299,6 +302,7 @@ impl Mix {
             groups: (0..groups).map(|_| dice.range(1, most.min(4))).collect(),
             plain: dice.chance(300),
             direct: dice.chance(250),
+            relays: 1,
             busy,
             think: busy / actions,
             trouble_every: busy / strikes.max(1),
@@ -321,6 +325,7 @@ impl Mix {
         if profile == Profile::Wide {
             // Behind everything else, so that the rest is drawn as ever.
             mix.closings = dice.range(20, 200);
+            mix.relays = dice.range(1, 2);
         }
         mix
     }
