@@ -158,6 +158,9 @@ bugs! {
     /// *The relay is blind where the strategy says so.* Sealing passes the plain bytes through, and opening does too.
     /// Everything works, and the relay's operator reads along.
     SealSkipped = "seal-skipped",
+    /// *What is written in knowledge of a removal is closed to whoever was removed.* Keys stay as they are. A member that was
+    /// removed, or a thief with a revoked phone, goes on reading whatever it gets from a relay's disk.
+    KeysKept = "keys-kept",
     /// *A large entry counts when its hash matches.* It is asked for from the beginning after a break, put together from what
     /// comes, and not checked. A picture that was sent over a bad connection is broken, for everybody behind it.
     FragmentsMixed = "fragments-mixed",

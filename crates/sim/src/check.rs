@@ -490,6 +490,25 @@ pub(crate) mod tests {
         worlds.next().unwrap()
     }
 
+    /// A world without troubles in which nobody does anything by itself, and the sealed context of an owner whose first two
+    /// devices, the machines 1 and 2, know each other.
+    pub(crate) fn calm() -> (World, ContextId) {
+        let mut worlds = (0..200).map(|seed| World::new(seed, &Options::new(Profile::Small)));
+        let has_two = |world: &World| world.mix.owners.first().is_some_and(|devices| *devices >= 2);
+        let mut world = worlds.find(has_two).unwrap();
+        world.faults.over = true;
+        world.people.stop();
+        wait(&mut world);
+        let context = world.truth.owners[0].context;
+        (world, context)
+    }
+
+    /// Lets half a minute of the world's time pass.
+    pub(crate) fn wait(world: &mut World) {
+        let end = world.now + Duration::from_secs(30);
+        world.run_until(end);
+    }
+
     #[test]
     fn what_is_never_answered_is_noticed() {
         let mut world = World::new(0, &Options::new(Profile::Small));

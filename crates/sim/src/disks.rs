@@ -24,7 +24,7 @@ const REOPENED: Duration = Duration::from_secs(60);
 /// What machines show of documents.
 type Shown = BTreeMap<(ContextId, MachineId, DocumentId), (Crdt, Digest)>;
 /// The claims that were read, by their ids: most stores have the same.
-type Claims = BTreeMap<EntryId, Checkpoint>;
+pub(crate) type Claims = BTreeMap<EntryId, Checkpoint>;
 
 impl World {
     /// Everybody is closed and opened again without the network, and each store is looked through. This is no part of what
@@ -38,7 +38,7 @@ impl World {
         let before = self.what_shows();
         self.open_again(&before);
         if self.violation.is_none()
-            && let Err(why) = self.look_through_stores()
+            && let Err(why) = self.look_through_stores().and_then(|()| self.look_for_old_keys())
         {
             self.violate(why);
         }
@@ -146,11 +146,7 @@ impl World {
 /// Whether what a store holds of a context is whole.
 fn look_through(store: &dyn Store, context: &ContextId, claims: &mut Claims) -> Result<(), String> {
     let view = store.read().map_err(|error| error.to_string())?;
-    let state = match reads::answer(&*view, &ReadRequest::Context(*context)) {
-        Ok(ReadResult::Context(state)) => state,
-        Ok(_) => return Err("the store answers something else".into()),
-        Err(error) => return Err(error.to_string()),
-    };
+    let state = state_of(&*view, context)?;
     let covered = covered(context, &state, claims)?;
     for (log, record) in &state.logs {
         look_through_log(&*view, context, (log, record), covered.get(log))?;
@@ -172,8 +168,21 @@ fn look_through(store: &dyn Store, context: &ContextId, claims: &mut Claims) -> 
     left.map_or(Ok(()), Err)
 }
 
+/// What a store holds of a context.
+pub(crate) fn state_of(view: &dyn StoreRead, context: &ContextId) -> Result<Box<ContextState>, String> {
+    match reads::answer(view, &ReadRequest::Context(*context)) {
+        Ok(ReadResult::Context(state)) => Ok(state),
+        Ok(_) => Err("the store answers something else".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// How far each log is covered by the claims that a store relies upon, and by those that they go on from.
-fn covered(context: &ContextId, state: &ContextState, claims: &mut Claims) -> Result<BTreeMap<LogId, Covered>, String> {
+pub(crate) fn covered(
+    context: &ContextId,
+    state: &ContextState,
+    claims: &mut Claims,
+) -> Result<BTreeMap<LogId, Covered>, String> {
     let mut covered: BTreeMap<LogId, Covered> = BTreeMap::new();
     let mut rest = state.base.clone();
     while let Some(claim) = rest.pop() {

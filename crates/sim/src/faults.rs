@@ -325,6 +325,9 @@ impl World {
         let Some(liar) = here.running.as_ref().filter(|_| !here.retired && here.copy_of.is_none()) else {
             return false;
         };
+        if self.mix.closings > 0 && !here.contexts.contains_key(&context) {
+            return false; // it is closed, and the next checkpoint that it makes is another context's
+        }
         if self.truth.does_without(&context) || liar.node().plan_checkpoint(&context, 1, 0).is_none() {
             return false; // whoever knows better may be the one for whom nobody waits
         }

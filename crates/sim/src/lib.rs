@@ -7,6 +7,7 @@ mod check;
 mod dice;
 mod disks;
 mod faults;
+mod keys;
 mod machine;
 mod mix;
 mod network;

@@ -64,6 +64,7 @@ pub(crate) enum Answer {
     Decided(ContextId, String, Change, Result<(), String>),
     Invited(ContextId, Result<Box<Invitation>, String>),
     Closed,
+    ContextClosed(ContextId, Result<(), String>),
     /// Somebody wanted a checkpoint.
     Checkpoint(ContextId, String),
     /// For checks: whatever was asked.

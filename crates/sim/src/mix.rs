@@ -17,6 +17,9 @@ pub enum Profile {
     Fleet,
     /// Small, with a relay or members that lie.
     Hostile,
+    /// Small, and contexts are closed and opened again while their engine runs; half of the worlds have two relays. The same
+    /// seed is the same small world but for that.
+    Wide,
 }
 
 /// What can go wrong, as a person would say it.
@@ -136,6 +139,8 @@ pub(crate) struct Mix {
     pub(crate) plain: bool,
     /// Whether devices of one owner or group may also connect to each other.
     pub(crate) direct: bool,
+    /// How many relays there are. Each device dials all of them.
+    pub(crate) relays: usize,
     /// How long people are busy and things go wrong.
     pub(crate) busy: Duration,
     /// From one thing that somebody does to the next.
@@ -162,6 +167,8 @@ pub(crate) struct Mix {
     pub(crate) checkpoints: usize,
     /// After how many entries engines make one by themselves.
     pub(crate) checkpoint_after: Option<u64>,
+    /// How often somebody closes a context for a while, in a thousand things that people do.
+    pub(crate) closings: usize,
     /// The nodes' limits: small ones bring what otherwise takes megabytes.
     pub(crate) limits: NodeConfig,
 }
@@ -247,6 +254,7 @@ impl Mix {
             groups,
             plain: false,
             direct: false,
+            relays: 1,
             busy,
             think: busy / fleet.edits.max(1) as u32,
             trouble_every: busy / 200,
@@ -260,6 +268,7 @@ impl Mix {
             readers: 20,
             checkpoints: 0,
             checkpoint_after: Some(64),
+            closings: 0,
             limits: NodeConfig::default(),
         }
     }
@@ -293,6 +302,7 @@ impl Mix {
             groups: (0..groups).map(|_| dice.range(1, most.min(4))).collect(),
             plain: dice.chance(300),
             direct: dice.chance(250),
+            relays: 1,
             busy,
             think: busy / actions,
             trouble_every: busy / strikes.max(1),
@@ -306,10 +316,16 @@ impl Mix {
             readers: dice.range(0, 300),
             checkpoints: if dice.chance(500) { dice.range(10, 200) } else { 0 },
             checkpoint_after: if dice.chance(400) { Some(dice.range(5, 60) as u64) } else { None },
+            closings: 0,
             limits,
         };
         if profile == Profile::Hostile && dice.chance(350) {
             mix.limits.claim_bytes = dice.range(200, 2_000);
+        }
+        if profile == Profile::Wide {
+            // Behind everything else, so that the rest is drawn as ever.
+            mix.closings = dice.range(20, 200);
+            mix.relays = dice.range(1, 2);
         }
         mix
     }

@@ -50,6 +50,10 @@ pub(crate) struct ContextTruth {
     pub(crate) somebody_went: bool,
     /// Who was shut out by others, and where that is written.
     pub(crate) shut_out: Vec<(MachineId, Vec<Tip>)>,
+    /// Who was shut out by others or went, and where that is written.
+    pub(crate) went: Vec<(MachineId, Vec<Tip>)>,
+    /// Who came back, also if it went again since.
+    pub(crate) came_back: BTreeSet<MachineId>,
     pub(crate) documents: Vec<(DocumentId, Crdt)>,
     /// Whether a member claimed a checkpoint that does not hold.
     pub(crate) falsified: bool,
@@ -136,6 +140,8 @@ impl Truth {
             gone: BTreeSet::new(),
             somebody_went: false,
             shut_out: Vec::new(),
+            went: Vec::new(),
+            came_back: BTreeSet::new(),
             documents: Vec::new(),
             falsified: false,
             does_without: false,
@@ -236,6 +242,7 @@ impl Truth {
     pub(crate) fn back_again(&mut self, id: &ContextId, machine: MachineId) {
         if let Some(context) = self.contexts.get_mut(id) {
             context.gone.remove(&machine);
+            context.came_back.insert(machine);
             context.shut_out.retain(|(gone, _)| *gone != machine);
             context.admitted.retain(|(newcomer, ..)| *newcomer != machine);
             context.late.remove(&machine); // whoever comes by an invitation may read everything

@@ -54,6 +54,8 @@ pub(crate) enum Happening {
     Tell(Story, u64),
     /// A process is started.
     Start(MachineId, u64),
+    /// A context that was closed is opened again.
+    Open(MachineId, ContextId, u64),
 }
 
 /// What went wrong with the engine itself: the seed has failed.
@@ -200,6 +202,11 @@ impl World {
             Happening::Start(machine, life) => {
                 if self.machines[machine].life == life && !self.machines[machine].is_up() {
                     self.start(machine);
+                }
+            }
+            Happening::Open(machine, context, life) => {
+                if self.lives(machine, life) {
+                    self.open_again_in(machine, context);
                 }
             }
         }

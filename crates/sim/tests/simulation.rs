@@ -6,7 +6,7 @@ use partita_sim::{Options, Profile, run};
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for (profile, seeds) in [(Profile::Small, 0..8), (Profile::Hostile, 8..12)] {
+    for (profile, seeds) in [(Profile::Small, 0..8), (Profile::Hostile, 8..12), (Profile::Wide, 0..4)] {
         let options = Options::new(profile);
         for seed in seeds {
             let (once, again) = (run(seed, &options), run(seed, &options));
@@ -17,8 +17,8 @@ fn the_same_seed_is_the_same_run() {
 }
 
 #[test]
-fn small_and_hostile_worlds_end_well() {
-    for profile in [Profile::Small, Profile::Hostile] {
+fn small_hostile_and_wide_worlds_end_well() {
+    for profile in [Profile::Small, Profile::Hostile, Profile::Wide] {
         for seed in 0..40 {
             let outcome = run(seed, &Options::new(profile));
             assert_eq!(outcome.failure, None, "partita-sim replay {seed} --profile {profile:?} --trace");

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{ReplicaId, SignedTip, Turn};
+use partita_core::{
+    ReplicaId, SignedTip, Turn,
+    planted::{Bug, planted},
+};
 use partita_crypto::{BoxSecretKey, EPOCH_BOX_LEN};
 
 use crate::{
@@ -378,7 +381,8 @@ impl Group {
     /// the next writer does.
     fn decide_and_rotate(&mut self, turn: &mut Turn<'_>, ops: Vec<Op>) -> Result<(), GroupError> {
         let mut plan = Plan::new(self, turn.rng)?;
-        if self.role().is_some_and(Role::writes) || self.state.is_empty() {
+        let may_begin = self.role().is_some_and(Role::writes) || self.state.is_empty();
+        if may_begin && !planted(Bug::KeysKept) {
             plan.step_with_epoch(ops, turn.rng)?;
         } else {
             plan.step(ops)?;

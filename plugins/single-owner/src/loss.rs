@@ -1,6 +1,9 @@
 //! What an owner does when a device is lost: revoke it, retire it, or start again with the mnemonic alone.
 
-use partita_core::{ContextId, ReplicaId, SignedTip, Turn};
+use partita_core::{
+    ContextId, ReplicaId, SignedTip, Turn,
+    planted::{Bug, planted},
+};
 use partita_crypto::Mnemonic;
 
 use crate::{
@@ -51,7 +54,7 @@ impl SingleOwner {
             // A lost device may carry its owner's word, but has none of its own.
             if !own.state.resolved().has_lost(&self.device()) {
                 ops.splice(0..0, own.introduction(&self.me));
-                if own.mode == Mode::Sealed {
+                if own.mode == Mode::Sealed && !planted(Bug::KeysKept) {
                     ops.push(own.new_epoch(&self.me, Some(device), turn.rng)?);
                 }
             }

@@ -10,7 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EntryId, EpochId, Loss, ReplicaId, Signature, SignedTip, Standing, Tip};
+use partita_core::{
+    EntryId, EpochId, Loss, ReplicaId, Signature, SignedTip, Standing, Tip,
+    planted::{Bug, planted},
+};
 use partita_crypto::{BoxPublicKey, EpochFacts};
 
 use crate::{
@@ -89,13 +92,15 @@ impl Resolved {
     /// What is known of an epoch. Its maker knows its secret, and so does whoever was given it later: they count as
     /// recipients.
     pub(crate) fn facts(&self, id: EpochId, epoch: &EpochState, held: bool) -> EpochFacts {
+        let current = epoch.boxed.iter().chain([&epoch.author]).all(|device| self.is_current(device));
+        let covers = self.lost().all(|device| epoch.covers.contains(&device));
         EpochFacts {
             id,
             depth: epoch.depth,
             held,
             rightful: epoch.rightful,
-            recipients_current: epoch.boxed.iter().chain([&epoch.author]).all(|device| self.is_current(device)),
-            covers_all_losses: self.lost().all(|device| epoch.covers.contains(&device)),
+            recipients_current: current || planted(Bug::KeysKept),
+            covers_all_losses: covers || planted(Bug::KeysKept),
         }
     }
 }

@@ -88,6 +88,9 @@ impl World {
     pub(crate) fn note_admission(&mut self, machine: MachineId, context: ContextId, newcomer: MachineId) {
         let Some(running) = &self.machines[machine].running else { return };
         let tips = running.node().logs_of(&context, &running.node().replica());
+        if tips.is_empty() {
+            return; // the context was closed since
+        }
         let known = self.truth.contexts.get_mut(&context);
         if let Some(late) = known.and_then(|known| known.late.get_mut(&newcomer)) {
             late.written = Some(tips);
@@ -98,10 +101,14 @@ impl World {
     pub(crate) fn note_removal(&mut self, machine: MachineId, context: ContextId, gone: MachineId) {
         let Some(running) = &self.machines[machine].running else { return };
         let tips = running.node().logs_of(&context, &running.node().replica());
-        if let Some(known) = self.truth.contexts.get_mut(&context)
-            && machine != gone
-        {
-            known.shut_out.push((gone, tips));
+        if tips.is_empty() {
+            return; // the context was closed since
+        }
+        if let Some(known) = self.truth.contexts.get_mut(&context) {
+            known.went.push((gone, tips.clone()));
+            if machine != gone {
+                known.shut_out.push((gone, tips));
+            }
         }
     }
 

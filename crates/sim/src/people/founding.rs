@@ -51,6 +51,9 @@ impl World {
                 self.redial_all(one);
             }
         }
+        for _ in 1..self.mix.relays {
+            self.add_relay(seed);
+        }
         for machine in 1..self.machines.len() {
             for (context, newcomer) in std::mem::take(&mut self.machines[machine].lets_in) {
                 self.let_in(machine, newcomer, context, Role::Write, History::All);
@@ -77,6 +80,18 @@ impl World {
             }
         }
         machine
+    }
+
+    /// One more relay, which everybody dials besides the others: whoever is connected to both carries over what one lacks.
+    fn add_relay(&mut self, seed: u64) {
+        let relay = self.new_machine(seed, "relay", true);
+        self.start(relay);
+        for machine in 0..relay {
+            if !self.machines[machine].is_relay {
+                self.add_line(machine, relay);
+                self.redial_all(machine);
+            }
+        }
     }
 
     pub(crate) fn add_machine(&mut self, machine: Machine) -> MachineId {
@@ -178,5 +193,36 @@ impl World {
             self.truth.allow(&context, other);
             self.truth.admit(&context, other, first, Duration::ZERO);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use partita_testing::disk::Crash;
+
+    use super::*;
+    use crate::{Options, Profile, check::tests::wait};
+
+    #[test]
+    fn one_relay_of_two_carries_everything_and_the_other_gets_it_when_it_is_back() {
+        let mut worlds = (0..400).map(|seed| World::new(seed, &Options::new(Profile::Wide)));
+        let fits =
+            |world: &World| world.mix.relays == 2 && world.mix.owners.first().is_some_and(|devices| *devices >= 2);
+        let mut world = worlds.find(fits).unwrap();
+        world.faults.over = true;
+        world.people.stop();
+        wait(&mut world);
+        let context = world.truth.owners[0].context;
+        world.crash(0, Crash::Process);
+        wait(&mut world);
+        world.people_create(1, context);
+        wait(&mut world);
+        world.people_read(2, context);
+        wait(&mut world);
+        let (document, _) = world.truth.contexts[&context].documents[0];
+        assert!(world.machines[2].documents.contains_key(&document), "it came over the second relay");
+        world.come_to_rest();
+        assert!(world.violation.is_none(), "{:?}", world.violation);
+        assert!(world.machines[0].is_up(), "it was compared with the others");
     }
 }

@@ -1,5 +1,6 @@
 //! What people do: write, create, let in, shut out, go, come back.
 
+mod closing;
 mod deciding;
 mod founding;
 mod writing;
@@ -51,7 +52,10 @@ impl World {
         let Some(machine) = self.people.dice.pick(&devices) else { return };
         let contexts: Vec<_> = self.machines[machine].contexts.keys().copied().collect();
         let Some(context) = self.people.dice.pick(&contexts) else { return };
-        if self.machines[machine].copy_of.is_none() && self.people.dice.chance(self.mix.membership) {
+        // Where nobody ever does it, nothing is drawn for it.
+        if self.mix.closings > 0 && self.people.dice.chance(self.mix.closings) {
+            self.close_for_a_while(machine, context);
+        } else if self.machines[machine].copy_of.is_none() && self.people.dice.chance(self.mix.membership) {
             self.decide(machine, context);
         } else if self.people.dice.chance(self.mix.readers) {
             self.read(machine, context);

@@ -301,6 +301,10 @@ impl World {
                 self.note(format!("{name} makes a checkpoint of {context:?}: {outcome}"));
             }
             Answer::Closed => {}
+            Answer::ContextClosed(context, closed) => match closed {
+                Ok(()) => self.context_is_closed(machine, context),
+                Err(error) => self.note(format!("{name} cannot close {context:?}: {error}")),
+            },
             Answer::Told(number, told) => {
                 self.told.insert(number, told);
             }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use partita_core::{EpochId, ReplicaId};
+use partita_core::{
+    EpochId, ReplicaId,
+    planted::{Bug, planted},
+};
 use partita_crypto::{EpochFacts, choose_epoch};
 
 use super::State;
@@ -137,7 +140,7 @@ impl State {
         if !fits {
             return None;
         }
-        let covers = held.seen.includes(&view.to_cover);
+        let covers = held.seen.includes(&view.to_cover) || planted(Bug::KeysKept);
         // The rest costs more to find out, and is of no use to an epoch that may not be written under anyway.
         let looks = covers && holds(id);
         let current = |key: &ReplicaId| self.is_recipient_now(key, announced);
@@ -149,8 +152,8 @@ impl State {
             // Whom it was shared with later does not matter: who shared it knew the losses that it covers, so an honest share
             // went to somebody who reads now, or is covered by a loss since. Otherwise one share to nobody would end an epoch.
             recipients_current: looks
-                && self.recipients(announced).ids.iter().all(current)
-                && current(&announced.maker.device),
+                && (self.recipients(announced).ids.iter().all(current) && current(&announced.maker.device)
+                    || planted(Bug::KeysKept)),
             covers_all_losses: covers,
         })
     }
