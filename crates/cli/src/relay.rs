@@ -27,6 +27,9 @@ pub(crate) struct RelayArgs {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     max_connections: u32,
+    /// How many bytes of the store's disk stay free: with less, no entries are taken until there is more. 0 for no reserve.
+    #[arg(long, value_name = "N", default_value_t = Builder::DEFAULT_MIN_FREE_BYTES)]
+    min_free_bytes: u64,
     /// Take no plain contexts: then nobody can read anything here.
     #[arg(long)]
     without_plain: bool,
@@ -89,6 +92,7 @@ async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
         builder = builder.max_context_bytes(bytes);
     }
     builder = builder.max_connections(usize::try_from(args.max_connections).unwrap_or(usize::MAX));
+    builder = builder.min_free_bytes(args.min_free_bytes);
     if args.without_plain {
         builder = builder.without_plain();
     }
