@@ -37,6 +37,9 @@ pub struct NodeConfig {
     pub max_quarantine_bytes: u64,
     /// How many bytes may wait in a transport before a remote that does not read is given up.
     pub max_send_queue: usize,
+    /// How many bytes may wait in all transports together. From half of it on a transport gets no more entries before it has taken
+    /// all that it had, and over it the remotes that have most to read are given up.
+    pub max_outgoing_bytes: usize,
     /// How many contexts one session may open.
     pub max_session_contexts: usize,
     /// Whether entries of remotes are taken; not while a node drains before it goes away.
@@ -70,6 +73,7 @@ impl Default for NodeConfig {
             max_quarantine: 10_000,
             max_quarantine_bytes: 64 << 20,
             max_send_queue: 64 << 20,
+            max_outgoing_bytes: 1 << 30,
             max_session_contexts: 100_000,
             takes_entries: true,
             accept_contexts: false,

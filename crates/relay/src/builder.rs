@@ -105,6 +105,14 @@ impl Builder {
         self
     }
 
+    /// The most bytes that wait for all who are connected together; 1 GiB if nothing is said. From half of it on who is slow is
+    /// sent less at once, and over it those who have most to read are cut off.
+    #[must_use]
+    pub fn max_outgoing_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_outgoing_bytes = bytes;
+        self
+    }
+
     /// How many bytes of the store's disk stay free; [`DEFAULT_MIN_FREE_BYTES`](Self::DEFAULT_MIN_FREE_BYTES) if nothing is said.
     /// With less, entries are refused as by a relay that [drains](Relay::drain), and what is there is served; they are taken again
     /// when an eighth more is free. A disk that fills up all the same is a failure of the store. 0 for no reserve. Looked at is
@@ -131,8 +139,8 @@ impl Builder {
         self
     }
 
-    /// The node's limits, all of them: what [`max_context_bytes`](Self::max_context_bytes) said before counts no more. A relay
-    /// accepts contexts whatever they say.
+    /// The node's limits, all of them: what [`max_context_bytes`](Self::max_context_bytes) and
+    /// [`max_outgoing_bytes`](Self::max_outgoing_bytes) said before counts no more. A relay accepts contexts whatever they say.
     #[must_use]
     pub fn config(mut self, config: NodeConfig) -> Self {
         self.config = config;

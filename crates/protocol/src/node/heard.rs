@@ -181,7 +181,7 @@ impl Node {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let mut room = self.config.send_buffer.saturating_sub(session.buffered);
+        let mut room = session.room_to_send(&self.config, self.outgoing);
         while room > 0 {
             let Some((context, topic)) = session.topics.pop_first() else {
                 return;

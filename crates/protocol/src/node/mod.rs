@@ -126,6 +126,8 @@ pub struct Node {
     /// What this node says, as soon as it may say something again.
     saying: BTreeSet<(ContextId, partita_core::DocumentId)>,
     effects: Vec<Effect>,
+    /// Bytes that the transports of all sessions have not taken yet.
+    outgoing: usize,
     /// Entries of remotes that were taken, ever.
     taken: u64,
 }
@@ -171,6 +173,7 @@ impl Node {
             heard: 0,
             saying: BTreeSet::new(),
             effects: Vec::new(),
+            outgoing: 0,
             taken: 0,
         }
     }
@@ -216,7 +219,9 @@ impl Node {
             Event::Received(session, frame) => self.on_frame(session, &frame),
             Event::Sent(session, bytes) => {
                 if let Some(session) = self.sessions.get_mut(&session) {
-                    session.buffered = session.buffered.saturating_sub(bytes);
+                    let bytes = bytes.min(session.buffered);
+                    session.buffered -= bytes;
+                    self.outgoing -= bytes;
                 }
             }
             Event::Disconnected(session) => self.end_session(session, None),

@@ -13,6 +13,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
+    NodeConfig,
     effect::RemoteSession,
     message::{Message, Open},
 };
@@ -96,6 +97,15 @@ impl Session {
             clock_ahead_ms: None,
             drift_said: false,
         }
+    }
+
+    /// How many bytes of what can wait its transport is given now, where so many wait for all transports together. One that has
+    /// some to take is looked at again whenever it took some.
+    pub(super) fn room_to_send(&self, config: &NodeConfig, outgoing: usize) -> usize {
+        if self.buffered > 0 && outgoing >= config.max_outgoing_bytes / 2 {
+            return 0;
+        }
+        config.send_buffer.saturating_sub(self.buffered)
     }
 
     /// Forgets the page of a log, and that it was asked for.
