@@ -143,7 +143,7 @@ impl Node {
         }
         self.commits.put_logs(&self.contexts);
         if let Some(local) = self.contexts.remove(&context) {
-            self.heard = self.heard.saturating_sub(local.heard.len());
+            self.heard.change(context, local.heard.len(), 0);
         }
     }
 

@@ -122,7 +122,7 @@ pub struct Node {
     /// Sessions in which a context was caught up with since the last round.
     caught_up: BTreeSet<SessionId>,
     /// How many topics of ephemeral messages are remembered.
-    heard: usize,
+    heard: heard::HeardCounts,
     /// What this node says, as soon as it may say something again.
     saying: BTreeSet<(ContextId, partita_core::DocumentId)>,
     effects: Vec<Effect>,
@@ -170,7 +170,7 @@ impl Node {
             look: BTreeMap::new(),
             review: BTreeSet::new(),
             caught_up: BTreeSet::new(),
-            heard: 0,
+            heard: heard::HeardCounts::default(),
             saying: BTreeSet::new(),
             effects: Vec::new(),
             outgoing: 0,
