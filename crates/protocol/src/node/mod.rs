@@ -24,6 +24,7 @@ mod probe;
 mod quarantine;
 mod receive;
 mod refusals;
+mod refused_opens;
 mod sample;
 mod send;
 mod session;
