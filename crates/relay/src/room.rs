@@ -62,11 +62,11 @@ impl Room {
 
     /// What is to be asked, if a look begins now.
     pub(crate) fn begin(&mut self, now: Duration, taken: u64) -> Option<FreeSpace> {
-        let due = |(at, before): (Duration, u64)| {
+        let rests = |(at, before): (Duration, u64)| {
             let rest = if taken > before { LOOK_SOON } else { LOOK_EVERY };
-            now.saturating_sub(at) >= rest
+            now.saturating_sub(at) < rest
         };
-        if self.looks || !self.looked.is_none_or(due) {
+        if self.looks || self.looked.is_some_and(rests) {
             return None;
         }
         let free = self.free.clone()?;
