@@ -27,6 +27,13 @@ pub(crate) struct RelayArgs {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     max_connections: u32,
+    /// The most bytes that wait for all who are connected together; 1 GiB if it is not said. Whoever has most to read makes
+    /// way for the others.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_outgoing_bytes: Option<u64>,
+    /// How many bytes of the store's disk stay free: with less, no entries are taken until there is more. 0 for no reserve.
+    #[arg(long, value_name = "N", default_value_t = Builder::DEFAULT_MIN_FREE_BYTES)]
+    min_free_bytes: u64,
     /// Take no plain contexts: then nobody can read anything here.
     #[arg(long)]
     without_plain: bool,
@@ -89,6 +96,10 @@ async fn open(args: &RelayArgs) -> Result<Relay, CliError> {
         builder = builder.max_context_bytes(bytes);
     }
     builder = builder.max_connections(usize::try_from(args.max_connections).unwrap_or(usize::MAX));
+    if let Some(bytes) = args.max_outgoing_bytes {
+        builder = builder.max_outgoing_bytes(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    builder = builder.min_free_bytes(args.min_free_bytes);
     if args.without_plain {
         builder = builder.without_plain();
     }

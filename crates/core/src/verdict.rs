@@ -88,8 +88,9 @@ pub enum Refusal {
     /// The remote closed this context. It opens it again by itself.
     #[error("the remote has closed this context for now")]
     Closed = 15,
-    /// The node is about to go away and takes nothing more. It is tried again, there or in another session.
-    #[error("the node is shutting down and takes nothing more")]
+    /// The node is about to go away, or its disk is nearly full, and takes nothing more. It is tried again, there or in another
+    /// session.
+    #[error("the node takes nothing more for now: it is about to go away, or its disk is nearly full")]
     Draining = 16,
     /// No checkpoint that is relied upon here, or may be, needs this snapshot.
     #[error("no checkpoint that counts here needs this snapshot")]

@@ -2,7 +2,11 @@
 
 use std::{
     future::Future as _,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
 };
 
 use crate::common::{self, Device, Home, has, patiently, put};
@@ -12,6 +16,7 @@ use partita::{
     core::{ContextId, ContextInfo, ContextKind, Refusal, StoreError, Turn},
     single_owner::SingleOwner,
 };
+use partita_relay::{Builder, Relay};
 use partita_testing::{
     MemoryStore,
     strategy::{OPEN_KIND, OpenStrategy},
@@ -242,6 +247,61 @@ async fn what_a_draining_relay_refuses_goes_on_by_itself_when_the_relay_stays() 
     relay.drain(false);
     patiently("the relay, with no edit and no reconnect", a.notes.acknowledged()).await.unwrap();
     a.engine.close().await.unwrap();
+    relay.close().await;
+}
+
+/// A full disk was the end of a relay, and of everybody's reading with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_room_serves_what_it_has_and_takes_more_when_there_is_room() {
+    const ENOUGH: u64 = 1 << 40;
+    let home = Home::new();
+    home.enrol("b");
+    let free = Arc::new(AtomicU64::new(ENOUGH));
+    let (looked, mut looks) = tokio::sync::mpsc::unbounded_channel();
+    let left = free.clone();
+    let look = move || {
+        let left = left.load(Ordering::SeqCst);
+        let _ = looked.send(left);
+        Some(left)
+    };
+    let relay = Relay::builder(home.path().join("relay")).transport(home.network.clone()).free_space(look);
+    let relay = relay.listen("mem://relay").open().await.unwrap();
+    let url = relay.url().to_string();
+    let a = home.open("a", &[&url]).await;
+    let plan = a.notes.create::<Automerge>().await.unwrap();
+    let b = home.open("b", &[&url]).await;
+    b.get::<Automerge>(plan.id()).await;
+    b.engine.close().await.unwrap();
+    put(&plan, "before", "x").durable().await.unwrap();
+    patiently("the relay", a.notes.acknowledged()).await.unwrap();
+
+    free.store(Builder::DEFAULT_MIN_FREE_BYTES - 1, Ordering::SeqCst);
+    let second_look = async {
+        let mut short = 0;
+        // A look begins when what the one before found was acted on.
+        while short < 2 {
+            short += u32::from(looks.recv().await.unwrap() < ENOUGH);
+        }
+    };
+    patiently("two looks", second_look).await;
+    let mut events = a.engine.events();
+    put(&plan, "refused", "for now").durable().await.unwrap();
+    let refused = async {
+        loop {
+            if let Ok(EngineEvent::EntryRefused { why, .. }) = events.recv().await {
+                return why;
+            }
+        }
+    };
+    assert_eq!(patiently("the refusal", refused).await, Refusal::Draining);
+    let b = home.open("b", &[&url]).await;
+    has(&b.get::<Automerge>(plan.id()).await, "before").await;
+
+    free.store(ENOUGH, Ordering::SeqCst);
+    patiently("the relay, with no edit and no reconnect", a.notes.acknowledged()).await.unwrap();
+    has(&b.get::<Automerge>(plan.id()).await, "refused").await;
+    a.engine.close().await.unwrap();
+    b.engine.close().await.unwrap();
     relay.close().await;
 }
 

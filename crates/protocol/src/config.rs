@@ -37,6 +37,12 @@ pub struct NodeConfig {
     pub max_quarantine_bytes: u64,
     /// How many bytes may wait in a transport before a remote that does not read is given up.
     pub max_send_queue: usize,
+    /// How many bytes may wait in all transports together. From half of it on a transport gets no more entries before it has taken
+    /// all that it had, and over it the remotes that have most to read are given up.
+    pub max_outgoing_bytes: usize,
+    /// How many senders' topics of what is said and not kept are remembered, in all contexts together. Once there are so many, the
+    /// context with most of them makes room for one with fewer.
+    pub max_heard: usize,
     /// How many contexts one session may open.
     pub max_session_contexts: usize,
     /// Whether entries of remotes are taken; not while a node drains before it goes away.
@@ -70,6 +76,8 @@ impl Default for NodeConfig {
             max_quarantine: 10_000,
             max_quarantine_bytes: 64 << 20,
             max_send_queue: 64 << 20,
+            max_outgoing_bytes: 1 << 30,
+            max_heard: 16_384,
             max_session_contexts: 100_000,
             takes_entries: true,
             accept_contexts: false,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use partita_core::StoreError;
 use partita_protocol::{CloseReason, NodeConfig, Notice, message::Message};
-use partita_testing::{fleet::Fleet, samples};
+use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
 
 fn acknowledged(fleet: &mut Fleet, member: usize) -> usize {
     let notices = fleet.notices(member);
@@ -323,6 +323,29 @@ fn a_transport_that_takes_nothing_is_not_filled() {
     fleet.unstall(link, 0);
     fleet.run();
     assert!(fleet.agree(&[a, b]));
+}
+
+/// Readers that are slow are not given up for what they were sent by this node's own choice.
+#[test]
+fn many_transports_that_take_nothing_are_filled_less() {
+    let mut fleet = Fleet::new(11);
+    let config = NodeConfig { max_outgoing_bytes: 500_000, ..NodeConfig::default() };
+    let a = fleet.add(config, OpenStrategy::new(), 1);
+    let readers = [fleet.replica(), fleet.replica(), fleet.replica()];
+    let links = readers.map(|reader| fleet.connect(a, reader));
+    fleet.run();
+    for link in links {
+        fleet.stall(link, 0);
+    }
+    for _ in 0..20 {
+        fleet.write(a, 1, vec![7; 60_000]);
+    }
+    assert!(fleet.closed(a).is_empty(), "{:?}", fleet.closed(a));
+    for link in links {
+        fleet.unstall(link, 0);
+    }
+    fleet.run();
+    assert!(fleet.agree(&[a, readers[0], readers[1], readers[2]]));
 }
 
 /// A checkpoint's snapshots went with it while one that counts nowhere was kept apart, and nobody could open the store again.

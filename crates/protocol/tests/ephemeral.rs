@@ -289,6 +289,30 @@ fn one_sender_takes_nobody_elses_room() {
     assert!(heard(&mut fleet, members[2]).iter().any(|(sender, _)| *sender == from));
 }
 
+/// Whoever filled a relay with what he said in a context of his own muted everybody in all others.
+#[test]
+fn one_context_takes_no_other_ones_room() {
+    let mut fleet = Fleet::new(12);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    let loud = fleet.add(NodeConfig::default(), OpenStrategy::new(), 2);
+    let config = NodeConfig { max_heard: 30, accept_contexts: true, ..NodeConfig::default() };
+    let relay = fleet.add(config, OpenStrategy::new(), 0);
+    for member in [a, b, loud] {
+        fleet.connect(member, relay);
+    }
+    fleet.run();
+    for n in 0..40u8 {
+        let say = |node: &mut partita_protocol::Node, now| {
+            node.say_ephemeral(now, Fleet::context(1).id, samples::document(n), Bytes::from_static(b"noise"))
+        };
+        fleet.with(loud, say).unwrap();
+        fleet.run();
+    }
+    say(&mut fleet, a, b"heard all the same").unwrap();
+    fleet.run();
+    assert_eq!(heard(&mut fleet, b), [(fleet.id(a), b"heard all the same".to_vec())]);
+}
+
 #[test]
 fn a_recording_is_no_news_after_its_sender_has_gone_and_a_clock_years_ahead_mutes_nobody() {
     let mut fleet = Fleet::new(11);

@@ -225,6 +225,31 @@ fn a_remote_that_asks_and_never_reads_is_given_up() {
     assert_eq!(fleet.closed(a).last().unwrap().1, CloseReason::Stalled);
 }
 
+/// Each had 64 MiB of its own: a few hundred took all memory that there was.
+#[test]
+fn remotes_that_never_read_share_one_limit_and_who_has_most_to_read_is_given_up() {
+    let mut fleet = Fleet::new(9);
+    let config = NodeConfig { max_outgoing_bytes: 100_000, ..NodeConfig::default() };
+    let a = fleet.add(config, OpenStrategy::new(), 1);
+    let b = fleet.replica();
+    let link = fleet.connect(a, b);
+    let puppets = [66, 67, 68].map(|seed| fleet.puppet(a, seed));
+    fleet.run();
+    let heartbeat = Message::Heartbeat { nonce: 1, clock: 0, reply: false };
+    for puppet in puppets {
+        fleet.stall(puppet, 0);
+        fleet.say(puppet, &vec![heartbeat.clone(); 500]);
+    }
+    assert!(fleet.closed(a).is_empty());
+    for _ in 0..20 {
+        fleet.say(puppets[2], &vec![heartbeat.clone(); 1000]);
+    }
+    let closed: Vec<_> = fleet.closed(a).iter().map(|(_, reason)| reason.clone()).collect();
+    assert_eq!(closed, [CloseReason::Stalled]);
+    assert!(fleet.is_up(puppets[0]) && fleet.is_up(puppets[1]));
+    others_go_on(&mut fleet, [a, b], link);
+}
+
 /// Of a run that is taken in part, what was taken could be proved to nobody: not even the honest could pass it on, and what
 /// they write rests on it.
 #[test]

@@ -103,6 +103,26 @@ fn a_receiver_that_crashed_resumes_from_its_store() {
     assert!(wanted.len() == 1 && wanted[0] > 0, "resumed at {wanted:?}");
 }
 
+/// A relay whose disk had no room any more refused what was new, and went on storing pieces of what had begun.
+#[test]
+fn a_node_that_takes_nothing_takes_no_more_pieces_and_goes_on_behind_those_that_it_has() {
+    let mut fleet = Fleet::new(13);
+    let (a, relay) = (fleet.replica(), fleet.relay());
+    fleet.write(a, 1, samples::noise(13, LARGE));
+    let link = fleet.connect(a, relay);
+    fleet.pass(Duration::from_millis(95));
+    fleet.with(relay, |node, now| node.set_takes_entries(now, false));
+    fleet.run();
+    let kept = stored_pieces(&fleet, relay);
+    assert!(kept > 0 && kept < LARGE, "{kept}");
+    fleet.said(link, 1);
+    fleet.with(relay, |node, now| node.set_takes_entries(now, true));
+    fleet.run();
+    assert!(fleet.agree(&[a, relay]), "no edit, no reconnect");
+    let wanted = offsets(&fleet.said(link, 1));
+    assert!(wanted.len() == 1 && wanted[0] > 0, "resumed at {wanted:?}");
+}
+
 #[test]
 fn two_that_offer_the_same_large_entry_send_it_once_and_stand_in_for_each_other() {
     let mut fleet = Fleet::new(4);

@@ -23,10 +23,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     Relay, RelayError,
-    host::{Command, RelayHost},
+    host::{Command, RelayHost, SHORT},
     http::{self, Pages},
     metrics::Metrics,
     ready::Readiness,
+    room::{self, FreeSpace, Room},
 };
 
 type StoreMaker = Box<dyn FnOnce(Incarnation) -> Result<Arc<dyn Store>, StoreError> + Send>;
@@ -42,6 +43,8 @@ pub struct Builder {
     transports: Transports,
     tap: Option<FrameTap>,
     store: Option<StoreMaker>,
+    min_free_bytes: u64,
+    free_space: Option<FreeSpace>,
     observers: Vec<Arc<dyn Observer>>,
     metrics: Option<String>,
 }
@@ -56,6 +59,9 @@ impl Builder {
     /// The most connections at once if [`max_connections`](Self::max_connections) says nothing.
     pub const DEFAULT_CONNECTIONS: u32 = 10_000;
 
+    /// How many bytes of the store's disk stay free if [`min_free_bytes`](Self::min_free_bytes) says nothing: 256 MiB.
+    pub const DEFAULT_MIN_FREE_BYTES: u64 = 256 << 20;
+
     pub(crate) fn new(path: PathBuf) -> Self {
         let mut transports = Transports::default();
         transports.add(Arc::new(WebSocket::default()));
@@ -69,6 +75,8 @@ impl Builder {
             transports,
             tap: None,
             store: None,
+            min_free_bytes: Self::DEFAULT_MIN_FREE_BYTES,
+            free_space: None,
             observers: Vec::new(),
             metrics: None,
         }
@@ -97,6 +105,33 @@ impl Builder {
         self
     }
 
+    /// The most bytes that wait for all who are connected together; 1 GiB if nothing is said. From half of it on who is slow is
+    /// sent less at once, and over it those who have most to read are cut off.
+    #[must_use]
+    pub fn max_outgoing_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_outgoing_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of the store's disk stay free; [`DEFAULT_MIN_FREE_BYTES`](Self::DEFAULT_MIN_FREE_BYTES) if nothing is said.
+    /// With less, entries are refused as by a relay that [drains](Relay::drain), and what is there is served; they are taken again
+    /// when an eighth more is free. A disk that fills up all the same is a failure of the store. 0 for no reserve. Looked at is
+    /// the file system, on Unix alone, not what a quota leaves.
+    #[must_use]
+    pub fn min_free_bytes(mut self, bytes: u64) -> Self {
+        self.min_free_bytes = bytes;
+        self
+    }
+
+    /// Who tells how many bytes are free where the store is, or `None` where that cannot be told: for [a store](Self::store) of
+    /// one's own, where nobody else knows, or a disk with a quota. Asked once when the relay is opened, and then on the store's
+    /// thread, once a second, and up to ten times a second while entries are taken. It must not panic.
+    #[must_use]
+    pub fn free_space(mut self, free: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+        self.free_space = Some(Arc::new(free));
+        self
+    }
+
     /// Takes no plain contexts: whoever runs this relay, or breaks into it, can read nothing of what it carries.
     #[must_use]
     pub fn without_plain(mut self) -> Self {
@@ -104,8 +139,8 @@ impl Builder {
         self
     }
 
-    /// The node's limits, all of them: what [`max_context_bytes`](Self::max_context_bytes) said before counts no more. A relay
-    /// accepts contexts whatever they say.
+    /// The node's limits, all of them: what [`max_context_bytes`](Self::max_context_bytes) and
+    /// [`max_outgoing_bytes`](Self::max_outgoing_bytes) said before counts no more. A relay accepts contexts whatever they say.
     #[must_use]
     pub fn config(mut self, config: NodeConfig) -> Self {
         self.config = config;
@@ -171,7 +206,14 @@ impl Builder {
         SystemRandom.fill_bytes(&mut bytes);
         let incarnation = Incarnation::from_bytes(bytes);
         let (path, maker) = (self.path.clone(), self.store.take());
-        let (keys, store) = tokio::task::spawn_blocking(move || open_files(&path, maker, incarnation))
+        let free_space = self.free_space.take().or_else(|| maker.is_none().then(|| room::beside(&path)));
+        let mut room = Room::new(self.min_free_bytes, free_space);
+        let opening = move || -> Result<_, RelayError> {
+            let (keys, store) = open_files(&path, maker, incarnation)?;
+            let free = room.look();
+            Ok((keys, store, room, free))
+        };
+        let (keys, store, room, free) = tokio::task::spawn_blocking(opening)
             .await
             .map_err(|_| StoreError::Damaged("opening it panicked".into()))??;
         let listener = self.transports.of(&self.listen)?.listen(&self.listen).await?;
@@ -184,26 +226,33 @@ impl Builder {
         if http.is_some() {
             self.observers.push(metrics.clone());
         }
+        metrics.room(free, room.is_short());
+        if room.is_short() {
+            tracing::warn!(free, reserve = room.reserve(), "{SHORT}");
+        }
         self.strategies.push(Box::new(self.owners));
         self.strategies.push(Box::new(GroupRelay::new()));
+        let drains = !self.config.takes_entries;
+        let takes_entries = !drains && !room.is_short();
         let node = NodeParts {
-            config: NodeConfig { accept_contexts: true, ..self.config },
+            config: NodeConfig { accept_contexts: true, takes_entries, ..self.config },
             identity: LocalIdentity { key: Arc::new(keys.signing), incarnation },
             strategies: self.strategies,
             rng: Box::new(SystemRandom),
         };
         let (failed, failure) = watch::channel(None);
+        let host = RelayHost::new(failed, room, drains, metrics.clone());
         let observer: Arc<dyn Observer> = Arc::new(self.observers);
-        let driver = Driver::start(DriverParts { node, store, host: RelayHost::new(failed), tap: self.tap, observer })?;
+        let driver = Driver::start(DriverParts { node, store, host, tap: self.tap, observer })?;
         let url = RelayUrl { address, replica: Some(driver.replica()) };
         let (listens, listening) = watch::channel(true);
         let (stop, stopped) = oneshot::channel();
         let accepting = tokio::spawn(accept(driver.clone(), listener, self.max_connections, stopped, Listens(listens)));
-        let (draining, drains) = watch::channel(false);
+        let (draining, draining_now) = watch::channel(false);
         let mut metrics_address = None;
         let serving = http.map(|server| {
             metrics_address = Some(server.address());
-            let readiness = Readiness::new(driver.clone(), failure.clone(), drains, listening.clone());
+            let readiness = Readiness::new(driver.clone(), failure.clone(), draining_now, listening.clone());
             tokio::spawn(server.serve(Arc::new(Pages { metrics, readiness })))
         });
         let stop = Some(stop);

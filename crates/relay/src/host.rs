@@ -1,11 +1,13 @@
 //! The relay's part of the driver: it only watches for what an operator should know.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use partita_core::{Maintained, Store, StoreError};
 use partita_protocol::Notice;
 use partita_sync::{Host, HostContext};
 use tokio::sync::watch;
+
+use crate::{metrics::Metrics, room::Room};
 
 /// How often it is looked, at most, whether the store's file has much free space in it: that takes a while in a large one.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
@@ -14,10 +16,15 @@ const REST: u32 = 100;
 /// Less than this is not worth the wait; nor is less than what is in use.
 const WORTHWHILE: u64 = 16 << 20;
 
-/// Passes the store's failure on, and makes the store small when checkpoints had much of it pruned.
+/// Passes the store's failure on, makes the store small when checkpoints had much of it pruned, and has no entries taken while
+/// its disk has no room for them.
 pub(crate) struct RelayHost {
     failed: watch::Sender<Option<StoreError>>,
     looks: Looks,
+    room: Room,
+    /// Whether it takes no entries whatever room there is.
+    drains: bool,
+    metrics: Arc<Metrics>,
 }
 
 /// When it is looked at the store's file.
@@ -49,8 +56,39 @@ impl Looks {
 }
 
 impl RelayHost {
-    pub(crate) fn new(failed: watch::Sender<Option<StoreError>>) -> Self {
-        Self { failed, looks: Looks::default() }
+    pub(crate) fn new(
+        failed: watch::Sender<Option<StoreError>>,
+        room: Room,
+        drains: bool,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { failed, looks: Looks::default(), room, drains, metrics }
+    }
+
+    /// At once, and not behind what is pending: that has room, or it is too late for a look.
+    fn look_for_room(&mut self, context: &mut HostContext<'_, Command>) {
+        if let Some(free) = self.room.begin(context.now.monotonic, context.node.entries_taken()) {
+            context.jobs_before.push(Box::new(move |_store| Command::Free(free())));
+        }
+    }
+
+    fn on_free(&mut self, context: &mut HostContext<'_, Command>, free: Option<u64>) {
+        let changed = self.room.end(free);
+        self.metrics.room(free, self.room.is_short());
+        if !changed {
+            return;
+        }
+        let (free, reserve) = (free.unwrap_or_default(), self.room.reserve());
+        if self.room.is_short() {
+            tracing::warn!(free, reserve, "{SHORT}");
+        } else {
+            tracing::warn!(free, reserve, "the store's disk has room again: entries are taken");
+        }
+        self.take_entries(context);
+    }
+
+    fn take_entries(&self, context: &mut HostContext<'_, Command>) {
+        context.node.set_takes_entries(context.now, !self.drains && !self.room.is_short());
     }
 
     fn maintain(&mut self, context: &mut HostContext<'_, Command>) {
@@ -76,11 +114,17 @@ fn maintain(store: &dyn Store) -> Result<Maintained, StoreError> {
     store.maintain(used.max(WORTHWHILE))
 }
 
+/// What a relay without room says in its log.
+pub(crate) const SHORT: &str =
+    "the store's disk has too little room: no entries are taken until some is made, and what is there is served";
+
 /// What a relay's owner asks of its node.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Take entries of remotes from now on, or do not.
     TakeEntries(bool),
+    /// So many bytes are free on the store's disk, as far as that can be told.
+    Free(Option<u64>),
     /// The store's thread looked after the file.
     Maintained(Result<Maintained, StoreError>),
 }
@@ -95,13 +139,18 @@ impl Host for RelayHost {
 
     fn command(&mut self, context: &mut HostContext<'_, Command>, command: Command) {
         match command {
-            Command::TakeEntries(takes) => context.node.set_takes_entries(context.now, takes),
+            Command::TakeEntries(takes) => {
+                self.drains = !takes;
+                self.take_entries(context);
+            }
+            Command::Free(free) => self.on_free(context, free),
             Command::Maintained(result) => self.on_maintained(context.now.monotonic, result),
         }
     }
 
     fn round(&mut self, context: &mut HostContext<'_, Command>) {
         self.maintain(context);
+        self.look_for_room(context);
     }
 
     fn notice(&mut self, context: &mut HostContext<'_, Command>, notice: Notice) {

@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{RelayError, metrics::Metrics, ready::Readiness};
+use crate::{RelayError, host::SHORT, metrics::Metrics, ready::Readiness};
 
 /// Connections at a time; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 32;
@@ -123,6 +123,8 @@ async fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Byt
         "/metrics" => page(StatusCode::OK, EXPOSITION, pages.metrics.render()),
         "/healthz" => page(StatusCode::OK, TEXT, "alive\n".into()),
         "/readyz" => match pages.readiness.check().await {
+            // Whoever only wants what is here is to be let in.
+            Ok(()) if pages.metrics.is_short() => page(StatusCode::OK, TEXT, format!("ready, but {SHORT}\n")),
             Ok(()) => page(StatusCode::OK, TEXT, "ready\n".into()),
             Err(not) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{not}\n")),
         },

@@ -21,7 +21,7 @@
 //! | --- | --- |
 //! | `/metrics` | connections, sessions, bytes, entries taken and refused with reasons, how long commits take, queues, how far remotes are behind; in Prometheus' text format, all names begin with `partita_relay_` |
 //! | `/healthz` | 200 while the process lives |
-//! | `/readyz` | 200 while the store has not failed, the relay does not [drain](Relay::drain), the listener listens, and a question comes round through the node's thread and the store's within two seconds; otherwise 503 and a sentence that says which of these is not so |
+//! | `/readyz` | 200 while the store has not failed, the relay does not [drain](Relay::drain), the listener listens, and a question comes round through the node's thread and the store's within two seconds; otherwise 503 and a sentence that says which of these is not so; a relay [without room](Builder::min_free_bytes) is ready, since it serves what it has, and says that it is short |
 //!
 //! [`Builder::observer`] hands the same observations to code of one's own. None of them has a payload, a key or a name in it.
 
@@ -30,6 +30,7 @@ mod host;
 mod http;
 mod metrics;
 mod ready;
+mod room;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

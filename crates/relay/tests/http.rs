@@ -85,6 +85,27 @@ async fn a_relay_that_drains_is_not_ready_until_it_stays_after_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_room_is_ready_and_says_so() {
+    let (_folder, relay, address) = open(|builder| builder.min_free_bytes(1000).free_space(|| Some(999))).await;
+    let (status, said) = get(address, "/readyz").await;
+    assert!(status == 200 && said.contains("too little room"), "{status} {said}");
+    let (_, metrics) = get(address, "/metrics").await;
+    assert!(metrics.contains("\npartita_relay_short_of_room 1\n"), "{metrics}");
+    assert!(metrics.contains("\npartita_relay_free_bytes 999\n"), "{metrics}");
+    relay.close().await;
+
+    let (_folder, relay, address) = open(|builder| builder.min_free_bytes(0).free_space(|| Some(0))).await;
+    assert_eq!(get(address, "/readyz").await, (200, "ready\n".into()), "no reserve, and no looking after it");
+    relay.close().await;
+
+    let (_folder, relay, address) = open(|builder| builder).await;
+    let (_, metrics) = get(address, "/metrics").await;
+    assert!(metrics.contains("\npartita_relay_short_of_room 0\n"), "{metrics}");
+    assert!(!metrics.contains("partita_relay_free_bytes"), "of this store nobody knows");
+    relay.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_too_long_is_refused_and_disturbs_nobody() {
     let (_folder, _relay, address) = open(|builder| builder).await;
     for long in [

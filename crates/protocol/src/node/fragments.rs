@@ -227,6 +227,10 @@ impl Node {
         let Some(incoming) = local.incoming.get_mut(&log).filter(taken) else {
             return; // it was completed or cut off while this was on its way
         };
+        if !self.config.takes_entries {
+            // What is here stays, and it goes on behind that when entries are taken again.
+            return self.abandon_log(context, log, |seq| Halt::until(seq, Refusal::Draining, Until::Taking));
+        }
         let mut here = local.pieces.get(&log).copied().unwrap_or_default();
         if here.bytes != offset && !planted(Bug::FragmentsMixed) {
             return;

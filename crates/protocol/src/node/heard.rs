@@ -22,10 +22,9 @@ const EXPIRES: Duration = Duration::from_secs(30);
 /// How many messages a second are looked at of one session, and how many at once after a pause.
 const PER_SECOND: u32 = 500;
 const BURST: u32 = 1000;
-/// How many senders' topics a context remembers, how many of one sender, and how many a node does.
+/// How many senders' topics a context remembers, and how many of one sender.
 const MOST: usize = 4096;
 const MOST_OF_SENDER: usize = 32;
-const MOST_OF_NODE: usize = 16_384;
 
 /// Who speaks about what.
 pub(super) type Topic = (DocumentId, ReplicaId);
@@ -39,6 +38,29 @@ pub(super) struct Heard {
     /// From where it came; `None` for what this node says itself.
     via: Option<SessionId>,
     at: Duration,
+}
+
+/// How many topics there are of each context, and of all.
+#[derive(Debug, Default)]
+pub(super) struct HeardCounts {
+    all: usize,
+    /// Contexts of which there is something: those with most last.
+    by_count: BTreeSet<(usize, ContextId)>,
+}
+
+impl HeardCounts {
+    pub(super) fn change(&mut self, context: ContextId, before: usize, after: usize) {
+        self.by_count.remove(&(before, context));
+        if after > 0 {
+            self.by_count.insert((after, context));
+        }
+        self.all = self.all.saturating_sub(before) + after;
+    }
+
+    /// Whether a context with so many may have one more: whoever fills a node up takes nobody else's room.
+    fn has_room(&self, count: usize, most: usize) -> bool {
+        self.all < most || self.by_count.last().is_some_and(|(largest, _)| *largest > count + 1)
+    }
 }
 
 /// A token bucket, for one session.
@@ -95,7 +117,8 @@ impl Node {
         let is_news = local.spoke.get(&topic).is_none_or(|time| *time < message.time);
         let latest = timestamp_at(self.now.wall.saturating_add(self.config.drift_limit).saturating_add(EXPIRES));
         let is_known = local.heard.contains_key(&topic);
-        let has_room = is_known || (local.heard.len() < MOST && self.heard < MOST_OF_NODE);
+        let count = local.heard.len();
+        let has_room = is_known || (count < MOST && self.heard.has_room(count, self.config.max_heard));
         let may_be = is_news && has_room && message.time <= latest;
         if !may_be || !session.allowance.take(now) || !message.is_signed() {
             return;
@@ -123,7 +146,8 @@ impl Node {
         self.pass_on(message, plain, Some(id));
     }
 
-    /// A sender who speaks about too much is forgotten about what it spoke of longest ago.
+    /// A sender who speaks about too much is forgotten about what it spoke of longest ago, and so is the context in which most
+    /// is said, where all together say too much.
     fn make_room(&mut self, context: ContextId, topic: Topic) {
         let Some(local) = self.contexts.get(&context).filter(|local| !local.heard.contains_key(&topic)) else {
             return;
@@ -135,6 +159,18 @@ impl Node {
         });
         if let Some((_, oldest)) = oldest.filter(|_| count >= MOST_OF_SENDER) {
             self.forget_heard(context, |topic, _| *topic == oldest);
+        }
+        if self.heard.all < self.config.max_heard {
+            return;
+        }
+        let Some(largest) = self.heard.by_count.last().map(|(_, context)| *context) else {
+            return;
+        };
+        // What this node says itself is not heard from anybody.
+        let local = self.contexts.get(&largest);
+        let of_others = local.into_iter().flat_map(|local| &local.heard).filter(|(_, heard)| heard.via.is_some());
+        if let Some((_, oldest)) = of_others.map(|(topic, heard)| (heard.at, *topic)).min() {
+            self.forget_heard(largest, |topic, _| *topic == oldest);
         }
     }
 
@@ -152,9 +188,9 @@ impl Node {
             spoke.retain(|topic, _| heard.contains_key(topic));
         }
         local.spoke.insert(topic, message.time);
-        if local.heard.insert(topic, Heard { message, plain, via, at }).is_none() {
-            self.heard += 1;
-        }
+        let before = local.heard.len();
+        local.heard.insert(topic, Heard { message, plain, via, at });
+        self.heard.change(context, before, local.heard.len());
         for id in local.sessions.clone() {
             if Some(id) != via
                 && let Some(session) = self.sessions.get_mut(&id)
@@ -181,7 +217,7 @@ impl Node {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let mut room = self.config.send_buffer.saturating_sub(session.buffered);
+        let mut room = session.room_to_send(&self.config, self.outgoing);
         while room > 0 {
             let Some((context, topic)) = session.topics.pop_first() else {
                 return;
@@ -233,12 +269,12 @@ impl Node {
         };
         let gone: Vec<Topic> =
             local.heard.iter().filter(|(topic, heard)| over(topic, heard)).map(|(topic, _)| *topic).collect();
+        let before = local.heard.len();
         let mut senders = BTreeMap::new();
         for topic in gone {
             let Some(heard) = local.heard.remove(&topic) else {
                 continue;
             };
-            self.heard = self.heard.saturating_sub(1);
             let (document, sender) = topic;
             senders.insert(sender, heard.via);
             if sender != self.replica && !heard.plain.is_empty() {
@@ -246,6 +282,7 @@ impl Node {
                 self.effects.push(Effect::Notice(notice));
             }
         }
+        self.heard.change(context, before, local.heard.len());
         // Who is still heard about something else is not gone; each node forgets single topics by itself.
         senders.retain(|sender, _| !local.heard.keys().any(|(_, of)| of == sender));
         for (sender, via) in senders {

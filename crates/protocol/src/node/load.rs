@@ -70,7 +70,7 @@ impl Node {
         self.sweep_snapshots(info.id);
         self.effects.push(Effect::Notice(Notice::ContextReady(info.clone())));
         // Sessions that this is nothing to are not reached for: a relay loads a context for each of thousands.
-        let refused = self.sessions.iter().filter(|(_, session)| session.refused.contains_key(&info.id));
+        let refused = self.sessions.iter().filter(|(_, session)| session.refused.contains(&info.id));
         for id in refused.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.await_right(id, info.id);
         }
@@ -144,7 +144,7 @@ impl Node {
         }
         self.commits.put_logs(&self.contexts);
         if let Some(local) = self.contexts.remove(&context) {
-            self.heard = self.heard.saturating_sub(local.heard.len());
+            self.heard.change(context, local.heard.len(), 0);
             self.strategies[local.strategy].forget(&context);
         }
     }

@@ -24,6 +24,7 @@ mod probe;
 mod quarantine;
 mod receive;
 mod refusals;
+mod refused_opens;
 mod sample;
 mod send;
 mod session;
@@ -122,10 +123,12 @@ pub struct Node {
     /// Sessions in which a context was caught up with since the last round.
     caught_up: BTreeSet<SessionId>,
     /// How many topics of ephemeral messages are remembered.
-    heard: usize,
+    heard: heard::HeardCounts,
     /// What this node says, as soon as it may say something again.
     saying: BTreeSet<(ContextId, partita_core::DocumentId)>,
     effects: Vec<Effect>,
+    /// Bytes that the transports of all sessions have not taken yet.
+    outgoing: usize,
     /// Entries of remotes that were taken, ever.
     taken: u64,
 }
@@ -168,9 +171,10 @@ impl Node {
             look: BTreeMap::new(),
             review: BTreeSet::new(),
             caught_up: BTreeSet::new(),
-            heard: 0,
+            heard: heard::HeardCounts::default(),
             saying: BTreeSet::new(),
             effects: Vec::new(),
+            outgoing: 0,
             taken: 0,
         }
     }
@@ -216,7 +220,9 @@ impl Node {
             Event::Received(session, frame) => self.on_frame(session, &frame),
             Event::Sent(session, bytes) => {
                 if let Some(session) = self.sessions.get_mut(&session) {
-                    session.buffered = session.buffered.saturating_sub(bytes);
+                    let bytes = bytes.min(session.buffered);
+                    session.buffered -= bytes;
+                    self.outgoing -= bytes;
                 }
             }
             Event::Disconnected(session) => self.end_session(session, None),

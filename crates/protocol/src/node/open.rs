@@ -11,9 +11,6 @@ use crate::{
     message::{Granted, Message, Open, Opened},
 };
 
-/// How many refused `Open`s of a session are remembered, to be looked at again.
-const MOST_REFUSED: usize = 256;
-
 /// What the remote's proofs (`theirs`) or ours are bound to.
 fn transcript(session: &Session, theirs: bool) -> Transcript {
     Transcript {
@@ -167,15 +164,9 @@ impl Node {
     }
 
     /// Control entries may come that allow it: then the remote need not ask again.
-    pub(super) fn remember_refused(&mut self, id: SessionId, mut open: Open) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
+    pub(super) fn remember_refused(&mut self, id: SessionId, open: Open) {
         let context = open.context;
-        if session.refused.len() < MOST_REFUSED || session.refused.contains_key(&context) {
-            // A proof shares the memory of the frame that it came in.
-            open.proof = Bytes::copy_from_slice(&open.proof);
-            session.refused.insert(context, open);
+        if self.sessions.get_mut(&id).is_some_and(|session| session.refused.remember(open)) {
             self.await_right(id, context);
         }
     }
@@ -185,7 +176,7 @@ impl Node {
         let (Some(session), Some(local)) = (self.sessions.get_mut(&id), self.contexts.get_mut(&context)) else {
             return;
         };
-        if session.refused.contains_key(&context) {
+        if session.refused.contains(&context) {
             session.links.entry(context).or_default();
             local.sessions.insert(id);
         }

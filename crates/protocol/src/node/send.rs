@@ -142,6 +142,18 @@ impl Node {
             if session.is_some_and(|session| session.buffered > most) {
                 self.end_session(id, Some(CloseReason::Stalled));
             }
+            self.give_up_stalled();
+        }
+    }
+
+    /// What waits for all together has a limit, too: whoever has most to read makes way for the others.
+    fn give_up_stalled(&mut self) {
+        while self.outgoing > self.config.max_outgoing_bytes {
+            let most = self.sessions.iter().max_by_key(|(_, session)| session.buffered);
+            let Some(id) = most.map(|(id, _)| *id) else {
+                return;
+            };
+            self.end_session(id, Some(CloseReason::Stalled));
         }
     }
 
@@ -156,17 +168,18 @@ impl Node {
         }
         for frame in Message::encode_frames(session.out.drain(..), most) {
             session.buffered += frame.len();
+            self.outgoing += frame.len();
             self.effects.push(Effect::Send(id, frame));
         }
     }
 
     /// The frontiers that a session is to be told, as far as its transport takes them.
     fn send_frontiers(&mut self, id: SessionId) {
-        let Self { sessions, contexts, config, .. } = self;
+        let Self { sessions, contexts, config, outgoing, .. } = self;
         let Some(session) = sessions.get_mut(&id) else {
             return;
         };
-        let mut room = config.send_buffer.saturating_sub(session.buffered);
+        let mut room = session.room_to_send(config, *outgoing);
         while room > 0 {
             let Some(context) = session.frontiers.pop_first() else {
                 return;
@@ -183,7 +196,7 @@ impl Node {
     fn next_entries(&mut self, id: SessionId) -> Option<(Message, u64)> {
         loop {
             let session = self.sessions.get_mut(&id)?;
-            if session.credit <= 0 || session.buffered >= self.config.send_buffer {
+            if session.credit <= 0 || session.room_to_send(&self.config, self.outgoing) == 0 {
                 return None;
             }
             for _ in session.pages.len()..MOST_PAGES {

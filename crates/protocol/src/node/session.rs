@@ -125,6 +125,7 @@ impl Node {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        self.outgoing -= session.buffered;
         self.probed.remove(&id);
         if let Some(reason) = &reason {
             self.effects.push(Effect::Close(id, reason.clone()));

@@ -10,12 +10,10 @@ use partita_core::{ContextId, Grant, LogId, PeerInfo, SessionId};
 use super::{
     heard::{Allowance, Topic},
     link::Link,
+    refused_opens::RefusedOpens,
     turns::Turns,
 };
-use crate::{
-    effect::RemoteSession,
-    message::{Message, Open},
-};
+use crate::{NodeConfig, effect::RemoteSession, message::Message};
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -44,7 +42,7 @@ pub(super) struct Session {
     /// How many `Open`s were sent.
     pub(super) opens: u64,
     /// What was refused to the remote: looked at again when the context's control entries change.
-    pub(super) refused: BTreeMap<ContextId, Open>,
+    pub(super) refused: RefusedOpens,
     /// What it was granted until control entries took the right away.
     pub(super) lapsed: BTreeMap<ContextId, Grant>,
     /// Contexts that it was told are closed: it waits to hear of them.
@@ -83,7 +81,7 @@ impl Session {
             parked: VecDeque::new(),
             frontiers: BTreeSet::new(),
             opens: 0,
-            refused: BTreeMap::new(),
+            refused: RefusedOpens::default(),
             lapsed: BTreeMap::new(),
             told_closed: BTreeSet::new(),
             topics: BTreeSet::new(),
@@ -96,6 +94,15 @@ impl Session {
             clock_ahead_ms: None,
             drift_said: false,
         }
+    }
+
+    /// How many bytes of what can wait its transport is given now, where so many wait for all transports together. One that has
+    /// some to take is looked at again whenever it took some.
+    pub(super) fn room_to_send(&self, config: &NodeConfig, outgoing: usize) -> usize {
+        if self.buffered > 0 && outgoing >= config.max_outgoing_bytes / 2 {
+            return 0;
+        }
+        config.send_buffer.saturating_sub(self.buffered)
     }
 
     /// Forgets the page of a log, and that it was asked for.

@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     committed_entries: AtomicU64,
     committed_bytes: AtomicU64,
     store_failed: AtomicBool,
+    room: Room,
     sample: Gauges,
 }
 
@@ -78,6 +79,31 @@ impl Gauges {
         self.lagging_sessions.store(sample.lagging_sessions as u64, Relaxed);
         self.lag_entries.store(sample.lag_entries, Relaxed);
         self.lag_entries_max.store(sample.lag_entries_max, Relaxed);
+    }
+}
+
+/// What the last look at the store's disk found.
+#[derive(Debug, Default)]
+struct Room {
+    /// Whether it is known at all how much is free.
+    is_known: AtomicBool,
+    free_bytes: AtomicU64,
+    is_short: AtomicBool,
+}
+
+impl Metrics {
+    /// It was looked at the store's disk.
+    pub(crate) fn room(&self, free: Option<u64>, is_short: bool) {
+        if let Some(free) = free {
+            self.room.free_bytes.store(free, Relaxed);
+        }
+        self.room.is_known.store(free.is_some(), Relaxed);
+        self.room.is_short.store(is_short, Relaxed);
+    }
+
+    /// Whether no entries are taken because the store's disk has too little room.
+    pub(crate) fn is_short(&self) -> bool {
+        self.room.is_short.load(Relaxed)
     }
 }
 

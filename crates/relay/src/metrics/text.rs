@@ -107,6 +107,15 @@ impl Metrics {
         page.counter("partita_relay_committed_bytes_total", "Bytes of entries made durable.", &self.committed_bytes);
         let failed = u64::from(self.store_failed.load(Relaxed));
         page.gauge("partita_relay_store_failed", "1 when the store has failed and nothing more is written.", failed);
+        if self.room.is_known.load(Relaxed) {
+            let free = self.room.free_bytes.load(Relaxed);
+            page.gauge("partita_relay_free_bytes", "Bytes that are free on the store's disk.", free);
+        }
+        page.gauge(
+            "partita_relay_short_of_room",
+            "1 when no entries are taken because the store's disk has too little room.",
+            u64::from(self.is_short()),
+        );
     }
 
     fn queues(&self, page: &mut Page) {
