@@ -156,10 +156,10 @@ fn begin_editing(fleet: &mut Fleet, lasts: Duration, poured_bytes: u64) -> Vec<E
 /// Ends all editing, once everything is poured: how many bytes that was.
 fn rest(fleet: &mut Fleet, edits: Vec<Edit>) -> u64 {
     let (pours, typing): (Vec<Edit>, Vec<Edit>) = edits.into_iter().partition(|(_, _, bytes)| *bytes > 0);
-    let mut count = |client: usize, id| fleet.clients[client].answer(id)["count"].as_u64().unwrap();
+    let count = |client: usize, id| fleet.clients[client].answer(id)["count"].as_u64().unwrap();
     let poured: u64 = pours.into_iter().map(|(client, id, bytes)| count(client, id) * bytes).sum();
     fleet.ask(CLIENTS, &json!({"do": "rest"}));
-    let mut count = |client: usize, id| fleet.clients[client].answer(id)["count"].as_u64().unwrap();
+    let count = |client: usize, id| fleet.clients[client].answer(id)["count"].as_u64().unwrap();
     let words: u64 = typing.into_iter().map(|(client, id, _)| count(client, id)).sum();
     println!("{words} words and {:.1} MB of blobs were written", poured as f64 / 1e6);
     poured

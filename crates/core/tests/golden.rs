@@ -228,12 +228,30 @@ fn the_names_of_records_stay_what_they_are() {
     let names = [
         (Key::Meta("name"), "016e616d65"),
         (Key::Context(CONTEXT), "02c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0"),
-        (Key::Log(CONTEXT, log()), "03c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c05f17ca024c6c3cd8cde89bab57a4882b"),
-        (Key::Document(CONTEXT, DOCUMENT), "04c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0"),
-        (Key::Snapshot(CONTEXT, DOCUMENT), "05c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0"),
-        (Key::SetAside(CONTEXT, DOCUMENT, 300), "06c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0000000000000012c"),
-        (Key::Quarantine(CONTEXT, log(), 300), "07c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c05f17ca024c6c3cd8cde89bab57a4882b000000000000012c"),
-        (Key::Fragment(CONTEXT, log(), 300, 7), "08c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c05f17ca024c6c3cd8cde89bab57a4882b000000000000012c0000000000000007"),
+        (
+            Key::Log(CONTEXT, log()),
+            "03c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c05f17ca024c6c3cd8cde89bab57a4882b",
+        ),
+        (
+            Key::Document(CONTEXT, DOCUMENT),
+            "04c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0",
+        ),
+        (
+            Key::Snapshot(CONTEXT, DOCUMENT),
+            "05c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0",
+        ),
+        (
+            Key::SetAside(CONTEXT, DOCUMENT, 300),
+            "06c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0000000000000012c",
+        ),
+        (
+            Key::Quarantine(CONTEXT, log(), 300),
+            "07c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c05f17ca024c6c3cd8cde89bab57a4882b000000000000012c",
+        ),
+        (
+            Key::Fragment(CONTEXT, log(), 300, 7),
+            "08c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c05f17ca024c6c3cd8cde89bab57a4882b000000000000012c0000000000000007",
+        ),
         (Key::Base(CONTEXT), "09c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0"),
     ];
     for (name, golden) in names {

@@ -247,7 +247,6 @@ impl Thief {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::check::tests::{calm, wait};
 
     /// The first owner's first two devices.

@@ -69,7 +69,6 @@ impl World {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::check::tests::{calm, wait};
 
     #[test]
