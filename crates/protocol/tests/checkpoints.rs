@@ -1,8 +1,10 @@
 //! Whose word a checkpoint needs. What snapshots hold is the engine's to compare.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
+    rc::Rc,
 };
 
 use partita_core::{
@@ -21,10 +23,14 @@ const OTHER: u8 = 2;
 
 /// A node of an author, to which some are authors no more, and for some of whom nobody waits.
 fn author(fleet: &mut Fleet, number: u8, gone: &[u8], dormant: &[u8]) -> Member {
+    author_with(fleet, NodeConfig::default(), number, gone, dormant)
+}
+
+fn author_with(fleet: &mut Fleet, config: NodeConfig, number: u8, gone: &[u8], dormant: &[u8]) -> Member {
     let ids = |numbers: &[u8]| -> Vec<ReplicaId> { numbers.iter().copied().map(samples::replica).collect() };
     let strategy = OpenStrategy::new().with_authors(ids(&[ONE, OTHER])).without_word_of(&ids(gone), &ids(dormant));
     let maker = Box::new(move || Box::new(strategy.clone()) as Box<dyn partita_core::PartitionStrategy>);
-    let member = fleet.add_with(NodeConfig::default(), samples::signing_key(number), maker);
+    let member = fleet.add_with(config, samples::signing_key(number), maker);
     fleet.open(member, 0);
     member
 }
@@ -330,4 +336,205 @@ fn a_newcomer_relies_on_the_last_of_many_checkpoints_of_one_author() {
     fleet.run();
     assert_eq!(seen_by(&mut fleet, newcomer).0, [last.unwrap()]);
     assert!(fleet.agree(&[writer, newcomer]));
+}
+
+/// Two of whom only the first one's word is needed, and who hold the same.
+fn liar_and_other(seed: u64, write: impl FnOnce(&mut Fleet, Member, Member)) -> (Fleet, Member, Member) {
+    let mut fleet = Fleet::new(seed);
+    let liar = author(&mut fleet, ONE, &[OTHER], &[]);
+    let other = author(&mut fleet, OTHER, &[OTHER], &[]);
+    write(&mut fleet, liar, other);
+    fleet.connect(liar, other);
+    fleet.run();
+    (fleet, liar, other)
+}
+
+/// Writes the first entries of one log, and one of another that goes on from it.
+fn write_two_logs(fleet: &mut Fleet, member: Member, first: u8) {
+    for n in 0..first {
+        fleet.write(member, 1, [n; 1000]);
+    }
+    fleet.crash(member);
+    fleet.start(member);
+    fleet.write(member, 1, b"in the next log");
+}
+
+/// Those logs among them that go on from another.
+fn going_on(mut logs: BTreeMap<LogId, Covered>) -> BTreeMap<LogId, Covered> {
+    logs.retain(|_, covered| !covered.start.tips.is_empty());
+    logs
+}
+
+/// What the first author says of a log of its own that nobody has ever seen.
+fn never_seen(nonce: u8, tips: Vec<Tip>) -> BTreeMap<LogId, Covered> {
+    let start = LogStart { replica: samples::replica(ONE), nonce: [nonce; 16], tips };
+    let log = LogId::derive(&Fleet::context(0).id, &start.replica, &start.nonce);
+    let head = EntryId::from_bytes([nonce; 32]);
+    let signature = EntryHeader::sign(&head, &samples::signing_key(ONE));
+    let last = SignedTip { tip: Tip { log, seq: 1, head }, signature };
+    let covered = Covered { start, last, heads: Vec::new(), knew: Vec::new(), epoch: None, time: Default::default() };
+    [(log, covered)].into()
+}
+
+/// What a log's first entry names drops out of the frontier: a claim must not say that it names less than it does.
+#[test]
+fn a_claim_that_lets_a_log_begin_otherwise_is_relied_upon_by_nobody_who_holds_it() {
+    let (mut fleet, liar, other) = liar_and_other(12, |fleet, _, other| write_two_logs(fleet, other, 1));
+    let honest = covered_by(&mut fleet, liar);
+    let mut logs = honest.clone();
+    assert_eq!((logs.len(), going_on(logs.clone()).len()), (2, 1));
+    logs.values_mut().for_each(|covered| covered.start.tips.clear());
+    fleet.control(liar, claim_of(logs));
+    fleet.run();
+    for member in [liar, other] {
+        assert_eq!(seen_by(&mut fleet, member).0, []);
+    }
+    fleet.control(liar, claim_of(honest));
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, other).0.len(), 1, "an honest one is relied upon");
+}
+
+/// Otherwise a member could hide what others wrote behind a log of its own, and control entries too.
+#[test]
+fn a_claim_that_lets_a_log_go_on_from_anothers_or_from_a_control_log_is_relied_upon_by_nobody() {
+    let (mut fleet, liar, other) = liar_and_other(13, |fleet, liar, other| {
+        fleet.control(liar, b"a control entry".to_vec().into());
+        fleet.write(other, 1, b"somebody else's");
+    });
+    let context = Fleet::context(0).id;
+    let honest = covered_by(&mut fleet, liar);
+    let own_control = fleet.node(liar).logs_of(&context, &samples::replica(ONE))[0];
+    let of_another = fleet.node(liar).logs_of(&context, &samples::replica(OTHER))[0];
+    for (nonce, tip) in [(1, own_control), (2, of_another)] {
+        fleet.control(liar, claim_of(never_seen(nonce, vec![tip])));
+        fleet.run();
+        for member in [liar, other] {
+            assert_eq!(seen_by(&mut fleet, member).0, [], "from {tip:?}");
+        }
+    }
+    fleet.control(liar, claim_of(honest));
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, other).0.len(), 1, "an honest one is relied upon");
+}
+
+/// What was relied upon is pruned, and cannot be compared with the store any more.
+#[test]
+fn a_claim_that_gives_what_was_covered_before_another_number_is_relied_upon_by_nobody() {
+    for lengthens in [true, false] {
+        let (mut fleet, liar, other) = liar_and_other(14, |fleet, _, other| {
+            fleet.write(other, 1, b"first");
+            fleet.write(other, 1, b"second");
+        });
+        let mut logs = covered_by(&mut fleet, liar);
+        fleet.write(other, 1, b"third");
+        fleet.run();
+        let first = claim_what_is_there(&mut fleet, liar, Vec::new());
+        fleet.run();
+        assert_eq!(seen_by(&mut fleet, other).0, [first]);
+        if lengthens {
+            logs = fleet.node(liar).checkpoint(&Fleet::context(0).id).logs().clone();
+        }
+        // The third entry is the hundredth; or the second one is the third.
+        logs.values_mut().for_each(|covered| covered.last.tip.seq = if lengthens { 100 } else { 3 });
+        fleet.control(liar, claim_of(logs));
+        fleet.run();
+        for member in [liar, other] {
+            assert_eq!(seen_by(&mut fleet, member).0, [first], "lengthens: {lengthens}");
+            assert_eq!(fleet.held(member).iter().map(|tip| tip.seq).max(), Some(3));
+        }
+    }
+}
+
+/// A newcomer has nothing but the claim.
+#[test]
+fn a_claim_is_relied_upon_by_whoever_begins_with_nothing_if_it_covers_what_its_logs_go_on_from() {
+    // Once as far as the next log says, and once less far.
+    for covers_all in [true, false] {
+        let mut fleet = Fleet::new(15);
+        let writer = author(&mut fleet, ONE, &[OTHER], &[]);
+        fleet.write(writer, 1, b"first");
+        let before = covered_by(&mut fleet, writer);
+        write_two_logs(&mut fleet, writer, 1);
+        let mut logs = covered_by(&mut fleet, writer);
+        assert_eq!(logs.len(), 2);
+        if !covers_all {
+            logs.extend(before);
+        }
+        fleet.control(writer, claim_of(logs));
+        fleet.run();
+        let newcomer = author(&mut fleet, OTHER, &[OTHER], &[]);
+        fleet.connect(writer, newcomer);
+        fleet.run();
+        let (relied_upon, waits) = seen_by(&mut fleet, newcomer);
+        if covers_all {
+            assert_eq!(relied_upon.len(), 1);
+            assert!(fleet.agree(&[writer, newcomer]));
+        } else {
+            assert_eq!(relied_upon, [], "the second entry of the first log would be hidden");
+            assert!(matches!(&waits[..], [(_, lacks)] if lacks.is_empty()), "it waits for nobody's word: {waits:?}");
+        }
+    }
+}
+
+#[test]
+fn a_claim_of_a_log_that_goes_on_from_what_is_not_covered_waits_until_that_is_here() {
+    let mut fleet = Fleet::new(16);
+    let writer = author(&mut fleet, ONE, &[OTHER], &[]);
+    write_two_logs(&mut fleet, writer, 4);
+    let logs = going_on(covered_by(&mut fleet, writer));
+    assert_eq!(logs.len(), 1);
+    fleet.control(writer, claim_of(logs));
+    fleet.run();
+    let relied_upon = seen_by(&mut fleet, writer).0;
+    assert_eq!(relied_upon.len(), 1, "the first log is held here");
+    // There is room for the claim, and not for the first log.
+    let small = NodeConfig { max_context_bytes: 3_000, ..NodeConfig::default() };
+    let newcomer = author_with(&mut fleet, small, OTHER, &[OTHER], &[]);
+    fleet.connect(writer, newcomer);
+    fleet.run();
+    let (none, waits) = seen_by(&mut fleet, newcomer);
+    assert_eq!((none.len(), waits.len()), (0, 1));
+    fleet.with(newcomer, |node, now| node.set_max_context_bytes(now, 1 << 20));
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, newcomer).0, relied_upon);
+    assert!(fleet.agree(&[writer, newcomer]));
+}
+
+/// What a loss cut off as a whole nobody will ever hold.
+#[test]
+fn a_claim_of_a_log_that_goes_on_from_what_was_cut_off_waits_for_nothing() {
+    let (mut fleet, one, device) = liar_and_other(17, |fleet, _, device| write_two_logs(fleet, device, 2));
+    let second = going_on(covered_by(&mut fleet, one));
+    let counts: Vec<Tip> = second.values().map(|covered| covered.last.tip).collect();
+    let loss = fleet.loss(device, &counts);
+    fleet.control(one, loss);
+    fleet.run();
+    assert_eq!(covered_by(&mut fleet, one), second, "of the first log nothing is left");
+    let claim = claim_what_is_there(&mut fleet, one, Vec::new());
+    fleet.run();
+    for member in [one, device] {
+        assert_eq!(seen_by(&mut fleet, member).0, [claim]);
+    }
+}
+
+/// The claim was taken once, and what it stands for is pruned: without it nobody could open the context again.
+#[test]
+fn a_checkpoint_is_relied_upon_again_also_when_a_later_strategy_refuses_its_claim() {
+    let mut fleet = Fleet::new(18);
+    let is_later = Rc::new(Cell::new(false));
+    let version = is_later.clone();
+    let maker = move || -> Box<dyn partita_core::PartitionStrategy> {
+        let strategy = OpenStrategy::new().with_authors([samples::replica(ONE)]);
+        Box::new(if version.get() { strategy.refusing(&[0xC5]) } else { strategy })
+    };
+    let member = fleet.add_with(NodeConfig::default(), samples::signing_key(ONE), Box::new(maker));
+    fleet.open(member, 0);
+    let claim = claim(&mut fleet, member);
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, member).0, [claim]);
+    is_later.set(true);
+    fleet.crash(member);
+    fleet.start(member);
+    assert_eq!(fleet.node(member).failure(), None);
+    assert_eq!(seen_by(&mut fleet, member).0, [claim]);
 }

@@ -1,8 +1,8 @@
 //! Only what is durable is acknowledged, nothing is lost in a crash, and no number is used twice.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use partita_core::StoreError;
+use partita_core::{PartitionStrategy, StoreError};
 use partita_protocol::{CloseReason, NodeConfig, Notice, message::Message};
 use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
 
@@ -369,4 +369,44 @@ fn a_quarantined_entry_whose_log_is_gone_damages_nothing() {
     fleet.run();
     assert_eq!(fleet.node(a).failure(), None);
     assert_eq!(fleet.held(a).len(), 1);
+}
+
+/// A later version of a strategy may refuse what an earlier one took. Others rest on it all the same: it keeps its place among the
+/// control entries, and what comes behind it counts.
+#[test]
+fn what_rests_on_a_control_entry_that_a_later_strategy_refuses_is_taken_all_the_same() {
+    let mut fleet = Fleet::new(31);
+    let is_later = Rc::new(Cell::new(false));
+    let version = is_later.clone();
+    let maker = move || -> Box<dyn PartitionStrategy> {
+        let strategy = OpenStrategy::new();
+        Box::new(if version.get() { strategy.refusing(b"old") } else { strategy })
+    };
+    let member = fleet.add_with(NodeConfig::default(), samples::signing_key(1), Box::new(maker));
+    fleet.open(member, 0);
+    let other = fleet.replica();
+    fleet.control(member, b"old".to_vec().into());
+    let link = fleet.connect(member, other);
+    fleet.run();
+    fleet.cut(link);
+    fleet.write(other, 1, b"rests on it");
+    fleet.control(other, b"and so does this".to_vec().into());
+    let control_entries = |fleet: &mut Fleet| fleet.node(member).context_status()[0].control_entries;
+    is_later.set(true);
+    for expected in [1, 2] {
+        // The second time its own store has what rests on it.
+        fleet.crash(member);
+        fleet.start(member);
+        assert_eq!(fleet.node(member).failure(), None);
+        assert_eq!(control_entries(&mut fleet), expected);
+        let link = fleet.connect(member, other);
+        fleet.run();
+        assert!(fleet.agree(&[member, other]));
+        fleet.cut(link);
+    }
+    assert_eq!(fleet.held(member).len(), 3);
+    fleet.write(member, 1, b"and it writes on");
+    fleet.connect(member, other);
+    fleet.run();
+    assert!(fleet.agree(&[member, other]));
 }

@@ -1,6 +1,6 @@
 //! Losses cut logs back, vouches lift limits, and everybody comes to the same end in whatever order it arrives.
 
-use partita_core::{Refusal, Tip};
+use partita_core::{Key, Refusal, Tip};
 use partita_protocol::{NodeConfig, Notice, message::Message};
 use partita_testing::{fleet::Fleet, samples, strategy::OpenStrategy};
 
@@ -303,6 +303,32 @@ fn a_predecessor_that_a_loss_cut_off_hides_nothing_in_the_frontier() {
     let link = fleet.connect(fresh, owner);
     fleet.run();
     assert!(!fleet.said(link, 0).iter().any(|message| matches!(message, Message::Frontier { .. })));
+}
+
+/// The store can be asked for a log before it has heard that the log was cut back: then it answers with what was cut off, too.
+#[test]
+fn what_was_read_of_a_log_before_it_was_cut_back_is_not_sent_afterwards() {
+    let mut fleet = Fleet::new(11);
+    let in_the_store = NodeConfig { tail_bytes: 0, ..NodeConfig::default() };
+    let (writer, reader) = (fleet.add(in_the_store, OpenStrategy::new(), 1), fleet.replica());
+    let written = tips(&mut fleet, writer, 10);
+    fleet.hold_commits(writer);
+    let loss = fleet.loss(writer, &[written[3]]);
+    fleet.control(writer, loss);
+    let link = fleet.connect(reader, writer);
+    fleet.run();
+    // This is under way to the disk when the log is cut, and the cut waits behind it.
+    let key = Key::Snapshot(Fleet::context(0).id, samples::document(9));
+    fleet.with(writer, |node, _| node.put_record(key, "something else".into()));
+    fleet.release(writer);
+    fleet.run();
+    let runs = fleet.said(link, 1).into_iter().filter_map(|message| match message {
+        Message::Entries(run) if run.log == written[0].log => Some(run),
+        _ => None,
+    });
+    assert_eq!(runs.map(|run| run.last_seq()).max(), Some(4));
+    assert_eq!(seq(&mut fleet, reader, &written[0]), 4);
+    assert!(fleet.agree(&[writer, reader]));
 }
 
 /// The puppet opens the context as the node did.

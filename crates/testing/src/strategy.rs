@@ -47,6 +47,8 @@ pub struct OpenStrategy {
     tells: Option<Sender<EntryId>>,
     /// What payloads hold that do not open yet.
     locked: Option<&'static [u8]>,
+    /// How control entries begin that it does not take.
+    refused: Option<&'static [u8]>,
     said: BTreeMap<ContextId, Said>,
     /// Who was admitted by which control entry.
     admitted: BTreeMap<ContextId, BTreeSet<ReplicaId>>,
@@ -106,6 +108,7 @@ impl Default for OpenStrategy {
             targets: None,
             tells: None,
             locked: None,
+            refused: None,
             said: BTreeMap::new(),
             admitted: BTreeMap::new(),
         }
@@ -233,6 +236,14 @@ impl OpenStrategy {
         self
     }
 
+    /// Refuses control entries that begin with this, as a later version of a strategy may that does not understand any more
+    /// what an earlier one took.
+    #[must_use]
+    pub fn refusing(mut self, what: &'static [u8]) -> Self {
+        self.refused = Some(what);
+        self
+    }
+
     /// The payload of a control entry that brings the key, for [`with_locked`](Self::with_locked).
     pub fn unlock() -> Bytes {
         Bytes::from_static(&[UNLOCK])
@@ -356,6 +367,9 @@ impl PartitionStrategy for OpenStrategy {
     fn control(&mut self, _now: Now, entry: &ControlEntry<'_>) -> Result<Vec<StrategyEffect>, StrategyError> {
         if let Some(tells) = &self.tells {
             let _ = tells.send(entry.id); // nobody may be listening any more
+        }
+        if self.refused.is_some_and(|what| entry.payload.starts_with(what)) {
+            return Err(StrategyError("a control entry that is not understood any more".into()));
         }
         let unlocks = entry.payload.first() == Some(&UNLOCK) && self.locked.take().is_some();
         self.apply(entry)
