@@ -13,7 +13,7 @@ use std::{
 
 use partita_core::{
     ActorSeed, Bytes, ContextInfo, CrdtDocument as _, CrdtType as _, DeviceKeys, DocumentId, DocumentType as _,
-    EntryKind, Incarnation, Key, Limits, Now, StoreError, document_id,
+    EntryKind, Incarnation, Key, Limits, LogId, Now, StoreError, document_id,
 };
 use partita_protocol::NodeConfig;
 use partita_testing::{MemoryKeystore, MemoryStore, fleet::Fleet, strategy::OpenStrategy};
@@ -305,6 +305,45 @@ fn what_is_written_in_a_document_that_nobody_created_is_in_checkpoints_and_shows
     let mut again = Desk::open(desk.store, 2, &desk.keys);
     let notes = again.notes();
     assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), "early");
+}
+
+/// What it was built on was cut off, as far as the document can tell. In another document something is changed just then.
+#[test]
+fn a_document_in_which_an_own_change_waits_is_changed_again_and_no_other_one_loses_anything() {
+    let (mut desk, other) = desk();
+    let (context, notes) = (desk.context.id, desk.notes());
+    let document = desk.until(notes.create::<Yrs>()).unwrap();
+    desk.settle();
+    let log = desk.sim.node().own_log(&context).unwrap();
+    let mut somebody = Yrs::open(ActorSeed::derive(&LogId::from_bytes([9; 16]), &document.id()));
+    Yrs::transact(&mut somebody, insert("cut off")).unwrap();
+    let below = somebody.take_local(&Limits::default()).unwrap().unwrap();
+    let mut elsewhere = Yrs::open(ActorSeed::derive(&log, &document.id()));
+    assert!(elsewhere.apply(&[&below[..]])[0].is_ok());
+    Yrs::transact(&mut elsewhere, insert("on top")).unwrap();
+    let payload = elsewhere.take_local(&Limits::default()).unwrap().unwrap();
+    desk.sim.write_raw(context, document.id(), payload);
+    desk.settle();
+
+    desk.reload(&document);
+    desk.sim.serve_worker(); // reads
+    desk.sim.turn(); // hands over what was read
+    desk.sim.serve_worker(); // finds the change that waits
+    let made = other.change(insert("b")).unwrap();
+    desk.settle();
+    desk.until(made.durable()).unwrap();
+    assert_ne!(desk.sim.node().own_log(&context), Some(log));
+    assert_eq!((text(&document), document.pending().unwrap()), (String::new(), 1));
+    write(&document, "after");
+    write(&other, "c");
+    desk.settle();
+    assert_eq!((text(&document), text(&other)), ("after".into(), "cba".into()));
+
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    let notes = again.notes();
+    for (id, shown) in [(document.id(), "after"), (other.id(), "cba")] {
+        assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), shown);
+    }
 }
 
 /// What a document of that type shows.
