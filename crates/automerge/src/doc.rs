@@ -171,7 +171,7 @@ impl AutomergeDoc {
             return Err(Transact::Reload(None));
         }
         // A change that does not follow them would contradict them.
-        if self.held.holds_some_of(self.doc.get_actor()) {
+        if self.is_held_up() {
             return Err(Transact::Refused(CrdtError::Malformed("earlier changes of this replica wait for others'")));
         }
         Ok(())
@@ -410,6 +410,10 @@ impl CrdtDocument for AutomergeDoc {
 
     fn is_sound(&self) -> bool {
         !self.damaged
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.held.holds_some_of(self.doc.get_actor())
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {

@@ -135,6 +135,12 @@ pub trait CrdtDocument: Any + Send {
         true
     }
 
+    /// Whether changes of this document's own actor are kept because what they build on is missing, so that nothing can follow
+    /// them. That was cut off after they were made: the engine goes on as another actor, and asks once a document is loaded.
+    fn is_held_up(&self) -> bool {
+        false
+    }
+
     /// The whole document, with what is pending.
     ///
     /// # Errors

@@ -75,6 +75,8 @@ pub(crate) struct Cell {
     pub(crate) limits: Limits,
     /// Whether payloads go to the library one by one, since it panicked over several.
     one_by_one: AtomicBool,
+    /// Whether it is shown though it cannot be changed, since no other log can be begun yet.
+    shows_held_up: AtomicBool,
 }
 
 #[derive(Default)]
@@ -175,6 +177,11 @@ impl Held<'_> {
         }
     }
 
+    /// Whether there are changes that are in no entry.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.backlog.is_empty() || self.made > self.aside
+    }
+
     /// Gives up every change after the first so many, and the document, which has them. Answers up to which number nothing is
     /// left to be written.
     pub(crate) fn abandon(&mut self, written: u64, error: CommitError) -> u64 {
@@ -237,6 +244,7 @@ impl Cell {
             awaited: AtomicU64::new(0),
             limits,
             one_by_one: AtomicBool::new(false),
+            shows_held_up: AtomicBool::new(false),
         })
     }
 
@@ -257,6 +265,16 @@ impl Cell {
     /// From here on payloads go to the library one by one.
     pub(crate) fn go_one_by_one(&self) {
         self.one_by_one.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is shown though it cannot be changed.
+    pub(crate) fn shows_held_up(&self) -> bool {
+        self.shows_held_up.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it is. True if that is news.
+    pub(crate) fn show_held_up(&self, shows: bool) -> bool {
+        self.shows_held_up.swap(shows, Ordering::Relaxed) != shows
     }
 
     /// Only what this load makes becomes the document.
@@ -337,7 +355,7 @@ impl Cell {
 
     /// Whether there are changes that are in no entry: they may be waiting for a key. If somebody has it, there may be.
     pub(crate) fn has_unwritten(&self) -> bool {
-        self.try_hold().is_none_or(|held| !held.backlog.is_empty() || held.made > held.aside)
+        self.try_hold().is_none_or(|held| held.has_unwritten())
     }
 
     /// Whether it is being loaded, and there are changes for it that are in no entry. If somebody has it, it may be.

@@ -270,6 +270,10 @@ impl Worker {
                     drop(held);
                     return (self.driver)(Command::ReloadAfresh(cell.clone()));
                 }
+                if doc.is_held_up() && !cell.shows_held_up() {
+                    drop(held);
+                    return (self.driver)(Command::HeldUp { cell: cell.clone(), number: *number });
+                }
                 held.doc = Some(doc);
                 held.broken = None;
             }

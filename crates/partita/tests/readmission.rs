@@ -248,6 +248,50 @@ async fn what_was_written_between_is_gone_from_documents_and_what_is_written_the
     pair.close().await;
 }
 
+/// The loss leaves nothing of what the other device wrote, and nobody vouches. What was written on top of that waits for it, and no
+/// longer holds up what is written after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_once_something_below_was_cut_off_arrives_elsewhere() {
+    let pair = Pair::new().await;
+    let (plan, text) = (pair.a.notes.create::<Automerge>().await.unwrap(), pair.a.notes.create::<Yrs>().await.unwrap());
+    let untouched = pair.a.notes.create::<Automerge>().await.unwrap();
+    put(&plan, "before", "x").durable().await.unwrap();
+    push(&text, "before ").durable().await.unwrap();
+    let (plan_b, text_b) = (pair.b.get::<Automerge>(plan.id()).await, pair.b.get::<Yrs>(text.id()).await);
+    has(&plan_b, "before").await;
+    reads(&text_b, "before").await;
+    put(&plan_b, "cut off", "x").durable().await.unwrap();
+    push(&text_b, "cut off ").durable().await.unwrap();
+    has(&plan, "cut off").await;
+    reads(&text, "cut off").await;
+    put(&plan, "on top", "x").durable().await.unwrap();
+    push(&text, "on top ").durable().await.unwrap();
+
+    pair.decide(|_, _, device| OpenStrategy::loss(device, Vec::new())).await;
+    let lacks =
+        |tx: &yrs::Transaction<'_>| tx.get_text("text").is_some_and(|text| !text.get_string(tx).contains("cut off"));
+    for plan in [&plan, &plan_b] {
+        shows(plan, "the change that does not count gone", |doc| string(doc, "cut off").is_none()).await;
+    }
+    for text in [&text, &text_b] {
+        shows(text, "the change that does not count gone", lacks).await;
+    }
+    // It is not lost: should the other one count again, it shows.
+    assert_eq!((plan.pending().unwrap(), text.pending().unwrap()), (1, 1));
+    put(&plan, "after", "x").durable().await.unwrap();
+    push(&text, "after ").durable().await.unwrap();
+    put(&untouched, "after", "x").durable().await.unwrap();
+    has(&plan_b, "after").await;
+    reads(&text_b, "after").await;
+    has(&pair.b.get::<Automerge>(untouched.id()).await, "after").await;
+    for document in [&plan, &plan_b] {
+        document.read(|doc| assert_eq!((string(doc, "cut off"), string(doc, "on top")), (None, None)));
+    }
+    assert_eq!(plan.digest().unwrap(), plan_b.digest().unwrap());
+    assert_eq!(text.digest().unwrap(), text_b.digest().unwrap());
+    pair.close().await;
+}
+
 /// A change that was being made when the loss came is one for a log that is over: it is refused by name, gone from the
 /// document, and never written into another log, where others would take it for a forgery.
 #[tokio::test(flavor = "multi_thread")]

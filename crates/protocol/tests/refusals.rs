@@ -368,6 +368,29 @@ fn what_is_refused_for_good_last_of_all_keeps_nobody_from_having_caught_up() {
     }
 }
 
+/// Each open of a store begins a log that rests on the one before.
+#[test]
+fn what_rests_on_what_is_refused_for_good_keeps_nobody_from_having_caught_up() {
+    let mut fleet = Fleet::new(14);
+    let a = fleet.add(NodeConfig { max_payload: 1_000, ..NodeConfig::default() }, OpenStrategy::new(), 1);
+    let other = fleet.replica();
+    fleet.write(other, 1, vec![7; 5_000]);
+    for _ in 0..2 {
+        fleet.run();
+        fleet.crash(other);
+        fleet.start(other);
+        fleet.write(other, 1, b"rests on it");
+    }
+    let link = fleet.connect(other, a);
+    fleet.run();
+    let refused = refusals(&fleet.said(link, 1));
+    assert!(refused.contains(&Refusal::TooLarge) && refused.contains(&Refusal::NeedPredecessor), "{refused:?}");
+    assert_eq!(fleet.held(a).len(), 0);
+    let notices = fleet.notices(a);
+    let caught_up = notices.iter().filter(|notice| matches!(notice, Notice::CaughtUp { .. })).count();
+    assert_ne!(caught_up, 0);
+}
+
 /// Whoever sends an entry says what it rests on, and that is kept until it is here.
 #[test]
 fn who_passes_on_very_much_that_is_refused_is_not_to_blame_for_it() {

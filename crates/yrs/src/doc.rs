@@ -97,7 +97,7 @@ impl YrsDoc {
             return Err(Outcome::Reload(None));
         }
         // What does not follow them would contradict them.
-        if self.held.holds_some_of(self.doc.client_id().get()) {
+        if self.is_held_up() {
             let waits = "earlier changes of this replica wait for others'";
             return Err(Outcome::Refused(CrdtError::Malformed(waits)));
         }
@@ -296,6 +296,10 @@ impl CrdtDocument for YrsDoc {
 
     fn is_sound(&self) -> bool {
         !self.damaged
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.held.holds_some_of(self.doc.client_id().get())
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, CrdtError> {

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Reload(Arc<Cell>),
     /// Its snapshot is damaged, or it went bad: load it again from its entries alone.
     ReloadAfresh(Arc<Cell>),
+    /// What this replica wrote in a document waits for what was cut off. The load that found it, which made no document of it.
+    HeldUp { cell: Arc<Cell>, number: u64 },
     /// The worker could not use a payload.
     SetAside(ContextId, DocumentId, u64, SetAside),
     /// What was set aside before could be applied.
@@ -116,6 +118,7 @@ impl EngineHost {
                 context.node.delete_record(Key::Snapshot(cell.context, cell.id));
                 self.start_reload(context, (cell.context, cell.id), true);
             }
+            Command::HeldUp { cell, number } => self.on_held_up(context, &cell, number),
             Command::SetAside(id, document, arrival, set_aside) => {
                 self.on_set_aside(context, (id, document), arrival, &set_aside);
             }

@@ -13,7 +13,7 @@ use std::{
 
 use partita_core::{
     ActorSeed, Bytes, ContextInfo, CrdtDocument as _, CrdtType as _, DeviceKeys, DocumentId, DocumentType as _,
-    EntryKind, Incarnation, Key, Limits, Now, StoreError, document_id,
+    EntryKind, Incarnation, Key, Limits, LogId, Now, StoreError, document_id,
 };
 use partita_protocol::NodeConfig;
 use partita_testing::{MemoryKeystore, MemoryStore, fleet::Fleet, strategy::OpenStrategy};
@@ -23,7 +23,7 @@ use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
 use super::{Command, Reply};
 use crate::{
-    ChangeError, CheckpointOutcome, Context, Document, DocumentError, EngineError,
+    ChangeError, CheckpointOutcome, Context, Document, DocumentError, EngineError, EngineEvent,
     simulation::{SimulatedEngine, SimulatedParts},
     touchy::Touchy,
     yrs::Yrs,
@@ -48,6 +48,10 @@ impl Desk {
 
     /// The same, with nothing loaded yet.
     fn begin(store: MemoryStore, incarnation: u8, keys: &Arc<DeviceKeys>) -> Self {
+        Self::begin_with(store, incarnation, keys, NodeConfig::default())
+    }
+
+    fn begin_with(store: MemoryStore, incarnation: u8, keys: &Arc<DeviceKeys>, config: NodeConfig) -> Self {
         let context = Fleet::context(1);
         let incarnation = Incarnation::from_bytes([incarnation; 16]);
         let passed = Arc::new(AtomicU64::new(0));
@@ -60,7 +64,7 @@ impl Desk {
             strategies: vec![Box::new(OpenStrategy::new().with_authors([keys.replica()]))],
             types: vec![Arc::new(Touchy)],
             contexts: vec![context.clone()],
-            config: NodeConfig::default(),
+            config,
             checkpoint_after: None,
             random: Box::new(|| Box::new(ChaCha20Rng::seed_from_u64(1))),
             clock: Box::new(move || {
@@ -119,6 +123,12 @@ impl Desk {
         self.until(engine.context(id)).unwrap()
     }
 
+    /// How many entries of the context are pruned.
+    fn pruned(&mut self) -> u64 {
+        let engine = self.sim.engine().clone();
+        self.until(engine.status()).unwrap().contexts.remove(0).pruned
+    }
+
     fn ask(&self, command: Command) {
         self.sim.engine().shared.driver.command(command).unwrap();
     }
@@ -130,10 +140,13 @@ impl Desk {
     }
 }
 
-fn desk() -> (Desk, Document<Yrs>) {
+fn keys() -> Arc<DeviceKeys> {
     let mut rng = ChaCha20Rng::seed_from_u64(2);
-    let keys = Arc::new(DeviceKeys::create(&MemoryKeystore::default(), &mut rng).unwrap());
-    let mut desk = Desk::open(MemoryStore::new(Incarnation::default()), 1, &keys);
+    Arc::new(DeviceKeys::create(&MemoryKeystore::default(), &mut rng).unwrap())
+}
+
+fn desk() -> (Desk, Document<Yrs>) {
+    let mut desk = Desk::open(MemoryStore::new(Incarnation::default()), 1, &keys());
     let notes = desk.notes();
     let document = desk.until(notes.create::<Yrs>()).unwrap();
     desk.settle();
@@ -279,17 +292,13 @@ fn what_is_written_in_a_document_that_nobody_created_is_in_checkpoints_and_shows
     desk.sim.write_raw(context, id, payload);
     desk.sim.write_raw(context, id, b"no payload".to_vec());
     desk.settle();
-    let pruned = |desk: &mut Desk| {
-        let engine = desk.sim.engine().clone();
-        desk.until(engine.status()).unwrap().contexts.remove(0).pruned
-    };
     for _ in 0..2 {
         // The second goes on from the first: what nobody created yet may change too.
         assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
         desk.sim.write_raw(context, id, b"no payload either".to_vec());
         desk.settle();
     }
-    let before = pruned(&mut desk);
+    let before = desk.pruned();
     assert!(before >= 5, "{before}");
     assert!(matches!(desk.until(notes.get::<Yrs>(id)), Err(DocumentError::NotFound(_))));
 
@@ -301,10 +310,71 @@ fn what_is_written_in_a_document_that_nobody_created_is_in_checkpoints_and_shows
     assert_eq!(text(&document), "early");
     assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
     desk.settle();
-    assert!(pruned(&mut desk) > before);
+    assert!(desk.pruned() > before);
     let mut again = Desk::open(desk.store, 2, &desk.keys);
     let notes = again.notes();
     assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), "early");
+}
+
+/// A hostile member can write in documents that nobody creates, before anything else of a context that is too large for one claim.
+#[test]
+fn what_nobody_creates_keeps_no_large_context_from_being_covered_claim_by_claim() {
+    let config = NodeConfig { claim_bytes: 2_000, ..NodeConfig::default() };
+    let mut desk = Desk::begin_with(MemoryStore::new(Incarnation::default()), 1, &keys(), config);
+    desk.settle();
+    let (context, notes) = (desk.context.id, desk.notes());
+    desk.sim.write_raw(context, DocumentId::from_bytes([9; 32]), b"no payload".to_vec());
+    desk.settle();
+    for _ in 0..60 {
+        drop(desk.until(notes.create::<Yrs>()).unwrap());
+        desk.settle();
+    }
+    let mut events = desk.sim.engine().events();
+    assert_eq!(desk.until(notes.checkpoint()).unwrap(), CheckpointOutcome::Claimed);
+    desk.settle();
+    assert_eq!(desk.pruned(), 61);
+    let heard = std::iter::from_fn(|| events.try_recv().ok());
+    let adopted = heard.filter(|event| matches!(event, EngineEvent::CheckpointAdopted { .. })).count();
+    assert!(adopted > 1, "one claim has no room for all");
+}
+
+/// What it was built on was cut off, as far as the document can tell. In another document something is changed just then.
+#[test]
+fn a_document_in_which_an_own_change_waits_is_changed_again_and_no_other_one_loses_anything() {
+    let (mut desk, other) = desk();
+    let (context, notes) = (desk.context.id, desk.notes());
+    let document = desk.until(notes.create::<Yrs>()).unwrap();
+    desk.settle();
+    let log = desk.sim.node().own_log(&context).unwrap();
+    let mut somebody = Yrs::open(ActorSeed::derive(&LogId::from_bytes([9; 16]), &document.id()));
+    Yrs::transact(&mut somebody, insert("cut off")).unwrap();
+    let below = somebody.take_local(&Limits::default()).unwrap().unwrap();
+    let mut elsewhere = Yrs::open(ActorSeed::derive(&log, &document.id()));
+    assert!(elsewhere.apply(&[&below[..]])[0].is_ok());
+    Yrs::transact(&mut elsewhere, insert("on top")).unwrap();
+    let payload = elsewhere.take_local(&Limits::default()).unwrap().unwrap();
+    desk.sim.write_raw(context, document.id(), payload);
+    desk.settle();
+
+    desk.reload(&document);
+    desk.sim.serve_worker(); // reads
+    desk.sim.turn(); // hands over what was read
+    desk.sim.serve_worker(); // finds the change that waits
+    let made = other.change(insert("b")).unwrap();
+    desk.settle();
+    desk.until(made.durable()).unwrap();
+    assert_ne!(desk.sim.node().own_log(&context), Some(log));
+    assert_eq!((text(&document), document.pending().unwrap()), (String::new(), 1));
+    write(&document, "after");
+    write(&other, "c");
+    desk.settle();
+    assert_eq!((text(&document), text(&other)), ("after".into(), "cba".into()));
+
+    let mut again = Desk::open(desk.store, 2, &desk.keys);
+    let notes = again.notes();
+    for (id, shown) in [(document.id(), "after"), (other.id(), "cba")] {
+        assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), shown);
+    }
 }
 
 /// What a document of that type shows.

@@ -7,6 +7,7 @@ mod arrivals;
 mod checkpoint;
 mod commands;
 mod contexts;
+mod held_up;
 mod load;
 #[cfg(all(test, feature = "simulation", feature = "yrs"))]
 mod load_tests;
@@ -113,6 +114,8 @@ pub(crate) struct EngineHost {
     limits: Limits,
     /// Documents to load again, and whether without their snapshots, that were locked when nobody could wait for them.
     reloads: BTreeMap<Name, bool>,
+    /// Documents that cannot be changed before another log is begun.
+    held_up: BTreeSet<Name>,
     /// The engine is closing: what was changed must be taken, also of documents that are locked now.
     closing: bool,
 }
@@ -170,6 +173,7 @@ impl EngineHost {
             few: parts.few,
             limits,
             reloads: BTreeMap::new(),
+            held_up: BTreeSet::new(),
             closing: false,
         }
     }
@@ -248,6 +252,9 @@ impl Host for EngineHost {
             }
         }
         self.take_dirty(context);
+        if !context.must_not_wait {
+            self.release_held_up(context);
+        }
         self.ask_acknowledged_again(context);
         self.make_due_checkpoints(context);
         self.compare_unread(context);
@@ -256,7 +263,7 @@ impl Host for EngineHost {
     }
 
     fn wants_thread(&self) -> bool {
-        !self.reloads.is_empty()
+        !self.reloads.is_empty() || !self.held_up.is_empty()
     }
 
     fn closing(&mut self, context: &mut Context<'_>) {

@@ -327,6 +327,28 @@ impl Link {
         }
     }
 
+    /// The logs of which nothing more comes from there: those that were refused for good, and those that rest on such ones.
+    pub(super) fn never_come(&self) -> BTreeSet<LogId> {
+        let halted = self.halted.all().iter();
+        let mut open: Vec<LogId> = halted.filter(|(_, halt)| halt.why.is_final()).map(|(log, _)| *log).collect();
+        let mut never = BTreeSet::new();
+        if open.is_empty() {
+            return never;
+        }
+        let mut resting: BTreeMap<LogId, Vec<LogId>> = BTreeMap::new();
+        for (log, halt) in self.halted.all() {
+            if let Until::Held { tips, .. } = &halt.until {
+                tips.iter().for_each(|tip| resting.entry(tip.log).or_default().push(*log));
+            }
+        }
+        while let Some(log) = open.pop() {
+            if never.insert(log) {
+                open.extend(resting.remove(&log).unwrap_or_default());
+            }
+        }
+        never
+    }
+
     /// Remembers a refusal; false when the remote had more refused than anybody has. Whoever wrote them chose how large they are,
     /// and the remote need not be to blame: the largest are forgotten, and come again with the next connection.
     pub(super) fn halt(&mut self, log: LogId, halt: Halt) -> bool {

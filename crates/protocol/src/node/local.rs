@@ -7,7 +7,7 @@ use partita_core::{
     LogSort, LogStart, Now, Opened, PartitionStrategy, PayloadOpener, Stamp, StoreError, StrategyError, Tip,
 };
 
-use super::{Node, link::Halt};
+use super::{Node, context::OwnLog, link::Halt};
 use crate::{
     effect::{Appended, Arrival},
     message::MAX_CONTROL,
@@ -208,6 +208,19 @@ impl Node {
     /// The log that this replica writes documents in from this open on: actors are derived from it.
     pub fn own_log(&self, context: &ContextId) -> Option<partita_core::LogId> {
         self.contexts.get(context).map(|local| local.own_data.id)
+    }
+
+    /// Begins another log to write documents in, as an open does: for an embedder whose changes under the present one's actor would
+    /// be of no use. What was made for that one is to be appended before. `None` when nothing is written in it, when the context is not
+    /// loaded, or when the store failed.
+    pub fn begin_log(&mut self, context: &ContextId) -> Option<LogId> {
+        let Self { contexts, commits, replica, rng, .. } = self;
+        let local = contexts.get_mut(context).filter(|_| commits.failed.is_none())?;
+        if !local.logs.contains_key(&local.own_data.id) {
+            return None;
+        }
+        local.own_data = OwnLog::mint(&local.info, replica, &mut **rng);
+        Some(local.own_data.id)
     }
 
     /// The plain payload of an entry.

@@ -185,10 +185,10 @@ impl Node {
             let Some(mut missing) = link.missing.take() else {
                 continue;
             };
+            let never_come = link.never_come();
             missing.retain(|tip| {
-                let halted = link.halted.get(&tip.log);
-                if halted.is_some_and(|halt| halt.why.is_final()) {
-                    return false; // it will never be here
+                if never_come.contains(&tip.log) {
+                    return false;
                 }
                 match local.logs.get(&tip.log) {
                     Some(log) => log.durable < tip.seq.min(log.cap),

@@ -21,11 +21,11 @@ impl Node {
         let (why, seq) = (halt.why, halt.seq);
         session.out.push(Message::Refused(Refused { context, log, seq, why, heads: halt.heads() }));
         let link = session.links.get_mut(&context);
-        if (why.is_final() || why == Refusal::Excluded)
+        if (why.is_final() || why == Refusal::NeedPredecessor)
             && let Some(link) = &link
-            && link.missing.iter().flatten().any(|tip| tip.log == log)
+            && link.missing.is_some()
         {
-            self.review.insert(context); // it may have been the last one
+            self.review.insert(context); // it may have been the last one, or what that one rests on
         }
         let remembered = match link {
             Some(link) => link.halt(log, halt),

@@ -66,7 +66,8 @@ pub(super) fn survey(
 }
 
 /// The same for a checkpoint that is to be made. If its claim would have no room for all, it covers what came first: up to an
-/// arrival at which every log was at a signature, since a log is covered up to one, and what creates each document was here.
+/// arrival at which every log was at a signature, since a log is covered up to one, and what creates each document was here; which
+/// may never come.
 pub(super) fn survey_plan(
     store: &dyn Store,
     plan: &CheckpointPlan,
@@ -92,14 +93,15 @@ fn is_to_cover(ranges: &BTreeMap<LogId, (u64, u64)>, entry: &Entry) -> bool {
     ranges.get(&entry.header.log).is_some_and(|(from, to)| (*from..=*to).contains(&entry.header.seq))
 }
 
-/// The last arrival up to which there is room, and one can cover. The first one in any case.
+/// The last arrival up to which there is room, and one can cover: the last at which each document was created, if there is one. The
+/// first one in any case.
 fn last_cut(
     view: &dyn StoreRead,
     plan: &CheckpointPlan,
     ranges: &BTreeMap<LogId, (u64, u64)>,
     sizes: &BTreeMap<&LogId, usize>,
 ) -> Result<Option<u64>, StoreError> {
-    let (mut taken, mut cut) = (0, None);
+    let (mut taken, mut cut, mut uncreated_cut) = (0, None, None);
     let (mut documents, mut logs) = (BTreeSet::new(), BTreeSet::new());
     let (mut unsigned, mut uncreated) = (BTreeSet::new(), BTreeSet::new());
     reads::arrivals(view, &plan.context, 0, |arrival, entry| {
@@ -123,7 +125,7 @@ fn last_cut(
                 uncreated.remove(&document);
             }
         }
-        if taken > plan.room && cut.is_some() {
+        if taken > plan.room && uncreated_cut.is_some() {
             return ControlFlow::Break(());
         }
         if entry.signature.is_some() {
@@ -131,12 +133,15 @@ fn last_cut(
         } else {
             unsigned.insert(log)
         };
-        if unsigned.is_empty() && uncreated.is_empty() {
-            cut = Some(arrival);
+        if unsigned.is_empty() {
+            uncreated_cut = Some(arrival);
+            if uncreated.is_empty() {
+                cut = Some(arrival);
+            }
         }
         ControlFlow::Continue(())
     })?;
-    Ok(cut)
+    Ok(cut.or(uncreated_cut))
 }
 
 fn covered_up_to(
