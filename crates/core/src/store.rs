@@ -31,6 +31,9 @@ pub enum StoreError {
         /// What this program knows.
         supported: u64,
     },
+    /// Something in it has a version or a tag that only a later version of Partita knows. It is not damaged.
+    #[error("the store holds what this program does not know ({0}): use a later version of the program")]
+    NewerRecord(String),
     /// The file is not a store.
     #[error("{0} is not a Partita store")]
     NotAStore(String),

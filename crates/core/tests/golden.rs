@@ -1,5 +1,5 @@
-//! The bytes of what is stored and signed, as version 1 writes them. They lie in people's stores and backups: a change of an
-//! encoding must not pass unnoticed. `docs/formats.md` says what to do when one of these tests fails.
+//! The bytes of what is stored and signed, as version 1 writes them. They lie in people's stores and backups: a change of
+//! an encoding must not pass unnoticed. `docs/formats.md` says what to do when one of these tests fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -29,8 +29,8 @@ const EPOCH: EpochId = EpochId(Hash::from_bytes([0xbb; 32]));
 const TIME: NTP64 = NTP64(0x6b49_d201_0000_0000);
 
 /// What to do when bytes are not what they were.
-const CHANGED: &str = "an encoding changed, and stores and backups hold the old one: raise its version, go on reading the \
-                       old, keep this literal for that, and add one of the new (docs/formats.md)";
+const CHANGED: &str = "an encoding changed, and stores and backups hold the old one: raise its version, go on reading \
+                       the old, keep this literal for that, and add one of the new (docs/formats.md)";
 
 fn bytes(hex: &str) -> Vec<u8> {
     HEXLOWER.decode(hex.as_bytes()).unwrap()

@@ -349,3 +349,24 @@ impl Opener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use partita_crypto::{Secret, SigningKey};
+
+    use super::*;
+
+    /// Programs of today say and expect exactly this. When it fails: raise `VERSION` (`docs/formats.md`).
+    #[test]
+    fn the_bytes_of_a_hello_stay_what_they_are() {
+        let key = std::sync::Arc::new(SigningKey::from_seed(&Secret::from_bytes([1; 32])));
+        let identity = LocalIdentity { key, incarnation: Incarnation::from_bytes([2; 16]) };
+        // Version, no features, replica, incarnation.
+        let golden = [&[0, 1][..], &[0; 8], identity.replica().as_bytes(), &[2; 16]].concat();
+        assert_eq!(Hello::encode(&identity), golden, "an encoding changed");
+        let read = Hello::decode(&golden).unwrap();
+        assert_eq!((read.replica, read.incarnation), (identity.replica(), identity.incarnation));
+        let later = [&[0, 2][..], &golden[2..]].concat();
+        assert!(matches!(Hello::decode(&later), Err(ChannelError::Version(2))));
+    }
+}

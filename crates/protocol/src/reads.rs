@@ -8,6 +8,7 @@ use bytes::Bytes;
 use partita_core::{
     ContextId, ContextKind, Covered, DocumentId, Entry, EntryHeader, EntryId, EntryKind, EntryRef, Hash, Key, LogId,
     LogSort, ReplicaId, SignedTip, StoreError, StoreRead, Tip,
+    codec::DecodeError,
     planted::{Bug, planted},
 };
 
@@ -242,12 +243,21 @@ fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} cannot be read"))
 }
 
+/// Why a record cannot be read. What only lacks a later version of the program must not be taken for damage: whoever is told
+/// so restores a backup.
+fn unreadable(what: &str, why: DecodeError) -> StoreError {
+    match why {
+        DecodeError::Unknown(part) => StoreError::NewerRecord(format!("{what} with an unknown {part}")),
+        _ => damaged(what),
+    }
+}
+
 /// The entry that a store shows.
 ///
 /// # Errors
-/// [`StoreError::Damaged`].
+/// [`StoreError::Damaged`], [`StoreError::NewerRecord`].
 pub fn entry(stored: &EntryRef<'_>) -> Result<Entry, StoreError> {
-    Entry::from_stored(stored.head, stored.payload.clone()).map_err(|_| damaged("an entry"))
+    Entry::from_stored(stored.head, stored.payload.clone()).map_err(|why| unreadable("an entry", why))
 }
 
 /// The entry at a place of a log with its arrival; `None` when another one is there, or none.
@@ -356,18 +366,19 @@ fn load(store: &dyn StoreRead, context: &ContextId) -> Result<ContextState, Stor
     let base = claims.iter().map(|claim| EntryId::from_bytes(*claim)).collect();
     let last_arrival = store.last_arrival(context)?;
     let mut state = ContextState { last_arrival, base, ..ContextState::default() };
-    let mut bad = false;
+    let mut error = None;
     store.scan(&Key::logs(context), &mut |key, value| {
         match (log_id(key), LogRecord::decode(value)) {
             (Some(log), Ok(record)) => {
                 state.logs.insert(log, record);
             }
-            _ => bad = true,
+            (_, Err(why)) => error = Some(unreadable("a log's record", why)),
+            (None, Ok(_)) => error = Some(damaged("a log's record")),
         }
         ControlFlow::Continue(())
     })?;
-    if bad {
-        return Err(damaged("a log's record"));
+    if let Some(error) = error {
+        return Err(error);
     }
     state.quarantined = load_quarantine(store, context, &state.logs)?;
     store.scan(&Key::all_fragments(context), &mut |key, value| {
@@ -687,5 +698,46 @@ fn unpack(bytes: &[u8]) -> Result<Entry, StoreError> {
     let mut input = partita_core::codec::Reader::new(bytes);
     let head = input.bytes("a header", usize::MAX).map_err(|_| damaged("a quarantined entry"))?;
     let payload = Bytes::copy_from_slice(input.rest());
-    Entry::from_stored(head, payload).map_err(|_| damaged("a quarantined entry"))
+    Entry::from_stored(head, payload).map_err(|why| unreadable("a quarantined entry", why))
+}
+
+#[cfg(test)]
+mod tests {
+    use partita_core::{NTP64, Signature};
+
+    use super::*;
+
+    /// What stores hold. These two have no version of their own: the entry in the one has, and the other goes with the entry that
+    /// it is a piece of. When this fails, old stores cannot be read: `docs/formats.md` says what to do.
+    #[test]
+    fn the_bytes_of_quarantined_entries_and_of_pieces_stay_what_they_are() {
+        let header = EntryHeader {
+            context: ContextId::from_bytes([1; 32]),
+            log: LogId::from_bytes([2; 16]),
+            seq: 3,
+            backlink: EntryId::from_bytes([4; 32]),
+            time: NTP64(5),
+            kind: EntryKind::Control,
+            start: None,
+            stamp: None,
+            payload_len: 7,
+            payload_hash: Hash::from_bytes([6; 32]),
+        };
+        let mut entry = Entry::new(header, Bytes::from_static(b"payload"));
+        entry.signature = Some(Signature::from_bytes([7; 64]));
+        let header = [&[1, 0][..], &[1; 32], &[2; 16], &[3], &[4; 32], &5u64.to_be_bytes(), &[7], &[6; 32]].concat();
+        // The length of what comes before the payload (189), signed, signature, header, payload.
+        let golden = [&[0xbd, 1, 1][..], &[7; 64], &header, b"payload"].concat();
+        let found = pack(&entry);
+        assert!(found == golden, "an encoding changed: {found:x} is not what stores hold");
+        assert_eq!(unpack(&golden), Ok(entry));
+        assert_eq!(pack_fragment(&EntryId::from_bytes([8; 32]), b"piece"), [&[8; 32][..], b"piece"].concat());
+    }
+
+    #[test]
+    fn what_only_a_later_version_knows_is_not_called_damage() {
+        let later = unreadable("a log's record", DecodeError::Unknown("log record version"));
+        assert!(matches!(&later, StoreError::NewerRecord(what) if what.contains("log record version")), "{later}");
+        assert!(matches!(unreadable("a log's record", DecodeError::Truncated), StoreError::Damaged(_)));
+    }
 }

@@ -274,6 +274,73 @@ mod tests {
         }
     }
 
+    /// What stores hold. When this fails: raise `VERSION`, go on reading the old, keep these bytes for that
+    /// (`docs/formats.md`).
+    #[test]
+    fn the_bytes_of_version_2_stay_what_they_are() {
+        let golden = [
+            &[2, 0][..],         // version, sort
+            &[1; 32],            // replica
+            &[2; 16],            // nonce
+            &[0],                // no predecessors
+            &[3],                // number
+            &[3; 32],            // its id
+            &[1],                // control heads
+            &[4; 32],            //
+            &[1, 1, 0],          // one epoch: none from number 1 on
+            &5u64.to_be_bytes(), // time
+            &[6, 7],             // begun, bytes
+            &[1],                // what the log was begun in knowledge of
+            &[8; 32],            //
+            &[2],                // the entry that is signed
+            &[11; 32],           //
+            &[10; 64],           // its signature
+        ]
+        .concat();
+        let found = record(&[8]).encode();
+        assert!(found == golden, "an encoding changed: {found:x} is not what stores hold");
+        assert_eq!(LogRecord::decode(&golden), Ok(record(&[8])));
+        let long = LogRecord {
+            start: LogStart {
+                tips: vec![Tip { log: LogId::from_bytes([5; 16]), seq: 300, head: EntryId::NONE }],
+                ..record(&[]).start
+            },
+            sort: LogSort::Control,
+            signed: None,
+            heads: Vec::new(),
+            epochs: vec![(300, Some(EpochId(Hash::from_bytes([12; 32]))))],
+            ..record(&[])
+        };
+        let golden = [
+            &[2, 1][..],
+            &[1; 32],
+            &[2; 16],
+            &[1],           // one predecessor
+            &[5; 16],       //
+            &[0xac, 2],     //
+            &[0; 32],       //
+            &[3],           //
+            &[3; 32],       //
+            &[0],           // no control heads
+            &[1, 0xac, 2],  // one epoch, from number 300 on
+            &[32],          //
+            &[12; 32],      //
+            &5u64.to_be_bytes(),
+            &[6, 7, 0, 0],  // nothing known, nothing signed
+        ]
+        .concat();
+        let found = long.encode();
+        assert!(found == golden, "an encoding changed: {found:x} is not what stores hold");
+        assert_eq!(LogRecord::decode(&golden), Ok(long));
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_is_refused_by_name() {
+        let mut later = record(&[8]).encode().to_vec();
+        later[0] = VERSION + 1;
+        assert_eq!(LogRecord::decode(&later), Err(DecodeError::Unknown("log record version")));
+    }
+
     #[test]
     fn a_record_of_version_1_is_read_without_a_signature() {
         let of_version_1 = |knew, cut: usize| {

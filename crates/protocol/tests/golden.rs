@@ -1,11 +1,19 @@
-//! The bytes of every message are part of the protocol: these tests say when they change.
+//! The bytes of every message are part of the protocol: these tests say when they change. What is to be done then says
+//! `docs/formats.md`.
 
 use data_encoding::HEXLOWER;
 use partita_core::{
-    Bytes, ContextId, ContextKind, DocumentId, EntryId, EntryKind, EpochId, Frontier, Hash, LogId, Refusal, Stamp, Tip,
+    Batch, Bytes, ContextId, ContextKind, DocumentId, Durability, EntryId, EntryKind, EpochId, Frontier, Hash, Key,
+    LogId, Op, Refusal, Stamp, Store as _, StoreError, Tip,
 };
-use partita_protocol::message::{Ephemeral, Granted, Message, Open, Opened, Piece, Refused, Run};
-use partita_testing::samples::{self, SampleLog};
+use partita_protocol::{
+    message::{Ephemeral, Granted, Message, Open, Opened, Piece, Refused, Run},
+    reads::{self, ReadRequest},
+};
+use partita_testing::{
+    MemoryStore,
+    samples::{self, SampleLog},
+};
 use proptest::prelude::*;
 
 const CONTEXT: ContextId = samples::context(0xc0);
@@ -194,7 +202,10 @@ fn the_bytes_of_every_message_stay_what_they_are() {
         found += &format!("    (\"{name}\", \"{}\"),\n", HEXLOWER.encode(&frame));
     }
     let golden: String = GOLDEN.iter().map(|(name, bytes)| format!("    (\"{name}\", \"{bytes}\"),\n")).collect();
-    assert!(golden == found, "the bytes now:\n{found}");
+    assert!(
+        golden == found,
+        "messages changed, and programs of today speak the old ones: see docs/formats.md; the bytes now:\n{found}"
+    );
 }
 
 #[test]
@@ -206,6 +217,27 @@ fn several_messages_go_in_one_frame() {
     assert!(frames.len() > 2);
     let split: Vec<_> = frames.iter().flat_map(|frame| Message::decode_frame(frame).unwrap()).collect();
     assert_eq!(split, all);
+}
+
+/// What stands in stores, read as the node reads it when it loads a context.
+#[test]
+fn a_store_with_a_log_record_of_a_later_version_is_refused_by_name() {
+    let record = |version: u8| {
+        // Version, a data log, replica, nonce, no predecessors, nothing held, no heads, no epochs, time, begun, bytes,
+        // nothing known, nothing signed.
+        let rest = [&[0][..], &[1; 32], &[2; 16], &[0, 0], &[0; 32], &[0, 0], &[0; 8], &[1, 0, 0, 0]].concat();
+        Bytes::from([&[version][..], &rest].concat())
+    };
+    let read = |version: u8| {
+        let store = MemoryStore::new(samples::incarnation(1));
+        let batch = Batch { ops: vec![Op::Put(Key::Log(CONTEXT, LOG), record(version))] };
+        store.commit(&batch, Durability::Durable).unwrap();
+        let view = store.read().unwrap();
+        reads::answer(&*view, &ReadRequest::Context(CONTEXT))
+    };
+    assert!(read(2).is_ok());
+    let refused = read(3).unwrap_err();
+    assert!(matches!(&refused, StoreError::NewerRecord(what) if what.contains("version")), "{refused}");
 }
 
 /// Whether a frame says something that only a later version knows: that is read as what it means for this one.

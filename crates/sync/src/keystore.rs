@@ -302,4 +302,19 @@ mod tests {
         fs::write(&path, "garbage").unwrap();
         assert!(matches!(FileKeystore::open(&path), Err(KeystoreError::Damaged(_))));
     }
+
+    /// What lies beside people's stores: whoever cannot read it is another device. `docs/formats.md` says what to do when this
+    /// fails.
+    #[test]
+    fn the_text_of_the_file_stays_what_it_is() {
+        let golden = "{\n  \"device\": \"0001ff\",\n  \"group/c0\": \"\"\n}";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        new_file(&path).unwrap().write_all(golden.as_bytes()).unwrap();
+        let keystore = FileKeystore::open(&path).unwrap();
+        assert_eq!(keystore.get("device").unwrap().unwrap().as_slice(), [0, 1, 0xff]);
+        assert_eq!(keystore.get("group/c0").unwrap().unwrap().as_slice(), [0; 0]);
+        keystore.put("device", &[0, 1, 0xff]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), golden);
+    }
 }

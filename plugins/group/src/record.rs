@@ -184,3 +184,52 @@ impl Record {
         Ok(Self { context, member, genesis, invitation, used, boxes, epochs })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What lies in keystores: whoever cannot read it is out of the group. When this fails: raise `VERSION` and go on reading
+    /// the old (`docs/formats.md`).
+    #[test]
+    fn the_bytes_of_version_1_stay_what_they_are() {
+        let invitation = [&[1][..], &[1; 32], &[4; 32], &[0], &[0]].concat(); // version, context, seed, no member, no address
+        let golden = [
+            &[1][..],    // version
+            &[1; 32],    // context
+            &[2; 32],    // member
+            &[0, 0],     // not the founder's
+            &[66 + 1],   // the length of the invitation
+            &invitation, //
+            &[1, 66 + 1],
+            &invitation, // one that was used before
+            &[1],        // box keys
+            &[5; 32],    //
+            &[1],        // epochs, each with its secret
+            &[6; 32],    //
+            &[7; 32],    //
+        ]
+        .concat();
+        let context = ContextId::from_bytes([1; 32]);
+        let record = Record {
+            context,
+            member: MemberId(ReplicaId::from_bytes([2; 32])),
+            genesis: None,
+            invitation: Some(Invitation::from_bytes(&invitation).unwrap()),
+            used: vec![Invitation::from_bytes(&invitation).unwrap()],
+            boxes: vec![BoxSecretKey::from_secret(&Secret::from_bytes([5; 32]))],
+            epochs: vec![(EpochId(Hash::from_bytes([6; 32])), EpochSecret(Secret::from_bytes([7; 32])))],
+        };
+        assert!(record.encode().as_slice() == golden, "an encoding changed: {:02x?}", record.encode().as_slice());
+        let read = Record::decode(&golden).unwrap();
+        assert_eq!((read.context, read.member), (record.context, record.member));
+        assert!(read.boxes == record.boxes && read.epochs == record.epochs);
+        assert!(read.encode().as_slice() == golden);
+        let later = [&[2][..], &golden[1..]].concat();
+        assert_eq!(Record::decode(&later).err(), Some(DecodeError::Unknown("version of a group's record")));
+        // The list of a device's groups: a count and contexts.
+        let list = [&[1][..], &[1; 32]].concat();
+        assert_eq!(Record::read_all(Reader::new(&list)), Ok(vec![context]));
+    }
+}

@@ -40,6 +40,9 @@ pub enum Reason {
     /// It was written before this replica was let in, or for others: it is tried again if keys come all the same.
     #[error("this replica may not read it: it was written before it was let in, or for others")]
     Withheld = 9,
+    /// A later version of the program set it aside, for a reason that this one does not know: it is tried again.
+    #[error("a later version of the program set it aside, for a reason that this one does not know")]
+    OfLaterVersion = 255,
 }
 
 impl Reason {
@@ -52,7 +55,7 @@ impl Reason {
 
     /// Whether it may become usable.
     pub fn is_retried(self) -> bool {
-        matches!(self, Self::AwaitingKey | Self::UnknownType | Self::Withheld)
+        matches!(self, Self::AwaitingKey | Self::UnknownType | Self::Withheld | Self::OfLaterVersion)
     }
 
     /// Whether a key would make it usable.
@@ -119,10 +122,12 @@ impl SetAside {
 
     fn decode(document: DocumentId, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(bytes);
-        let reason = Reason::from_code(input.u8()?).ok_or(DecodeError::Unknown("reason"))?;
+        // A snapshot may reach beyond it: an entry that nobody tries would be missing in the document, and nobody would know.
+        let reason = Reason::from_code(input.u8()?).unwrap_or(Reason::OfLaterVersion);
         let log = LogId::from_bytes(input.array()?);
         let seq = input.varint()?;
         let detail = String::from_utf8_lossy(input.bytes("a detail", usize::MAX)?).into_owned();
+        // What follows is a later version's.
         Ok(Self { document, log, seq, reason, detail })
     }
 }
@@ -174,5 +179,93 @@ impl Snapshot {
         let aad = Self::aad(context, document, crdt, through);
         let bytes = key.open(&aad, input.rest()).ok()?;
         Some(Self { crdt, through, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use data_encoding::HEXLOWER;
+    use partita_crypto::{
+        Secret,
+        rand_core::{TryCryptoRng, TryRng},
+    };
+
+    use super::*;
+
+    const CONTEXT: ContextId = ContextId::from_bytes([0xc0; 32]);
+    const DOCUMENT: DocumentId = DocumentId::from_bytes([0xd0; 32]);
+
+    /// No randomness at all: nothing is sealed with it but here.
+    struct Sixes;
+
+    impl TryRng for Sixes {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            Ok(0x0606_0606)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            Ok(0x0606_0606_0606_0606)
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+            bytes.fill(6);
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Sixes {}
+
+    /// What stores hold. When this fails: raise the version in its first byte. Of an older one nothing has to be read: such a
+    /// document is made anew from its entries.
+    #[test]
+    fn the_bytes_of_a_snapshot_at_rest_stay_what_they_are() {
+        // Version, CRDT type, the last arrival in it, nonce, ciphertext, tag.
+        let golden = "01616d7267000000000000012c06060606060606060606060606060606060606060606060635370fefeb5fccb827bdce424c6bafa4c6586b22a7";
+        let stored = HEXLOWER.decode(golden.as_bytes()).unwrap();
+        let key = AeadKey::from_secret(&Secret::from_bytes([3; 32]));
+        let snapshot = Snapshot { crdt: CrdtTypeId(*b"amrg"), through: 300, bytes: b"saved".to_vec() };
+        let found = snapshot.seal(&CONTEXT, &DOCUMENT, &key, &mut Sixes).unwrap();
+        assert_eq!(HEXLOWER.encode(&found), golden, "an encoding changed: see docs/formats.md");
+        let read = Snapshot::open(&CONTEXT, &DOCUMENT, &key, &stored).unwrap();
+        assert_eq!((read.crdt, read.through, read.bytes), (snapshot.crdt, snapshot.through, snapshot.bytes));
+        let later = [&[2][..], &stored[1..]].concat();
+        assert!(Snapshot::open(&CONTEXT, &DOCUMENT, &key, &later).is_none());
+    }
+
+    /// What stores hold, without a version: a later one adds reasons, and fields at the end.
+    #[test]
+    fn the_bytes_of_what_was_set_aside_stay_what_they_are() {
+        let log = LogId::from_bytes([1; 16]);
+        let codes = [
+            (1, Reason::Malformed),
+            (2, Reason::TooLarge),
+            (3, Reason::ForeignActor),
+            (4, Reason::Poisoned),
+            (5, Reason::BadSeal),
+            (6, Reason::AwaitingKey),
+            (7, Reason::WrongDocument),
+            (8, Reason::UnknownType),
+            (9, Reason::Withheld),
+        ];
+        for (code, reason) in codes {
+            let set_aside = SetAside { document: DOCUMENT, log, seq: 300, reason, detail: "why".into() };
+            // Reason, log, number, text.
+            let golden = [&[code][..], &[1; 16], &[0xac, 2], &[3], b"why"].concat();
+            assert_eq!(set_aside.encode(), golden, "an encoding changed: see docs/formats.md");
+            assert_eq!(SetAside::decode(DOCUMENT, &golden), Ok(set_aside));
+        }
+    }
+
+    /// The entry would be in no snapshot, in no list, and never tried again.
+    #[test]
+    fn what_was_set_aside_for_a_reason_of_a_later_version_is_tried_again() {
+        let stored = [&[77][..], &[1; 16], &[0xac, 2], &[3], b"why", b"and more"].concat();
+        let read = SetAside::decode(DOCUMENT, &stored).unwrap();
+        assert_eq!((read.reason, read.seq, read.detail.as_str()), (Reason::OfLaterVersion, 300, "why"));
+        assert!(read.reason.is_retried());
     }
 }
