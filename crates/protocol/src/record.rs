@@ -315,18 +315,18 @@ mod tests {
             &[2, 1][..],
             &[1; 32],
             &[2; 16],
-            &[1],           // one predecessor
-            &[5; 16],       //
-            &[0xac, 2],     //
-            &[0; 32],       //
-            &[3],           //
-            &[3; 32],       //
-            &[0],           // no control heads
-            &[1, 0xac, 2],  // one epoch, from number 300 on
-            &[32],          //
-            &[12; 32],      //
+            &[1],          // one predecessor
+            &[5; 16],      //
+            &[0xac, 2],    //
+            &[0; 32],      //
+            &[3],          //
+            &[3; 32],      //
+            &[0],          // no control heads
+            &[1, 0xac, 2], // one epoch, from number 300 on
+            &[32],         //
+            &[12; 32],     //
             &5u64.to_be_bytes(),
-            &[6, 7, 0, 0],  // nothing known, nothing signed
+            &[6, 7, 0, 0], // nothing known, nothing signed
         ]
         .concat();
         let found = long.encode();

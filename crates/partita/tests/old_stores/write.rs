@@ -129,7 +129,7 @@ async fn checkpoint(engine: &Engine, context: &Context) -> Result<(), Error> {
     context.checkpoint().await?;
     loop {
         let status = engine.status().await?;
-        if status.contexts.iter().any(|known| known.context == context.id() && known.pruned > 0) {
+        if status.contexts.iter().any(|known| known.info.id == context.id() && known.pruned > 0) {
             return Ok(());
         }
         events.recv().await?;
