@@ -185,7 +185,8 @@ impl<T: DocumentType> Document<T> {
     }
 
     /// How many changes are here but not visible, because what they depend on has not arrived, or was cut off after they were
-    /// made, and shows no more than they do until it counts again. Those of a broken or hostile program may stay for good: what contradicts itself is understood in the same way by all, as nothing.
+    /// made and does not count. Those of a broken or hostile program may stay for good: what contradicts itself is understood in
+    /// the same way by all, as nothing.
     ///
     /// # Errors
     /// [`ChangeError::Reentrant`], [`ChangeError::Busy`], [`ChangeError::Unusable`].
