@@ -262,6 +262,28 @@ fn a_full_disk_refuses_what_is_new_and_blocks_nobody_else() {
     assert!(fleet.agree(&[a, c]));
 }
 
+/// Nothing more is written, and nobody waits for a commit that never comes: what is there can still be read.
+#[test]
+fn what_is_asked_of_a_store_that_failed_is_answered_from_what_it_has() {
+    let mut fleet = Fleet::new(15);
+    let (a, b) = (fleet.replica(), fleet.replica());
+    fleet.write(a, 1, b"stored");
+    fleet.run();
+    fleet.store(a).fail_next_commit(StoreError::OutOfSpace);
+    fleet.write(a, 1, b"lost");
+    fleet.run();
+    assert_eq!(fleet.node(a).failure(), Some(&StoreError::OutOfSpace));
+    fleet.with(a, |node, now| node.close_context(now, Fleet::context(0).id));
+    fleet.notices(a);
+    fleet.open(a, 0);
+    fleet.run();
+    let is_ready = |notice: &Notice| matches!(notice, Notice::ContextReady(_));
+    assert!(fleet.notices(a).iter().any(is_ready), "it was read behind what was never committed");
+    fleet.connect(b, a);
+    fleet.run();
+    assert_eq!(fleet.held(b).iter().map(|tip| tip.seq).collect::<Vec<_>>(), [1]);
+}
+
 #[test]
 fn a_remote_that_fell_silent_is_given_up_after_three_heartbeats() {
     let mut fleet = Fleet::new(8);

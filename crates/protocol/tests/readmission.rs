@@ -1,12 +1,13 @@
 //! A right that was lost and given again: what is written from then on counts, in new logs; what was written between does
 //! not, in whatever order a node hears of it.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
-use partita_core::{Entry, EntryId, LogId, Refusal, Stamp, Tip};
+use partita_core::{Entry, EntryId, EntryKind, Key, LogId, Refusal, Stamp, Store as _, Tip};
 use partita_protocol::{
     NodeConfig, Notice,
     message::{Message, Run},
+    reads,
 };
 use partita_testing::{
     fleet::{Fleet, LinkId, Member},
@@ -218,6 +219,40 @@ fn nobody_vouches_for_its_own_entries() {
     fleet.run();
     for member in [owner, device] {
         assert_eq!(seq(&mut fleet, member, &written[0].log), 3, "{member}");
+    }
+}
+
+/// Anybody can write another's `Create` again. Whichever came first: what others have of the document stays in the list.
+#[test]
+fn a_document_that_somebody_created_again_is_still_known_when_that_one_is_cut_off() {
+    for device_first in [false, true] {
+        let mut fleet = Fleet::new(6);
+        let (owner, device, reader) = (fleet.replica(), fleet.replica(), fleet.replica());
+        let context = Fleet::context(0).id;
+        let (both, devices) = (samples::document(1), samples::document(2));
+        for (member, document) in [(owner, both), (device, both), (device, devices)] {
+            let kind = EntryKind::Create(document);
+            fleet.with(member, |node, now| node.append(now, context, kind, b"the same")).unwrap();
+        }
+        let order = if device_first { [device, owner] } else { [owner, device] };
+        for member in order {
+            fleet.connect(reader, member);
+            fleet.run();
+        }
+        let loss = fleet.loss(device, &[]);
+        fleet.control(owner, loss);
+        fleet.run();
+        let view = fleet.store(reader).read().unwrap();
+        let mut created = Vec::new();
+        reads::document_entries(&*view, &context, &both, 0, |arrival, _| {
+            created.push(arrival);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(created.len(), 1, "the owner's, {device_first}");
+        let known = |document| view.get(&Key::Document(context, document)).unwrap();
+        assert_eq!(known(both).as_deref(), Some(&created[0].to_be_bytes()[..]), "{device_first}");
+        assert_eq!(known(devices), None, "{device_first}");
     }
 }
 
