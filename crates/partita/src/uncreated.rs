@@ -170,4 +170,15 @@ mod tests {
             assert!(Uncreated::read(&snapshot[..cut]).is_err(), "{cut}");
         }
     }
+
+    /// What checkpoints hold, under the type of four zeros. Another form takes another type (`docs/formats.md`).
+    #[test]
+    fn the_bytes_of_payloads_without_a_document_stay_what_they_are() {
+        // Log, number, length, payload.
+        let golden = [&[3; 16][..], &300u64.to_be_bytes(), &3u64.to_be_bytes(), &[3, 3, 3]].concat();
+        assert_eq!(written(3, 300), golden, "an encoding changed");
+        let read = Uncreated::read(&golden).unwrap();
+        assert_eq!(read.iter().flat_map(Written::encode).collect::<Vec<u8>>(), golden);
+        assert_eq!(Uncreated::ID.0, [0; 4]);
+    }
 }

@@ -88,6 +88,9 @@ pub enum GroupError {
     /// What the keystore holds under the name of the group is none.
     #[error("what the keystore has of this group is damaged: restore it, or join again with a new keystore")]
     Damaged,
+    /// A later version of the program wrote what the keystore holds of the group. Nothing is damaged.
+    #[error("a later version of the program wrote what the keystore has of this group: use that one")]
+    NewerRecord,
     /// A secret could not be boxed. Nothing was written.
     #[error(transparent)]
     Box(#[from] EpochError),

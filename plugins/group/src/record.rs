@@ -52,7 +52,11 @@ impl Record {
 
     pub(crate) fn load(keystore: &dyn Keystore, context: &ContextId) -> Result<Self, GroupError> {
         let kept = keystore.get(&place(context))?.ok_or(GroupError::UnknownGroup(*context))?;
-        let record = Self::decode(&kept).map_err(|_| GroupError::Damaged)?;
+        let record = Self::decode(&kept).map_err(|why| match why {
+            // Whoever is told that it is damaged joins again, and loses what only this record opens.
+            DecodeError::Unknown(_) => GroupError::NewerRecord,
+            _ => GroupError::Damaged,
+        })?;
         if record.context == *context { Ok(record) } else { Err(GroupError::Damaged) }
     }
 

@@ -92,6 +92,7 @@ fn every_op_reads_back_as_it_was_written() {
     }
 }
 
+/// Entries and keystores hold these bytes: `docs/formats.md` says what to do when this fails.
 #[test]
 fn the_golden_bytes_of_version_1_do_not_change() {
     let mut found: Vec<String> = payloads().iter().map(|(_, payload)| golden(payload)).collect();
@@ -102,7 +103,7 @@ fn the_golden_bytes_of_version_1_do_not_change() {
     found.push(link.text().to_string());
     found.push(Card::new(&keys_of("ada"), None).to_string());
     let expected: Vec<&str> = include_str!("golden.txt").lines().collect();
-    assert_eq!(found, expected, "\n{}\n", found.join("\n"));
+    assert_eq!(found, expected, "entries hold the old bytes: see docs/formats.md; now\n{}\n", found.join("\n"));
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn later_ops() -> (ContextId, Vec<Op>) {
     (context, vec![Op::Dormant(Dormancy::sign(&owner, &context, author(), &mut rng(5))), Op::Back])
 }
 
+/// Entries and keystores hold these bytes: `docs/formats.md` says what to do when this fails.
 #[test]
 fn the_golden_bytes_of_version_1_do_not_change() {
     let (context, ops) = ops();
