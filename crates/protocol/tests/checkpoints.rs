@@ -269,6 +269,42 @@ fn of_very_many_claims_of_one_author_some_are_looked_at() {
     assert!(fleet.node(other).plan_checkpoint(&context, 1, 0).is_some(), "and others make theirs");
 }
 
+/// Each says only what is new, and takes the room of all that it stands for.
+#[test]
+fn of_large_claims_of_one_author_fewer_are_looked_at_and_the_latest_always_is() {
+    let mut fleet = Fleet::new(19);
+    let liar = author(&mut fleet, ONE, &[], &[]);
+    let context = Fleet::context(0).id;
+    let id = |n: u16| EntryId::from_bytes(std::array::from_fn(|at| n.to_be_bytes().get(at).copied().unwrap_or(1)));
+    let ids: Vec<EntryId> = (0..4_000).map(id).collect();
+    let mut previous = None;
+    for nonce in 1..=24 {
+        let mut logs = never_seen(nonce, Vec::new());
+        for covered in logs.values_mut() {
+            (covered.heads, covered.knew) = (ids.clone(), ids.clone());
+        }
+        let claim = Checkpoint { previous, logs, ..Checkpoint::default() };
+        fleet.control(liar, CheckpointOp::Claim(claim).encode());
+        previous = fleet.node(liar).logs_of(&context, &samples::replica(ONE)).first().map(|tip| tip.head);
+    }
+    // The last one takes 24 times 256,000 bytes, the one before it 23 times as many: six have room in 32 MiB.
+    let (_, waits) = seen_by(&mut fleet, liar);
+    assert_eq!(waits.len(), 6);
+    assert!(waits.iter().any(|(claim, _)| Some(*claim) == previous));
+    // Another author's have room of their own.
+    let other = author(&mut fleet, OTHER, &[], &[]);
+    fleet.connect(liar, other);
+    fleet.run();
+    fleet.write(other, 1, b"to be covered");
+    let honest = claim(&mut fleet, other);
+    fleet.run();
+    for member in [liar, other] {
+        let (_, waits) = seen_by(&mut fleet, member);
+        assert_eq!(waits.len(), 7);
+        assert!(waits.iter().any(|(claim, _)| *claim == honest));
+    }
+}
+
 /// With its control log pruned a context could never be opened again, and the node with it.
 #[test]
 fn a_claim_that_covers_control_entries_is_relied_upon_by_nobody() {

@@ -36,6 +36,17 @@ impl CheckpointTable {
     fn entries(&self) -> u64 {
         self.logs.values().map(Covered::seq).fold(0, u64::saturating_add)
     }
+
+    /// About how many bytes it takes in memory. Whoever makes a claim chooses how much a log says that it knew.
+    fn bytes(&self) -> usize {
+        let of_log = |covered: &Covered| {
+            let ids = covered.heads.len() + covered.knew.len();
+            LogId::LEN + size_of::<Covered>() + ids * EntryId::LEN + covered.start.tips.len() * size_of::<Tip>()
+        };
+        self.logs.values().map(of_log).sum::<usize>()
+            + self.documents.len() * size_of::<(DocumentId, SnapshotAt)>()
+            + self.bad.len() * size_of::<(LogId, u64, EntryId)>()
+    }
 }
 
 /// Whether one says that everything is covered that the other one does.
@@ -145,6 +156,8 @@ struct Claimed {
     said: BTreeSet<ReplicaId>,
     /// As a whole, while it may still be relied upon.
     table: Option<Arc<CheckpointTable>>,
+    /// How many bytes it takes as a whole, once it was looked at: that never changes.
+    bytes: Option<usize>,
     /// The writers that have not said it, when the graph had so many entries; `None` when the strategy has no checkpoints.
     lacks: Option<(usize, Option<BTreeSet<ReplicaId>>)>,
 }
@@ -154,6 +167,13 @@ struct Claimed {
 /// has fewer that wait; who begins with nothing needs the last alone.
 const MOST_LIVE: usize = 64;
 
+/// About how many bytes these may take together, beside the first one, which is looked at however large it is. A claim says only
+/// what is new since another, of anybody's, so a few hundred bytes in the store can stand for a table of megabytes: without this,
+/// 64 claims that go on from one of 10,000 logs (some 3 MB) would take 200 MB of each author, and a member can have many devices.
+/// With it a context takes this for each author at most, and what the store has of its claims once more. A few honest devices
+/// stay far below: a context of 100 logs and 1,000 documents has some 150 KB for each claim that waits.
+const MOST_LIVE_BYTES: usize = 32 << 20;
+
 /// The snapshots of each log that some checkpoint needs, by number.
 type Wanted = BTreeMap<LogId, BTreeMap<u64, BTreeSet<EntryId>>>;
 
@@ -161,7 +181,7 @@ type Wanted = BTreeMap<LogId, BTreeMap<u64, BTreeSet<EntryId>>>;
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     claims: BTreeMap<EntryId, Claimed>,
-    /// Claims that cover something that the base does not, [so many](MOST_LIVE) of each author.
+    /// Claims that cover something that the base does not, [so many](MOST_LIVE) and [so large](MOST_LIVE_BYTES) of each author.
     live: BTreeSet<EntryId>,
     /// Claims that are not looked at, because too many of their author's are, or because the base is not known yet.
     passed_over: BTreeSet<EntryId>,
@@ -213,7 +233,7 @@ impl Checkpoints {
     /// The claims that may come to be relied upon, each as a whole: the one that covers most first.
     pub(super) fn live(&self) -> Vec<Arc<CheckpointTable>> {
         let mut tables: Vec<_> = self.candidates().cloned().collect();
-        tables.sort_by_key(|table| (u64::MAX - table.entries(), table.claim));
+        tables.sort_by_cached_key(|table| (u64::MAX - table.entries(), table.claim));
         tables
     }
 
@@ -244,7 +264,7 @@ impl Checkpoints {
 
     fn add_claim(&mut self, id: EntryId, author: ReplicaId, claim: Checkpoint) {
         let number = self.claims.len();
-        let claimed = Claimed { claim, author, number, said: [author].into(), table: None, lacks: None };
+        let claimed = Claimed { claim, author, number, said: [author].into(), table: None, bytes: None, lacks: None };
         self.claims.insert(id, claimed);
         self.passed_over.insert(id);
         if self.is_replayed {
@@ -282,31 +302,54 @@ impl Checkpoints {
         self.claims.get(id).map_or((0, 0), |claimed| (claimed.said.len(), claimed.number))
     }
 
+    fn bytes(&self, id: &EntryId) -> Option<usize> {
+        self.claims.get(id)?.bytes
+    }
+
+    /// The claims of an author that are looked at, each with its rank and its bytes: the first one first.
+    fn live_of(&self, author: Option<ReplicaId>) -> Vec<((usize, usize), EntryId, usize)> {
+        let of_author = self.live.iter().filter(|id| self.author(id) == author);
+        let mut of_author: Vec<_> = of_author.map(|id| (self.rank(id), *id, self.bytes(id).unwrap_or(0))).collect();
+        of_author.sort_unstable_by_key(|live| Reverse(*live));
+        of_author
+    }
+
     /// Looks at a claim from now on if it may come to be relied upon, and if not too many of its author's come before it.
     fn look_at(&mut self, id: EntryId) {
-        let author = self.author(&id);
-        let rank = self.rank(&id);
-        let of_author = self.live.iter().filter(|other| **other != id && self.author(other) == author);
-        let beside: Vec<_> = of_author.map(|other| (self.rank(other), *other)).collect();
-        let last = beside.iter().min().filter(|_| beside.len() >= MOST_LIVE).copied();
-        if last.is_some_and(|(last, _)| last > rank) {
-            self.pass_over(id);
-            return;
+        let (author, rank) = (self.author(&id), self.rank(&id));
+        let before = self.live_of(author).into_iter().filter(|(other, live, _)| *live != id && *other > rank);
+        let (many, much) = before.fold((0, 0), |(many, much), (.., bytes)| (many + 1, much + bytes));
+        let has_room = |bytes: usize| many == 0 || (many < MOST_LIVE && much + bytes <= MOST_LIVE_BYTES);
+        // What it takes is known only of those that were looked at before: many may have to be passed over again.
+        if !has_room(self.bytes(&id).unwrap_or(0)) {
+            return self.pass_over(id);
         }
-        self.passed_over.remove(&id);
         let is_news = |table: &CheckpointTable| !self.base.covers(table);
         let table = (!self.settled.contains(&id)).then(|| self.table(&id)).flatten().filter(is_news).map(Arc::new);
+        let bytes = table.as_ref().map(|table| table.bytes());
+        if let Some(claimed) = self.claims.get_mut(&id) {
+            claimed.bytes = bytes.or(claimed.bytes);
+        }
+        if bytes.is_some_and(|bytes| !has_room(bytes)) {
+            return self.pass_over(id);
+        }
+        self.passed_over.remove(&id);
         self.wanted = OnceLock::new();
         if table.is_some() {
             self.live.insert(id);
-            if let Some((_, last)) = last {
-                self.pass_over(last);
-            }
         } else {
             self.live.remove(&id);
         }
         if let Some(claimed) = self.claims.get_mut(&id) {
             claimed.table = table;
+        }
+        // Others of the author's that come after it have to make room.
+        let (mut many, mut much) = (0, 0);
+        for (_, live, bytes) in self.live_of(author) {
+            (many, much) = (many + 1, much + bytes);
+            if many > 1 && (many > MOST_LIVE || much > MOST_LIVE_BYTES) {
+                self.pass_over(live);
+            }
         }
     }
 
