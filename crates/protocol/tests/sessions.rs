@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partita_core::{Access, PartitionStrategy as _, Refusal, SessionId};
+use partita_core::{Access, ContextId, ContextInfo, PartitionStrategy as _, Refusal, SessionId};
 use partita_protocol::{
     NodeConfig, Notice, Progress, SendError,
     message::{Message, RunLimits},
@@ -340,4 +340,29 @@ fn a_relay_unloads_what_nobody_has_open_and_has_it_again_for_the_next_one() {
     fleet.connect(b, relay);
     fleet.run();
     assert_eq!(fleet.held(b), fleet.held(a));
+}
+
+/// Each takes its time, and others wait meanwhile.
+#[test]
+fn of_very_many_contexts_that_nobody_has_open_some_are_unloaded_at_once() {
+    const MANY: u16 = 600;
+    let mut fleet = Fleet::new(78);
+    let kind = Fleet::context(0).kind;
+    let (relay, client) = (fleet.relay(), fleet.add(NodeConfig::default(), OpenStrategy::new(), 0));
+    for number in 0..MANY {
+        let mut root = [0; 32];
+        root[..2].copy_from_slice(&number.to_be_bytes());
+        let info = ContextInfo { id: ContextId::derive(&kind, &root), kind: kind.clone() };
+        assert!(fleet.with(client, |node, now| node.open_context(now, info)));
+    }
+    let link = fleet.connect(client, relay);
+    fleet.run();
+    fleet.cut(link);
+    let mut counts = vec![fleet.node(relay).context_count()];
+    for _ in 0..=NodeConfig::default().unload_after.as_secs() + 3 {
+        fleet.pass(Duration::from_secs(1));
+        counts.push(fleet.node(relay).context_count());
+    }
+    counts.dedup();
+    assert_eq!(counts, [600, 344, 88, 0]);
 }

@@ -173,3 +173,129 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use partita_core::{ContextKind, Hash, Now};
+    use partita_testing::{
+        samples,
+        strategy::{OPEN_KIND, OpenStrategy},
+    };
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::{
+        NodeConfig, NodeParts,
+        channel::LocalIdentity,
+        effect::{Event, RemoteSession},
+        message::Message,
+        reads::ReadResult,
+    };
+
+    const NOW: Now = Now { monotonic: Duration::from_secs(1), wall: Duration::from_secs(1_800_000_000) };
+
+    fn info(number: u8) -> ContextInfo {
+        let kind = ContextKind::new(OPEN_KIND).unwrap();
+        ContextInfo { id: ContextId::derive(&kind, &[number; 32]), kind }
+    }
+
+    /// A relay's node, which these sessions dialled.
+    fn relay(sessions: &[SessionId]) -> Node {
+        let identity = LocalIdentity { key: Arc::new(samples::signing_key(200)), incarnation: samples::incarnation(200) };
+        let mut node = Node::new(
+            NOW,
+            NodeParts {
+                config: NodeConfig { accept_contexts: true, ..NodeConfig::default() },
+                identity,
+                strategies: vec![Box::new(OpenStrategy::new())],
+                rng: Box::new(ChaCha20Rng::from_seed([1; 32])),
+            },
+        );
+        for (session, seed) in sessions.iter().zip(1..) {
+            let remote = RemoteSession {
+                session: *session,
+                remote: samples::signing_key(seed).verifying_key(),
+                incarnation: samples::incarnation(seed),
+                handshake: [seed; 32],
+                dialled: false,
+                pinned: false,
+            };
+            node.handle(NOW, Event::Connected(remote));
+        }
+        settle(&mut node);
+        node
+    }
+
+    /// Does what the node asks for, of a store that knows nothing.
+    fn settle(node: &mut Node) {
+        loop {
+            let effects = node.effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Commit(id, _) => node.handle(NOW, Event::Committed(id, Ok(()))),
+                    Effect::Read(id, ReadRequest::Context(_)) => {
+                        node.handle(NOW, Event::Read(id, Ok(ReadResult::Context(Box::default()))));
+                    }
+                    _ => {}
+                }
+            }
+            node.hurry_commit();
+        }
+    }
+
+    fn open(node: &mut Node, session: SessionId, ContextInfo { id: context, kind }: ContextInfo) {
+        let open = Open { context, number: 1, kind, frontier: Hash::ZERO, proof: Bytes::new() };
+        node.handle(NOW, Event::Received(session, Message::encode_frame(&[Message::Open(open)])));
+        settle(node);
+    }
+
+    fn touched(node: &mut Node) -> Vec<SessionId> {
+        std::iter::from_fn(|| node.sessions.next_touched()).collect()
+    }
+
+    /// A relay has thousands of sessions, and each that it reaches for is looked at again.
+    #[test]
+    fn a_context_that_is_closed_or_unloaded_reaches_for_those_sessions_alone_that_have_it() {
+        let sessions = [1, 2, 3, 4].map(SessionId);
+        let mut node = relay(&sessions);
+        open(&mut node, sessions[0], info(1));
+        open(&mut node, sessions[2], info(1));
+        open(&mut node, sessions[1], info(2));
+        assert_eq!(touched(&mut node), [], "all were looked at");
+        node.close_context(NOW, info(1).id);
+        assert_eq!(touched(&mut node), [sessions[0], sessions[2]]);
+        assert_eq!(node.context_count(), 1);
+        // What the others have open stays as it is.
+        assert!(node.sessions.link(&sessions[1], &info(2).id).is_some_and(|link| link.opened));
+        node.handle(NOW, Event::Disconnected(sessions[1]));
+        settle(&mut node);
+        let later = |seconds| Now { monotonic: NOW.monotonic + Duration::from_secs(seconds), ..NOW };
+        // Not by a tick, which would end the silent sessions as well.
+        for seconds in [0, NodeConfig::default().unload_after.as_secs()] {
+            node.now = later(seconds);
+            node.unload_left();
+        }
+        assert_eq!(node.context_count(), 0);
+        assert_eq!(touched(&mut node), [], "nobody had it");
+    }
+
+    #[test]
+    fn a_context_that_is_loaded_reaches_for_those_sessions_alone_that_wait_for_it() {
+        let sessions = [1, 2, 3].map(SessionId);
+        let mut node = relay(&sessions);
+        open(&mut node, sessions[0], info(1));
+        node.close_context(NOW, info(1).id); // and the first one is told
+        settle(&mut node);
+        assert!(node.open_context(NOW, info(1)));
+        touched(&mut node);
+        let read = node.reads.first_key_value().map(|(id, _)| *id).unwrap();
+        node.handle(NOW, Event::Read(read, Ok(ReadResult::Context(Box::default()))));
+        assert_eq!(touched(&mut node), [sessions[0]]);
+    }
+}
