@@ -10,7 +10,7 @@ use std::{
 use partita_core::{
     Checkpoint, CheckpointOp, Covered, DocumentId, EntryHeader, EntryId, LogId, LogStart, ReplicaId, SignedTip, Tip,
 };
-use partita_protocol::{Appended, NodeConfig, reads};
+use partita_protocol::{Appended, NodeConfig, message::Message, reads};
 use partita_testing::{
     fleet::{Fleet, Member},
     samples,
@@ -573,4 +573,26 @@ fn a_checkpoint_is_relied_upon_again_also_when_a_later_strategy_refuses_its_clai
     fleet.start(member);
     assert_eq!(fleet.node(member).failure(), None);
     assert_eq!(seen_by(&mut fleet, member).0, [claim]);
+}
+
+/// Many may have a context of many logs, and each of them is told of each log.
+#[test]
+fn that_a_checkpoint_covers_many_logs_is_said_to_each_session_at_once() {
+    let mut fleet = Fleet::new(20);
+    let writer = author(&mut fleet, ONE, &[OTHER], &[]);
+    for _ in 0..5 {
+        fleet.write(writer, 1, b"a log of its own");
+        fleet.crash(writer);
+        fleet.start(writer);
+    }
+    let other = author(&mut fleet, OTHER, &[OTHER], &[]);
+    let link = fleet.connect(writer, other);
+    fleet.run();
+    fleet.said(link, 0);
+    let claim = claim(&mut fleet, writer);
+    fleet.run();
+    assert_eq!(seen_by(&mut fleet, other).0, [claim]);
+    let said = fleet.said(link, 0);
+    let at_once = said.iter().any(|message| matches!(message, Message::Ack { held, .. } if held.len() == 6));
+    assert!(at_once, "{said:?}");
 }

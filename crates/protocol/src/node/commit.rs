@@ -245,10 +245,15 @@ impl Node {
         for (session, bytes) in then.credit {
             self.grant_credit(session, bytes);
         }
+        // A message for each log and session would be millions where many have a context of many logs.
+        let mut covered: BTreeMap<ContextId, BTreeSet<(ContextId, LogId)>> = BTreeMap::new();
         for (context, log) in then.covered {
+            covered.entry(context).or_default().insert((context, log));
+        }
+        for (context, logs) in covered {
             let sessions = self.contexts.get(&context).map(|local| local.sessions.clone());
             for session in sessions.into_iter().flatten() {
-                self.acknowledge(session, [(context, log)].into());
+                self.acknowledge(session, logs.clone());
             }
         }
         for (session, logs) in then.acks {
