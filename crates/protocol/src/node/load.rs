@@ -204,7 +204,8 @@ mod tests {
 
     /// A relay's node, which these sessions dialled.
     fn relay(sessions: &[SessionId]) -> Node {
-        let identity = LocalIdentity { key: Arc::new(samples::signing_key(200)), incarnation: samples::incarnation(200) };
+        let identity =
+            LocalIdentity { key: Arc::new(samples::signing_key(200)), incarnation: samples::incarnation(200) };
         let mut node = Node::new(
             NOW,
             NodeParts {
