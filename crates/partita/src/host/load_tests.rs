@@ -21,7 +21,7 @@ use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 use tokio::sync::oneshot;
 use yrs::{GetString as _, ReadTxn as _, Text as _, WriteTxn as _};
 
-use super::{Command, Reason, Reply};
+use super::{Command, Reply};
 use crate::{
     ChangeError, CheckpointOutcome, Context, Document, DocumentError, EngineError, EngineEvent,
     simulation::{SimulatedEngine, SimulatedParts},
@@ -375,27 +375,6 @@ fn a_document_in_which_an_own_change_waits_is_changed_again_and_no_other_one_los
     for (id, shown) in [(document.id(), "after"), (other.id(), "cba")] {
         assert_eq!(text(&again.until(notes.get::<Yrs>(id)).unwrap()), shown);
     }
-}
-
-/// Two programs can have one device's keys, and one of them need not be ours: only what this very open wrote was looked at before.
-#[test]
-fn what_an_earlier_open_wrote_is_validated_like_anybodys() {
-    let (mut desk, document) = desk();
-    let (context, id) = (desk.context.id, document.id());
-    let mut somebody = Yrs::open(ActorSeed::derive(&LogId::from_bytes([9; 16]), &id));
-    Yrs::transact(&mut somebody, insert("forged ")).unwrap();
-    let payload = somebody.take_local(&Limits::default()).unwrap().unwrap();
-    desk.sim.write_raw(context, id, payload);
-    desk.settle();
-    let mut again = Desk::open(desk.store, 2, &desk.keys);
-    let notes = again.notes();
-    let found = again.until(notes.get::<Yrs>(id)).unwrap();
-    again.settle();
-    assert_eq!(text(&found), "a");
-    let engine = again.sim.engine().clone();
-    let status = again.until(engine.status()).unwrap();
-    let last = status.set_aside[&context].last.as_ref().map(|last| last.reason);
-    assert_eq!(last, Some(Reason::ForeignActor));
 }
 
 /// What a document of that type shows.
