@@ -224,6 +224,18 @@ async fn who_is_caught_up_over_two_connections_still_is_when_the_later_one_ends(
     b.engine.close().await.unwrap();
 }
 
+/// Why a remote refuses the next entry that it refuses.
+async fn refusal(events: &mut tokio::sync::broadcast::Receiver<EngineEvent>) -> Refusal {
+    let refused = async {
+        loop {
+            if let Ok(EngineEvent::EntryRefused { why, .. }) = events.recv().await {
+                return why;
+            }
+        }
+    };
+    patiently("the refusal", refused).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_draining_relay_refuses_goes_on_by_itself_when_the_relay_stays() {
     let home = Home::new();
@@ -234,14 +246,7 @@ async fn what_a_draining_relay_refuses_goes_on_by_itself_when_the_relay_stays() 
     relay.drain(true);
     let mut events = a.engine.events();
     put(&plan, "refused", "for now").durable().await.unwrap();
-    let refused = async {
-        loop {
-            if let Ok(EngineEvent::EntryRefused { why, .. }) = events.recv().await {
-                return why;
-            }
-        }
-    };
-    assert_eq!(patiently("the refusal", refused).await, Refusal::Draining);
+    assert_eq!(refusal(&mut events).await, Refusal::Draining);
     let status = a.engine.status().await.unwrap();
     assert!(status.sessions.iter().any(|session| !session.paused.is_empty()), "the status says that it waits");
     relay.drain(false);
@@ -286,14 +291,7 @@ async fn a_relay_without_room_serves_what_it_has_and_takes_more_when_there_is_ro
     patiently("two looks", second_look).await;
     let mut events = a.engine.events();
     put(&plan, "refused", "for now").durable().await.unwrap();
-    let refused = async {
-        loop {
-            if let Ok(EngineEvent::EntryRefused { why, .. }) = events.recv().await {
-                return why;
-            }
-        }
-    };
-    assert_eq!(patiently("the refusal", refused).await, Refusal::Draining);
+    assert_eq!(refusal(&mut events).await, Refusal::Draining);
     let b = home.open("b", &[&url]).await;
     has(&b.get::<Automerge>(plan.id()).await, "before").await;
 
